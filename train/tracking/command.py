@@ -1,0 +1,90 @@
+"""The command line of every stage: flags from its Config, one clear line for bad input."""
+
+import contextlib
+import errno
+import io
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from itertools import takewhile, zip_longest
+from types import ModuleType
+from typing import Any
+
+from train.tracking.problem import Problem
+
+
+def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
+    """A stage's `Config` from its flags, over the preset that `--preset` names where the stage has PRESETS.
+
+    Takes the flags as W&B's agent writes them too (`--batch_size=256 --flag=False`). Raises Problem on a wrong flag.
+    """
+    import tyro
+
+    default: Any = tyro.MISSING_NONPROP
+    presets: dict[str, Any] = getattr(module, "PRESETS", {})
+    if presets:
+        default = next(iter(presets.values()))
+        for flag, value in zip_longest(arguments, arguments[1:], fillvalue=""):
+            name, equals, attached = flag.partition("=")
+            if name == "--preset":
+                chosen = attached if equals else value
+                if chosen not in presets:
+                    raise Problem(f"no preset {chosen!r}; choose one of: {', '.join(presets)}")
+                default = presets[chosen]
+    program = f"python -m {stage_name(module)}"
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                module.Config,
+                args=list(arguments),
+                default=default,
+                prog=program,
+                description=module.__doc__,
+                config=(tyro.conf.FlagConversionOff,),
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise Problem(f"{_one_line(said.getvalue())}; see {program} --help") from None
+
+
+def _one_line(box: str) -> str:
+    """What tyro's frame says above its first rule, as one line."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line[:1] not in "╭╰"]
+    return re.sub(r"\s+", " ", " ".join(takewhile(lambda line: not line.startswith("──"), lines))).strip(" .")
+
+
+def stage_name(module: ModuleType) -> str:
+    """The module path of a stage, also while it runs as `__main__`."""
+    return module.__spec__.name if module.__spec__ else module.__name__
+
+
+def launch(main: Callable[[Any], None]) -> None:
+    """Runs a stage's `main(config)` with the flags given: exit code 2 and one line on bad input, 130 on Ctrl-C."""
+    module = sys.modules[main.__module__]
+    answer(stage_name(module), lambda: main(parse(module, sys.argv[1:])))
+
+
+def answer(name: str, body: Callable[[], object]) -> None:
+    """Runs the body of the command `name`, and ends the process with one line where it cannot go on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # W&B's agents and schedulers stop a run so
+    try:
+        body()
+    except Problem as problem:
+        sys.exit(_fail(name, str(problem), 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail(name, "interrupted; the same command goes on from here", 130))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        cure = (
+            "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set PEEL_HOME to a folder of yours"
+        )
+        sys.exit(_fail(name, f"{error.filename or 'the disk'}: {error.strerror}; {cure} and run again", 2))
+
+
+def _fail(name: str, line: str, code: int) -> int:
+    print(f"{name}: {line}", file=sys.stderr)
+    return code
