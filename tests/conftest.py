@@ -1,0 +1,29 @@
+"""Tests never reach a real server: set before wandb is imported, here and in every process that a test starts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_EMPTY = tempfile.mkdtemp(prefix="peel-tests-")
+for _name in [name for name in os.environ if name.startswith(("WANDB_", "PEEL_"))]:
+    del os.environ[_name]
+os.environ.update(
+    HOME=_EMPTY,
+    NETRC=f"{_EMPTY}/netrc",
+    WANDB_MODE="offline",
+    WANDB_BASE_URL="http://127.0.0.1:9",
+    WANDB_CONFIG_DIR=f"{_EMPTY}/wandb",
+    PEEL_HOME=f"{_EMPTY}/peel",
+)
+
+
+@pytest.fixture(autouse=True)
+def peel_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PEEL_HOME for each test."""
+    folder = tmp_path / "peel"
+    monkeypatch.setenv("PEEL_HOME", str(folder))
+    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
