@@ -1,0 +1,125 @@
+"""Encoders: built to the letter, saved and loaded whole, and the patches against a plain loop."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18 as torchvision_resnet18
+
+from train.models.compact import projector
+from train.models.encoder import Architecture, Encoder
+from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, fit
+
+
+def architecture(backbone: str, **changes: int) -> Architecture:
+    sizes = {"width": 8, "hidden": 16, "dimension": 6, "size": 32} | changes
+    return Architecture(backbone, **sizes, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_resnet18_is_the_exercises_to_the_letter() -> None:
+    encoder = Encoder(architecture("resnet18", hidden=512, dimension=128))
+    first = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
+    assert (first.kernel_size, first.stride, first.padding) == ((3, 3), (1, 1), (0, 0))
+    assert first.bias is not None
+    assert not any(isinstance(module, nn.MaxPool2d) for module in encoder.modules())
+    kinds = [(type(layer).__name__, getattr(layer, "out_features", None)) for layer in encoder.head]  # type: ignore[arg-type]
+    assert kinds == [("Linear", 512), ("BatchNorm1d", None), ("ReLU", None), ("Linear", 128)]
+    standard = sum(p.numel() for p in torchvision_resnet18(num_classes=512).parameters())
+    changed = standard - 64 * 3 * 7 * 7 + (64 * 3 * 3 * 3 + 64) + 2 * 512 + 512 * 128 + 128
+    assert sum(p.numel() for p in encoder.parameters()) == changed
+    features, representation = encoder.eval()(noise(2, 3, 32, 32))
+    assert features.shape[1] == 512 and representation.shape[1] == 128
+
+
+def test_representation_is_the_head_of_the_features() -> None:
+    encoder = Encoder(architecture("compact")).eval()
+    features, representation = encoder(noise(4, 3, 32, 32))
+    assert torch.equal(encoder.head(features), representation)
+
+
+def test_features_are_averaged_over_the_map_so_that_crops_and_whole_images_fit() -> None:
+    encoder = Encoder(architecture("compact")).eval()
+    for side in (8, 16, 32):
+        assert encoder(noise(2, 3, side, side))[1].shape == (2, 6)
+
+
+def test_a_saved_encoder_encodes_as_before(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    for backbone in ("compact", "patches", "pixels"):
+        changes = {} if backbone == "compact" else {"hidden": 0, "dimension": 0}
+        encoder = Encoder(architecture(backbone, **changes))
+        encoder(noise(16, 3, 32, 32) * 2 + 1)  # moves the running statistics, which must be saved too
+        folder = tmp_path / backbone
+        folder.mkdir()
+        encoder.eval().save(folder)
+        again = Encoder.load(folder)
+        for before, after in zip(encoder.encode(images, 0, 5), again.encode(images, 0, 5), strict=True):
+            assert torch.equal(before, after)
+
+
+def test_pixels_are_the_normalised_image() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    encoder = Encoder(architecture("pixels", hidden=0, dimension=0)).eval()
+    _, representation = encoder.encode(images, 1, 3)
+    expected = ((images[1:] / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.25]).transpose(0, 3, 1, 2).reshape(2, -1)
+    np.testing.assert_allclose(representation.numpy(), expected, atol=1e-5)
+
+
+def test_encoding_resizes_other_images_to_the_encoders_own_size() -> None:
+    encoder = Encoder(architecture("pixels", hidden=0, dimension=0)).eval()
+    flat = np.full((2, 50, 50, 3), 128, np.uint8)
+    red = encoder.encode(flat, 0, 2)[1].view(2, 3, 32 * 32)[:, 0]
+    np.testing.assert_allclose(red.numpy(), (128 / 255 - 0.5) / 0.2, atol=1e-5)
+
+
+def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
+    random = np.random.default_rng(0)
+    images = random.normal(size=(40, 3, 12, 12)).astype(np.float32).cumsum(axis=2).cumsum(axis=3) / 8
+    bank, offset = fit(images, 10, np.random.default_rng(1), sample=4000)
+    layer = WhitenedPatches(10)
+    layer.load_state_dict({"bank": bank, "offset": offset})
+
+    # The same from the papers' equations, in float64, patch by patch.
+    again = np.random.default_rng(1)
+    rows, tops, lefts = (again.integers(0, high, 4000) for high in (40, 7, 7))
+    sample = np.stack(
+        [images[n, :, t : t + SIDE, s : s + SIDE].ravel() for n, t, s in zip(rows, tops, lefts, strict=True)]
+    )
+
+    def normalised(patch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return (patch - patch.mean()) / np.sqrt(patch.var(ddof=1) + CONTRAST)  # type: ignore[no-any-return]
+
+    sample = np.stack([normalised(patch.astype(np.float64)) for patch in sample])
+    mean = sample.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(sample.T))
+    whitening = vectors @ np.diag(1 / np.sqrt(values + WHITENING)) @ vectors.T
+    chosen = (sample[:10] - mean) @ whitening
+    chosen /= np.linalg.norm(chosen, axis=1, keepdims=True)
+    image = images[3]
+    response = np.array(
+        [
+            [
+                [unit @ whitening @ (normalised(image[:, t : t + SIDE, s : s + SIDE].ravel()) - mean) for s in range(7)]
+                for t in range(7)
+            ]
+            for unit in chosen
+        ]
+    )
+    parts = np.concatenate([np.maximum(response - THRESHOLD, 0), np.maximum(-response - THRESHOLD, 0)])
+    quadrants = [
+        parts[:, rows, columns].mean(axis=(1, 2))
+        for rows in (slice(0, 4), slice(3, 7))
+        for columns in (slice(0, 4), slice(3, 7))
+    ]
+    expected = np.stack(quadrants, axis=1).ravel()
+    np.testing.assert_allclose(layer(torch.from_numpy(images[3:4]))[0].numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_projector_has_batch_norm_and_relu_between_its_linear_layers() -> None:
+    kinds = [type(layer).__name__ for layer in projector(128, 512, 3)]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d", "ReLU", "Linear"]

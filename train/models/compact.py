@@ -1,0 +1,56 @@
+"""A small residual network for 32-pixel images on a CPU."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias and batch normalisation; keeps the size of the map (over the stride)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+class Block(nn.Module):
+    """The basic residual block of He et al. 2015; a projection shortcut where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = convolution(inputs, outputs, stride=stride)
+        self.second = convolution(outputs, outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else convolution(inputs, outputs, kernel=1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(F.relu(self.first(x), inplace=True))
+        return F.relu(y + self.shortcut(x), inplace=True)
+
+
+def compact(width: int) -> tuple[nn.Module, int]:
+    """A 3x3 stem and three stages of two blocks with `width`, 2 and 4 times `width` channels, averaged over the map.
+
+    Returns the module, (n, 3, s, s) -> (n, 4 width) for any s >= 8, and the number of features.
+    """
+    layers: list[nn.Module] = [convolution(3, width), nn.ReLU(inplace=True)]
+    channels = width
+    for stage in range(3):
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            layers.append(Block(channels, width << stage, stride))
+            channels = width << stage
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+
+
+def projector(dimension: int, width: int, layers: int) -> nn.Sequential:
+    """`layers` linear layers to `width`, batch normalisation and ReLU between them: what the loss sees, then dropped."""
+    parts: list[nn.Module] = []
+    inputs = dimension
+    for _ in range(layers - 1):
+        parts += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+        inputs = width
+    return nn.Sequential(*parts, nn.Linear(inputs, width))
+
+
+def parameter_count(*modules: torch.nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

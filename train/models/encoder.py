@@ -1,0 +1,92 @@
+"""An encoder: a backbone gives features, a head the representation. Saved with what rebuilds it."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from train.data.images import batch
+from train.data.views import normalise
+from train.models.compact import compact
+from train.models.patches import WhitenedPatches
+from train.models.resnet import resnet18
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What rebuilds an encoder. size, mean, std: how an image must be resized and normalised before it is encoded.
+
+    backbone: compact, resnet18, patches or pixels. width: channels of the compact backbone's first stage, or the number
+    of patches. hidden, dimension: widths of the head; 0 where the encoder has none and its representation is its features.
+    """
+
+    backbone: str
+    width: int
+    hidden: int
+    dimension: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Encoder(nn.Module):
+    """Normalised images (n, 3, size, size) -> features (n, f) and representation (n, dimension), float32."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.backbone: nn.Module
+        self.head: nn.Module
+        if architecture.backbone == "pixels":
+            self.backbone, features = nn.Flatten(), 3 * architecture.size**2
+        elif architecture.backbone == "patches":
+            self.backbone = WhitenedPatches(architecture.width)
+            features = self.backbone.features
+        elif architecture.backbone == "resnet18":
+            self.backbone, features = resnet18()
+        else:
+            self.backbone, features = compact(architecture.width)
+        self.dimension = architecture.dimension or features
+        if architecture.dimension:
+            self.head = nn.Sequential(
+                nn.Linear(features, architecture.hidden),
+                nn.BatchNorm1d(architecture.hidden),
+                nn.ReLU(inplace=True),
+                nn.Linear(architecture.hidden, architecture.dimension),
+            )
+        else:
+            self.head = nn.Identity()
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)
+        return features, self.head(features)
+
+    def save(self, folder: Path) -> None:
+        """Writes weights.safetensors and encoder.json."""
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, folder / "weights.safetensors")
+        (folder / "encoder.json").write_text(json.dumps(dataclasses.asdict(self.architecture), indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        architecture = Architecture(**json.loads((folder / "encoder.json").read_text()))
+        encoder = cls(architecture)
+        encoder.load_state_dict(load_file(folder / "weights.safetensors"))
+        return encoder.eval()
+
+    @torch.inference_mode()
+    def encode(self, images: NDArray[np.uint8], start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Features and representation of uint8 images[start:stop], (n, height, width, 3), resized and normalised as this
+        encoder's training images were."""
+        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)
+        pixels = batch(images, slice(start, stop)).to(device)
+        return self(normalise(pixels, mean.to(device), std.to(device), self.architecture.size))  # type: ignore[no-any-return]

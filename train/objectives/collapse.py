@@ -1,0 +1,26 @@
+"""Whether a representation has collapsed: how far its dimensions spread, and how many it fills."""
+
+import torch
+from torch import Tensor
+
+
+def dimension_std(z_nd: Tensor) -> Tensor:
+    """Standard deviation of each dimension over the images, averaged over dimensions. z_nd: (n, d), n >= 2."""
+    return z_nd.std(dim=0).mean()
+
+
+def effective_rank(z_nd: Tensor) -> Tensor:
+    """Number of dimensions that the centered vectors fill: exp of the entropy of the normalised singular values.
+
+    z_nd: (n, d). Between 1 and min(n, d); 0 where all vectors are equal. Roy & Vetterli 2007.
+    """
+    z_nd = z_nd.double()
+    centered = z_nd - z_nd.mean(dim=0)
+    gram = centered.T @ centered if len(z_nd) >= z_nd.shape[1] else centered @ centered.T
+    singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+    # Rounding leaves about eps * largest eigenvalue in the empty directions.
+    singular = singular[singular > singular.max() * 1e-6]
+    if not len(singular):
+        return torch.zeros((), dtype=z_nd.dtype)
+    share = singular / singular.sum()
+    return torch.exp(-(share * share.log()).sum())

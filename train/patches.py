@@ -1,0 +1,78 @@
+"""Publishes the floors of every table as encoders: whitened random patches, or the raw pixels."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import PIL.Image
+import torch
+
+from train.data.images import Images, batch
+from train.data.views import normalise
+from train.models.encoder import Architecture, Encoder
+from train.models.patches import WhitenedPatches, fit
+from train.tracking import Problem, Stage, launch
+
+SAMPLE = 2_000  # images that patches are drawn from
+
+
+@dataclass(frozen=True)
+class Config:
+    images: str
+    """Alias of the images, as made by train.prepare."""
+    kind: Literal["patches", "pixels"] = "patches"
+    """patches (a layer of whitened random patches) or pixels (the normalised image itself)."""
+    patches: int = 256
+    """How many patches; each gives 8 features."""
+    seed: int = 0
+    """Of the choice of the patches."""
+
+    def __post_init__(self) -> None:
+        if self.patches < 1:
+            raise Problem(f"--patches {self.patches} is not at least 1")
+        if self.seed < 0:
+            raise Problem(f"--seed {self.seed} is not at least 0")
+
+
+def main(config: Config) -> None:
+    with Stage("train.patches", config) as stage:
+        images = Images.load(stage.fetch("images", config.images))
+        stage.variant, stage.seed = variant_name(config, images.name), config.seed
+        count = config.patches if config.kind == "patches" else 0
+        encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
+        random = np.random.default_rng(config.seed)
+        rows = np.sort(random.choice(len(images.train), min(SAMPLE, len(images.train)), replace=False))
+        sample = normalise(batch(images.train, rows), torch.tensor(images.mean), torch.tensor(images.std))
+        if isinstance(encoder.backbone, WhitenedPatches):
+            bank, offset = fit(sample.numpy(), count, random)
+            encoder.backbone.load_state_dict({"bank": bank, "offset": offset})
+            stage.panel("patches/bank", tiles(bank))
+        else:
+            stage.panel("patches/mean_image", tiles(sample.mean(dim=0, keepdim=True)))
+        stage.log({"patches/features": encoder.dimension})
+        stage.publish("encoder", encoder.eval().save)
+
+
+def variant_name(config: Config, dataset: str) -> str:
+    default = Config(images="")
+    count = f"-{config.patches}" if config.kind == "patches" and config.patches != default.patches else ""
+    return f"{dataset}-{config.kind}{count}"
+
+
+def tiles(pictures: torch.Tensor, columns: int = 16, scale: int = 5) -> PIL.Image.Image:
+    """Small pictures (n, 3, h, w) side by side, each stretched over its own range of values."""
+    low, high = pictures.amin(dim=(1, 2, 3), keepdim=True), pictures.amax(dim=(1, 2, 3), keepdim=True)
+    values = ((pictures - low) / (high - low).clamp_min(1e-9) * 255).byte().permute(0, 2, 3, 1).numpy()
+    count, height, width, _ = values.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + 1), min(count, columns) * (width + 1), 3), 255, np.uint8)
+    for index, picture in enumerate(values):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        sheet[top : top + height, left : left + width] = picture
+    return PIL.Image.fromarray(sheet).resize(
+        (sheet.shape[1] * scale, sheet.shape[0] * scale), PIL.Image.Resampling.NEAREST
+    )
+
+
+if __name__ == "__main__":
+    launch(main)
