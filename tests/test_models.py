@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18 as torchvision_resnet18
 
@@ -27,7 +28,7 @@ def test_resnet18_is_the_exercises_to_the_letter() -> None:
     assert (first.kernel_size, first.stride, first.padding) == ((3, 3), (1, 1), (0, 0))
     assert first.bias is not None
     assert not any(isinstance(module, nn.MaxPool2d) for module in encoder.modules())
-    kinds = [(type(layer).__name__, getattr(layer, "out_features", None)) for layer in encoder.head]  # type: ignore[arg-type]
+    kinds = [(type(layer).__name__, getattr(layer, "out_features", None)) for layer in encoder.head.children()]
     assert kinds == [("Linear", 512), ("BatchNorm1d", None), ("ReLU", None), ("Linear", 128)]
     standard = sum(p.numel() for p in torchvision_resnet18(num_classes=512).parameters())
     changed = standard - 64 * 3 * 7 * 7 + (64 * 3 * 3 * 3 + 64) + 2 * 512 + 512 * 128 + 128
@@ -79,7 +80,7 @@ def test_encoding_resizes_other_images_to_the_encoders_own_size() -> None:
 
 def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
     random = np.random.default_rng(0)
-    images = random.normal(size=(40, 3, 12, 12)).astype(np.float32).cumsum(axis=2).cumsum(axis=3) / 8
+    images = (random.normal(size=(40, 3, 12, 12)).cumsum(axis=2).cumsum(axis=3) / 8).astype(np.float32)
     bank, offset = fit(images, 10, np.random.default_rng(1), sample=4000)
     layer = WhitenedPatches(10)
     layer.load_state_dict({"bank": bank, "offset": offset})
@@ -91,8 +92,9 @@ def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
         [images[n, :, t : t + SIDE, s : s + SIDE].ravel() for n, t, s in zip(rows, tops, lefts, strict=True)]
     )
 
-    def normalised(patch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return (patch - patch.mean()) / np.sqrt(patch.var(ddof=1) + CONTRAST)  # type: ignore[no-any-return]
+    def normalised(patch: NDArray[np.floating]) -> NDArray[np.floating]:
+        centered: NDArray[np.floating] = patch - patch.mean()
+        return centered / np.sqrt(patch.var(ddof=1) + CONTRAST)
 
     sample = np.stack([normalised(patch.astype(np.float64)) for patch in sample])
     mean = sample.mean(axis=0)

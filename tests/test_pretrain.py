@@ -1,6 +1,7 @@
 """The loop: what it trains on, what it measures, and that an interruption changes nothing."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -13,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from published import publish_images, refusal
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
 
+from tests.published import publish_images, refusal
 from train import pretrain
 from train.data.images import Images
 from train.data.views import views
@@ -240,7 +241,7 @@ def test_no_epochs_publish_the_network_as_it_was_born(images: Images) -> None:
 def test_learning_rate_rises_then_follows_torchs_cosine() -> None:
     config = dataclasses.replace(TINY, warmup=0.25, learning_rate=0.5)
     rates = [pretrain.learning_rate(step, 80, config) for step in range(80)]
-    assert all(a < b for a, b in zip(rates[:20], rates[1:21], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(rates))
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
     for rate in rates[20:]:
@@ -259,8 +260,8 @@ def test_knn_accuracy_agrees_with_scikit_learn() -> None:
     bank, queries = random.normal(size=(300, 5)), random.normal(size=(1200, 5))
     bank_labels, labels = (bank[:, 0] > 0).astype(int) + 2 * (bank[:, 1] > 0), (queries[:, 0] > 0).astype(int)
     expected = KNeighborsClassifier(20).fit(bank, bank_labels).score(queries, labels)
-    tensors = [torch.from_numpy(array) for array in (queries, labels, bank, bank_labels)]
-    assert monitor.knn_accuracy(*tensors) == pytest.approx(expected, abs=1e-9)
+    query, label, vectors, vector_labels = (torch.from_numpy(array) for array in (queries, labels, bank, bank_labels))
+    assert monitor.knn_accuracy(query, label, vectors, vector_labels) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_monitor_reads_held_out_training_labels_and_no_test_label(images: Images) -> None:
@@ -289,7 +290,7 @@ def test_a_variant_is_called_by_what_was_peeled() -> None:
         ({"seed": 3, "device": "cuda", "compile": True}, 50_000, "x-vicreg"),
         ({}, 1_000, "x-vicreg-default"),
     ):
-        assert variant_name(dataclasses.replace(default, **changes), "x", count) == name  # type: ignore[arg-type]
+        assert variant_name(dataclasses.replace(default, **changes), "x", count) == name
     assert variant_name(PRESETS["small"], "x", 1_000) == "x-vicreg"
     assert variant_name(PRESETS["exercise"], "x", 50_000) == "x-vicreg-exercise"
 

@@ -56,9 +56,14 @@ def load(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Op
         progress: dict[str, Any] = json.loads(file.metadata()["progress"])
     for name, module in modules.items():
         module.load_state_dict(states[name])
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in states["optimizer"].items():
         index, _, entry = key.partition("/")
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # The fused optimizers walk a parameter and its moments in one order: they must lie in memory alike.
+            value = torch.empty_like(parameter).copy_(value)
         moments.setdefault(int(index), {})[entry] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return progress
