@@ -295,6 +295,7 @@ class Stage:
                 )
             except wandb.errors.Error as error:
                 raise Problem(f"W&B refused the run: {error}; WANDB_MODE=offline keeps results here") from error
+            self.id = self._run.id  # in a sweep W&B has chosen another
             for artifact in self._remote:
                 self._run.use_artifact(artifact)
         return self._run

@@ -3,6 +3,8 @@
     objects/ab/abcd...    content-addressed files, named by their MD5 as in W&B's manifests, never written twice
     registry.sqlite       versions, aliases, runs, and which run read and made which version
     folders/NAME-vN/      links into objects/, what a stage reads
+    scratch/              what is being written; after a kill, freed by `gc`
+    lock                  held shared by stages, exclusively by `gc`
 
 Files enter `objects/` by a rename, and a version becomes visible in one transaction: a kill at any moment leaves the
 state before or the state after. What a killed run leaves in `objects/` is referenced by nothing and freed by `gc`.
@@ -203,8 +205,8 @@ class Store:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, one writer at a time."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
