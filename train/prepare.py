@@ -1,0 +1,120 @@
+"""Makes an image set ready: uint8 arrays of one size, labels, class names, and the training images' mean and deviation."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import PIL.ImageDraw
+import plotly.graph_objects as go
+
+from train.data import datasets
+from train.data.images import SPLITS, Images
+from train.tracking import MACHINE, Problem, Stage, launch
+from train.tracking.declarations import check_name, clean_name
+from train.tracking.figures import figure
+
+SIZES = range(8, 513)
+RESERVED = (*datasets.KNOWN, "latest")
+SAMPLE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    # A path is no part of what comes out (`fingerprint` stands for what lies there); `name` is.
+    dataset: Annotated[str, MACHINE]
+    """cifar10, cifar100, mnist, fashion-mnist, svhn, digits, photos, or a folder or zip laid out train/CLASS/*, test/CLASS/*."""
+    name: str = ""
+    """What the set is called (images:NAME); by default as --dataset, a path by its last part."""
+    size: int = 32
+    """Height and width in pixels; other images are resized and their center cut out."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, and name them, instead of stopping."""
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise Problem(f"--size {self.size}: give {SIZES.start} to {SIZES.stop - 1} pixels")
+        name = self.name or self.dataset
+        path = datasets.own(self.dataset)
+        if self.dataset not in datasets.KNOWN and path is not None:
+            name = self.name or clean_name(path.name if path.is_dir() else path.stem)
+            object.__setattr__(self, "dataset", str(path.resolve()))
+        if not name:
+            raise Problem(f"{self.dataset!r} gives the image set no name; give one with --name")
+        check_name(name, "name of an image set (--name)")
+        if (name in RESERVED and name != self.dataset) or re.fullmatch(r"v\d+", name):
+            raise Problem(f"{name!r} already stands for something else than {self.dataset!r}; give another --name")
+        object.__setattr__(self, "name", name)
+
+    def fingerprint(self) -> object:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> object:
+        return datasets.fingerprint(self.dataset)
+
+
+def main(config: Config) -> None:
+    with Stage("train.prepare", config) as stage:
+        refuse_other_source(stage, config)
+        config.fingerprint()  # of what is there before it is read, not of what replaces it meanwhile
+        images = datasets.load(config.dataset, config.name, config.size, config.skip_corrupt)
+        stage.dataset = config.name
+        stage.panel("images/samples", sample_sheet(images, np.random.default_rng(SAMPLE_SEED)))
+        stage.panel("images/classes", classes_figure(images))
+        stage.panel("images/table", sample_table(images, np.random.default_rng(SAMPLE_SEED)))
+        stage.publish("images", images.save, {"dataset": config.name})
+
+
+def refuse_other_source(stage: Stage, config: Config) -> None:
+    """Raises Problem where `images:NAME` was made from another data set."""
+    version = stage.store.find("images", config.name)
+    maker = version and stage.store.maker(version)
+    source = maker and maker.config.get("dataset")
+    if source and source != config.dataset:
+        raise Problem(
+            f"images:{config.name} was made from {source!r}, not from {config.dataset!r}; give another --name"
+        )
+
+
+def sample_sheet(images: Images, generator: np.random.Generator, columns: int = 10) -> PIL.Image.Image:
+    """Random training images, a row for each of the first 100 classes."""
+    tile, margin, gap = max(images.size, 32), 120, 2
+    rows = images.classes[:100]
+    sheet = PIL.Image.new("RGB", (margin + columns * (tile + gap), len(rows) * (tile + gap)), "white")
+    pen = PIL.ImageDraw.Draw(sheet)
+    for label, name in enumerate(rows):
+        top = label * (tile + gap)
+        pen.text((4, top + tile // 2), name[:18], fill="black", anchor="lm")
+        ids = np.flatnonzero(images.train_labels == label)
+        for column, i in enumerate(generator.permutation(ids)[:columns]):
+            picture = PIL.Image.fromarray(images.train[i]).resize((tile, tile), PIL.Image.Resampling.NEAREST)
+            sheet.paste(picture, (margin + column * (tile + gap), top))
+    return sheet
+
+
+def classes_figure(images: Images) -> go.Figure:
+    traces = [
+        go.Bar(name=split, x=images.classes, y=np.bincount(labels, minlength=len(images.classes)))
+        for split, labels in zip(SPLITS, (images.train_labels, images.test_labels), strict=True)
+    ]
+    counts = figure(f"{images.name}: images by class", "class", "images", traces)
+    return counts.update_xaxes(type="category")  # also where the names are numbers
+
+
+def sample_table(images: Images, generator: np.random.Generator, rows: int = 10) -> pd.DataFrame:
+    """A few images of both splits with their labels."""
+    chosen = []
+    for split, pictures, labels in zip(
+        SPLITS, (images.train, images.test), (images.train_labels, images.test_labels), strict=True
+    ):
+        for i in np.sort(generator.permutation(len(labels))[:rows]):
+            chosen.append((PIL.Image.fromarray(pictures[i]), images.classes[labels[i]], split, int(i)))
+    return pd.DataFrame(chosen, columns=["image", "class", "split", "row"])
+
+
+if __name__ == "__main__":
+    launch(main)
