@@ -1,0 +1,84 @@
+"""Embeds an image set, train and test, with an encoder: what every evaluation reads."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from eval.evidence.embeddings import Embeddings, Vectors
+from train.data.images import Images
+from train.models.encoder import Encoder
+from train.objectives.collapse import dimension_std
+from train.tracking import MACHINE, Origin, Problem, Stage, launch
+from train.tracking.figures import color, figure
+
+
+@dataclass(frozen=True)
+class Config:
+    encoder: str
+    """Alias of the encoder."""
+    images: str | None = None
+    """Alias of the images to embed; those that the encoder was made from unless given. Images of another set are resized
+    and normalised as the encoder's own, and the embeddings are called VARIANT-on-IMAGES."""
+    batch_size: Annotated[int, MACHINE] = 250
+    """Images at a time."""
+    device: Annotated[str, MACHINE] = "cpu"
+    """cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise Problem(f"--batch-size {self.batch_size} is not at least 1")
+
+
+def main(config: Config) -> None:
+    with Stage("eval.embed", config) as stage:
+        folder = stage.fetch("encoder", config.encoder)
+        encoder, home = Encoder.load(folder).to(config.device), Origin.load(folder).dataset
+        images = Images.load(stage.fetch("images", config.images or str(home)))
+        train_features, train = embed(encoder, images.train, config.batch_size, "train")
+        test_features, test = embed(encoder, images.test, config.batch_size, "test")
+        labels = np.array(images.train_labels), np.array(images.test_labels)
+        embeddings = Embeddings(images.classes, train, test, train_features, test_features, *labels)
+        stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
+        stage.panel("embed/spread", spread_figure(embeddings.test))
+        stage.dataset = images.name
+        fields: dict[str, object] = {"variant": stage.variant, "seed": stage.seed}
+        if images.name != home:
+            fields["images"] = images.name
+        else:
+            stage.check_made_from("encoder", "images")
+        stage.publish("embeddings", embeddings.save, fields)
+
+
+def embed(encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: str) -> tuple[Vectors, Vectors]:
+    """Features (n, f) and representation (n, d), float32, of uint8 images (n, height, width, 3)."""
+    starts = tqdm(range(0, len(images), batch_size), desc=f"embed {name}", unit="batch")
+    features, representation = np.empty(0, np.float32), np.empty(0, np.float32)
+    for start in starts:
+        stop = min(start + batch_size, len(images))
+        batch_features, batch_representation = encoder.encode(images, start, stop)
+        if not start:
+            features = np.empty((len(images), batch_features.shape[1]), np.float32)
+            same = batch_representation is batch_features
+            representation = features if same else np.empty((len(images), batch_representation.shape[1]), np.float32)
+        features[start:stop] = batch_features.cpu().numpy()
+        if representation is not features:
+            representation[start:stop] = batch_representation.cpu().numpy()
+    return features, representation
+
+
+def spread_figure(vectors: Vectors) -> object:
+    """The standard deviation of each dimension, sorted: flat where all are used, falling to 0 where some collapsed."""
+    import plotly.graph_objects as go
+
+    deviations = np.sort(vectors.std(axis=0))[::-1]
+    mean = float(dimension_std(torch.from_numpy(vectors)))
+    line = go.Scatter(y=deviations, mode="lines", line={"color": color(0)}, fill="tozeroy")
+    return figure(f"Spread of the representation (mean {mean:.3g})", "dimension, sorted", "standard deviation", [line])
+
+
+if __name__ == "__main__":
+    launch(main)

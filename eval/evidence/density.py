@@ -1,0 +1,163 @@
+"""Anomaly detection by density: what lies far from its nearest training representations is an anomaly.
+
+As in Bergman, Cohen and Hoshen 2020 (DN2), with the mean of the *distances*; FAISS returns their squares.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from eval.evidence.distributions import histogram
+from eval.evidence.embeddings import Embeddings, Neighbors, Vectors
+from eval.evidence.intervals import auc_interval
+from eval.evidence.neighbors import nearest
+from eval.evidence.pictures import grid, tile
+from train.data.images import Images
+from train.tracking import Origin, Problem
+from train.tracking.figures import figure
+from train.tracking.scores import Value
+
+Densities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """normal, anomalies: (n,) and (m,) anomaly scores of two test sets; higher is more anomalous.
+    interval: 95 % of the ROC AUC, which is 1 where every anomaly scores higher than every normal image."""
+
+    normal: Densities
+    anomalies: Densities
+    auc: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One image of a test set, by its row, and its anomaly score."""
+
+    anomaly: bool
+    row: int
+    score: float
+
+
+def check_comparable(normal: Embeddings, anomalies: Embeddings) -> None:
+    """Raises Problem where the vectors of the two have different widths."""
+    width, other = normal.train.shape[1], anomalies.test.shape[1]
+    if width != other:
+        raise Problem(
+            f"the anomalies' vectors have {other} dimensions and the normal ones {width}; name embeddings of one encoder"
+        )
+
+
+def check_same_encoder(normal: Origin, anomalies: Origin, encoder: str) -> None:
+    """Raises Problem unless one and the same encoder made both embeddings. encoder: the alias of the normal one."""
+    made_by, other = (
+        {entry for entry in origin.inputs if entry.startswith("encoder@")} for origin in (normal, anomalies)
+    )
+    if not made_by:
+        raise Problem(f"{normal.variant} has no encoder that could embed other images; name embeddings that have one")
+    if made_by != other:
+        raise Problem(
+            f"the anomalies {anomalies.dataset} were embedded by another encoder than {normal.variant}'s;"
+            f" run: python -m eval.embed --images {anomalies.dataset} --encoder {encoder}"
+        )
+
+
+def detect(embeddings: Embeddings, neighbors: Neighbors, anomalies: Embeddings, k: int, seed: int) -> Detection:
+    """Scores the test images of both. seed: of the bootstrap."""
+    normal_scores, anomaly_scores = (
+        knn_distance(neighbors, embeddings.train, vectors, k, label)
+        for vectors, label in ((embeddings.test, "normal images"), (anomalies.test, "anomalies"))
+    )
+    labels, scores = labelled(normal_scores, anomaly_scores)
+    return Detection(
+        normal_scores,
+        anomaly_scores,
+        float(roc_auc_score(labels, scores)),
+        auc_interval(normal_scores, anomaly_scores, seed),
+    )
+
+
+def knn_distance(neighbors: Neighbors, train: Vectors, queries: Vectors, k: int, label: str = "queries") -> Densities:
+    """Mean L2 distance, not squared, from each query to the k training vectors nearest to it: (n,)."""
+    distances, _ = nearest(neighbors.index, train, queries, k, label=label)
+    scores: Densities = distances.mean(axis=1, dtype=np.float64)
+    return scores
+
+
+def labelled(normal: Densities, anomalies: Densities) -> tuple[NDArray[np.int64], Densities]:
+    """Labels, 0 normal and 1 anomaly, and scores of both sets together."""
+    return np.repeat([0, 1], [len(normal), len(anomalies)]), np.concatenate([normal, anomalies])
+
+
+def most_anomalous(detection: Detection, count: int) -> list[Found]:
+    """The images of both sets with the highest scores, highest first; of equal scores the normal one, then the first row.
+
+    Raises Problem where both sets together have fewer than `count`.
+    """
+    labels, scores = labelled(detection.normal, detection.anomalies)
+    if count > len(scores):
+        raise Problem(f"--most {count} is more than the {len(scores)} test images of both sets; give a smaller number")
+    chosen = np.argsort(-scores, kind="stable")[:count]
+    return [Found(bool(labels[i]), int(i - labels[i] * len(detection.normal)), float(scores[i])) for i in chosen]
+
+
+def measured(detection: Detection, most: list[Found], k: int, names: tuple[str, str]) -> dict[str, Value]:
+    """The scores to publish. names: of the normal and the anomalous image set."""
+    return {
+        "anomaly/auc": detection.auc,
+        "anomaly/auc/interval": list(detection.interval),
+        "anomaly/against": names[1],
+        "anomaly/k": k,
+        "anomaly/most": [{"set": names[found.anomaly], "row": found.row, "score": found.score} for found in most],
+    }
+
+
+def figures(detection: Detection, variant: str, names: tuple[str, str]) -> dict[str, go.Figure]:
+    """The ROC curve, and the scores of both sets."""
+    against = f"{names[1]} among {names[0]}, {variant}"
+    false, true, _ = roc_curve(*labelled(detection.normal, detection.anomalies))
+    low, high = detection.interval
+    traces = [
+        go.Scatter(x=false, y=true, name=f"{variant}: AUC {detection.auc:.3f} [{low:.3f}, {high:.3f}]"),
+        go.Scatter(x=[0, 1], y=[0, 1], name="chance: AUC 0.5", line={"color": "#888888", "dash": "dash"}),
+    ]
+    roc = figure(f"ROC: {against}", "normal images taken for anomalies", "anomalies found", traces)
+    roc.update_traces(mode="lines").update_layout(
+        legend={"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom"}
+    )
+    drawn = histogram(
+        f"Anomaly scores: {against}",
+        "mean L2 distance to the nearest training images",
+        {f"{names[0]}, normal": detection.normal, f"{names[1]}, anomalies": detection.anomalies},
+    )
+    return {"anomaly/roc": roc, "anomaly/scores": drawn}
+
+
+def picture(most: list[Found], normal: Images, anomalies: Images) -> PIL.Image.Image:
+    """The most anomalous images in a row, the most anomalous first; those of the anomalies' set are framed."""
+    sets = (normal, anomalies)
+    return grid([[sets[found.anomaly].test[found.row] for found in most]], [[found.anomaly for found in most]])
+
+
+def table(most: list[Found], normal: Images, anomalies: Images) -> pd.DataFrame:
+    """The most anomalous images: rank, picture, image set, class, row in its test set, score."""
+    rows = []
+    for rank, found in enumerate(most, start=1):
+        images = (normal, anomalies)[found.anomaly]
+        rows.append(
+            {
+                "rank": rank,
+                "image": tile(images.test[found.row]),
+                "set": images.name,
+                "class": images.classes[images.test_labels[found.row]],
+                "row": found.row,
+                "score": found.score,
+            }
+        )
+    return pd.DataFrame(rows)

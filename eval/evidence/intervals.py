@@ -1,0 +1,62 @@
+"""Bootstrap 95 % intervals (percentile method, Efron and Tibshirani 1993, chapter 13): resampled with replacement."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LEVEL = (2.5, 97.5)  # percentiles: 95 %
+
+
+def accuracy_interval(correct: ArrayLike, seed: int, resamples: int = 10_000) -> tuple[float, float]:
+    """Interval of an accuracy over resampled images. correct: (n,) bool."""
+    return mean_interval(np.asarray(correct, dtype=bool), seed, resamples)
+
+
+def mean_interval(values: ArrayLike, seed: int, resamples: int = 10_000) -> tuple[float, float]:
+    """Interval of the mean of `values`, (n,), over resampled entries."""
+    sample = np.asarray(values, dtype=np.float64)
+    if not sample.size:
+        raise ValueError("no values to resample")
+    rng = np.random.default_rng(seed)
+    # How often each distinct value comes up in a resample is multinomial: an accuracy has two, precision@5 has six.
+    distinct, counts = np.unique(sample, return_counts=True)
+    if len(distinct) <= 100:
+        means = rng.multinomial(sample.size, counts / sample.size, size=resamples) @ distinct / sample.size
+    else:
+        means = np.array([sample[rng.integers(sample.size, size=sample.size)].mean() for _ in range(resamples)])
+    return interval(means)
+
+
+def auc_interval(
+    normal_scores: ArrayLike, anomaly_scores: ArrayLike, seed: int, resamples: int = 1_000
+) -> tuple[float, float]:
+    """Interval of the ROC AUC, normal and anomalous scores resampled apart, so that each resample has as many of both.
+
+    normal_scores: (n,); anomaly_scores: (m,); anomalies should have the higher ones.
+    """
+    normal, anomalies = (np.asarray(scores) for scores in (normal_scores, anomaly_scores))
+    if not normal.size or not anomalies.size:
+        raise ValueError("no scores to resample")
+    distinct, rank = np.unique(np.concatenate([normal, anomalies]), return_inverse=True)
+    normal_rank, anomaly_rank = rank[: normal.size], rank[normal.size :]
+    rng = np.random.default_rng(seed)
+
+    def resampled_counts(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.bincount(ranks[rng.integers(len(ranks), size=len(ranks))], minlength=len(distinct))
+
+    aucs = [auc_of_counts(resampled_counts(normal_rank), resampled_counts(anomaly_rank)) for _ in range(resamples)]
+    return interval(np.array(aucs))
+
+
+def auc_of_counts(normal: NDArray[np.int64], anomalies: NDArray[np.int64]) -> float:
+    """ROC AUC of scores given as counts: (k,) each, how many have the first, second, ... distinct score, ascending.
+
+    The share of (normal, anomaly) pairs in which the anomaly scores higher, ties counted as a half (Mann-Whitney).
+    """
+    below = np.cumsum(normal) - normal / 2
+    return float(anomalies @ below / (normal.sum() * anomalies.sum()))
+
+
+def interval(estimates: NDArray[np.float64]) -> tuple[float, float]:
+    """What encloses 95 % of the resampled estimates, (resamples,)."""
+    low, high = np.percentile(estimates, LEVEL)
+    return float(low), float(high)

@@ -1,0 +1,180 @@
+"""Nearest and farthest images: what a representation calls alike, and what it pushes away."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from eval.evidence.embeddings import Embeddings, Neighbors, Vectors
+from eval.evidence.intervals import mean_interval
+from eval.evidence.neighbors import Ids
+from eval.evidence.pictures import grid, tile
+from train.data.images import Images
+from train.tracking import Problem
+from train.tracking.scores import Value
+
+SHOWN = 5  # images of each query, and the neighbors that count in precision and color
+BLOCK = 2048  # rows: a block of float64 distances has 32 MB
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """queries: (c,) rows of the training set, one a class. nearest, farthest: (c, 5) rows, nearest and farthest first."""
+
+    queries: Ids
+    nearest: Ids
+    farthest: Ids
+
+
+def retrieve(embeddings: Embeddings, neighbors: Neighbors, seed: int) -> Retrieval:
+    """Raises Problem where there are fewer than 5 neighbors or images."""
+    k = neighbors.train_ids.shape[1]
+    if k < SHOWN:
+        raise Problem(
+            f"the index holds k = {k} neighbors of each image; remake it with python -m eval.index --k {SHOWN}"
+        )
+    queries = query_rows(embeddings.train_labels, len(embeddings.classes), seed)
+    return Retrieval(queries, neighbors.train_ids[queries, :SHOWN], farthest_of(embeddings.train, queries, SHOWN))
+
+
+def measure(embeddings: Embeddings, neighbors: Neighbors, images: Images, seed: int) -> dict[str, Value]:
+    """The scores over the whole training set.
+
+    Raises Problem where the embeddings are not one vector for each image.
+    """
+    if len(images.train) != len(embeddings.train):
+        raise Problem(
+            f"{len(embeddings.train)} training vectors for the {len(images.train)} training images of {images.name};"
+            " name embeddings of all of them"
+        )
+    ids = np.asarray(neighbors.train_ids[:, :SHOWN])
+    hits = precision(ids, embeddings.train_labels)
+    far = farthest(embeddings.train)
+    return {
+        "retrieve/precision@5": float(hits.mean()),
+        "retrieve/precision@5/interval": list(mean_interval(hits, seed)),
+        "retrieve/color": color_ratio(mean_colors(images.train), ids, seed),
+        "retrieve/hubness": hubness(far),
+        "retrieve/farthest_distinct": len(np.unique(far)),
+    }
+
+
+def pictures(retrieval: Retrieval, images: Images) -> dict[str, PIL.Image.Image]:
+    """A row for each query: the query, set apart, then its images; those of its class are framed."""
+    drawn = {}
+    for name, ids in (("nearest", retrieval.nearest), ("farthest", retrieval.farthest)):
+        rows = np.column_stack([retrieval.queries, ids])
+        same = images.train_labels[ids] == images.train_labels[retrieval.queries][:, None]
+        marked = np.column_stack([np.zeros(len(rows), bool), same])
+        drawn[f"retrieve/{name}"] = grid([list(images.train[row]) for row in rows], marked.tolist(), set_apart=1)
+    return drawn
+
+
+def table(retrieval: Retrieval, images: Images) -> pd.DataFrame:
+    """A row for each query: its class, how many of its nearest and farthest are of its class, and all the pictures."""
+    labels = images.train_labels
+    rows = []
+    for query, near, far in zip(retrieval.queries, retrieval.nearest, retrieval.farthest, strict=True):
+        row = {
+            "class": images.classes[labels[query]],
+            "row": int(query),
+            "query": tile(images.train[query]),
+            "nearest of its class": int((labels[near] == labels[query]).sum()),
+            "farthest of its class": int((labels[far] == labels[query]).sum()),
+        }
+        for kind, ids in (("nearest", near), ("farthest", far)):
+            row |= {f"{kind} {place}": tile(images.train[i]) for place, i in enumerate(ids, start=1)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def query_rows(labels: NDArray[np.int64], classes: int, seed: int) -> Ids:
+    """One random row of each class, in class order. Depends on the labels and the seed alone."""
+    generator = np.random.default_rng(seed)
+    return np.array([generator.choice(np.flatnonzero(labels == label)) for label in range(classes)])
+
+
+def precision(ids: Ids, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The share of each image's neighbors that have its class. ids: (n, k). Returns (n,)."""
+    hits: NDArray[np.bool_] = labels[ids] == labels[:, None]
+    shares: NDArray[np.float64] = hits.mean(axis=1)
+    return shares
+
+
+def color_ratio(colors: NDArray[np.float64], ids: Ids, seed: int) -> float | None:
+    """Mean color distance of images and their neighbors, divided by that of as many random pairs of different images.
+
+    colors: (n, 3) mean RGB of each image. ids: (n, k). Below 1 neighbors are closer in color than chance. None where
+    all images have one color.
+    """
+    count, k = ids.shape
+    generator = np.random.default_rng(seed)
+    others = (np.arange(count)[:, None] + generator.integers(1, count, (count, k))) % count
+    near, random = (np.linalg.norm(colors[:, None] - colors[pairs], axis=2).mean() for pairs in (ids, others))
+    return float(near / random) if random else None
+
+
+def mean_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean red, green and blue of each image, 0 to 255. images: (n, height, width, 3). Returns (n, 3)."""
+    colors: NDArray[np.float64] = images.mean(axis=(1, 2), dtype=np.float64)
+    return colors
+
+
+def farthest(vectors: Vectors) -> Ids:
+    """The row farthest from each row by L2, the smaller of two equally far. vectors: (n, d), n > 1. Returns (n,).
+
+    Exact: every pair is compared in float64, once for both. Memory is bounded by blocks of rows, not by n².
+    """
+    count = len(vectors)
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    starts = range(0, count, BLOCK)
+    best = np.full(count, -1.0)
+    found = np.zeros(count, np.int64)
+
+    def update(start: int, distances: NDArray[np.float64], offset: int) -> None:
+        """Rows from `start` on against columns from `offset` on. Only a larger distance replaces, so that the first wins."""
+        rows = np.arange(start, start + len(distances))
+        values = distances.max(axis=1)
+        larger = values > best[rows]
+        best[rows[larger]] = values[larger]
+        found[rows[larger]] = distances[larger].argmax(axis=1) + offset
+
+    with tqdm(total=count * (count + 1) // 2, desc="farthest", unit=" pairs", unit_scale=True, delay=1) as progress:
+        for i in starts:
+            block = vectors[i : i + BLOCK] - mean
+            for j in starts[i // BLOCK :]:
+                distances = squared_distances(block, vectors[j : j + BLOCK] - mean)
+                if i == j:
+                    np.fill_diagonal(distances, -1)  # no image is its own farthest
+                else:
+                    update(j, distances.T, i)
+                update(i, distances, j)
+                progress.update(distances.size if i != j else len(block) * (len(block) + 1) // 2)
+    return found
+
+
+def farthest_of(vectors: Vectors, rows: Ids, count: int) -> Ids:
+    """The `count` rows farthest from each of `rows`, farthest first: (len(rows), count)."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    queries = vectors[rows] - mean
+    blocks = [squared_distances(queries, vectors[i : i + BLOCK] - mean) for i in range(0, len(vectors), BLOCK)]
+    distances = np.concatenate(blocks, axis=1)
+    distances[np.arange(len(rows)), rows] = -1
+    return np.argsort(-distances, axis=1, kind="stable")[:, :count]
+
+
+def squared_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared L2 distances (n, m) of rows of `a` (n, d) and `b` (m, d), by a product of matrices."""
+    distances = a @ b.T
+    distances *= -2
+    distances += np.einsum("nd,nd->n", a, a)[:, None]
+    distances += np.einsum("nd,nd->n", b, b)
+    return distances
+
+
+def hubness(ids: Ids, most: int = 10) -> float:
+    """The share of `ids` taken by the `most` frequent ones."""
+    return float(np.sort(np.bincount(ids))[::-1][:most].sum() / len(ids))

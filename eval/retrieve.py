@@ -1,0 +1,48 @@
+"""Shows the nearest and the farthest training images of one query a class, and measures both over the training set."""
+
+from dataclasses import dataclass
+
+from eval.evidence.embeddings import Embeddings, Neighbors
+from eval.evidence.retrieval import measure, pictures, retrieve, table
+from train.data.images import Images
+from train.tracking import Problem, Stage, launch
+from train.tracking.scores import Scores
+
+
+@dataclass(frozen=True)
+class Config:
+    embeddings: str
+    """Alias of the embeddings."""
+    neighbors: str | None = None
+    """Alias of their neighbors; the embeddings' variant and seed unless given."""
+    images: str | None = None
+    """Alias of the images that they were made from; the embeddings' data set unless given."""
+    seed: int = 0
+    """Draws the queries, which are the same for all variants of a data set, the random pairs and the bootstrap."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise Problem(f"--seed {self.seed} is negative; give 0 or more")
+
+
+def main(config: Config) -> None:
+    with Stage("eval.retrieve", config) as stage:
+        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
+        neighbors = Neighbors.load(stage.fetch("neighbors", config.neighbors or stage.alias))
+        stage.check_made_from("neighbors", "embeddings")
+        images = Images.load(stage.fetch("images", config.images or str(stage.dataset)))
+        stage.check_made_from("embeddings", "images")
+
+        retrieval = retrieve(embeddings, neighbors, config.seed)
+        scores = Scores(
+            values=measure(embeddings, neighbors, images, config.seed)
+            | {"retrieve/queries": retrieval.queries.tolist()},
+            pictures=pictures(retrieval, images),
+        )
+        scores.log(stage)
+        stage.panel("retrieve/table", table(retrieval, images))
+        stage.publish("retrieve", scores.save)
+
+
+if __name__ == "__main__":
+    launch(main)

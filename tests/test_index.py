@@ -1,0 +1,161 @@
+"""eval.index and its parts: the nearest training images, against scikit-learn and numpy."""
+
+import faiss
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from eval import index
+from eval.evidence.embeddings import Neighbors, Vectors
+from eval.evidence.neighbors import build, exact_distances, find_neighbors, nearest, occurrences
+from tests.published import images as pictures
+from tests.published import publish_embedded, publish_encoder, publish_images, refusal
+from tests.synthetic import blobs, publish_embeddings
+from train.tracking import Origin, Problem
+from train.tracking.store import Store
+
+
+def normal(n: int, d: int, seed: int = 0, mean: float = 0, std: float = 1) -> Vectors:
+    return (mean + std * np.random.default_rng(seed).standard_normal((n, d))).astype(np.float32)
+
+
+def by_scikit_learn(train: Vectors, queries: Vectors | None, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Without queries: of the training vectors, themselves excluded. Centered, since scikit-learn expands the square too."""
+    center = train.mean(axis=0, dtype=np.float64)
+    model = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(train - center)
+    distances, ids = model.kneighbors(None if queries is None else queries - center)
+    return distances, ids
+
+
+@pytest.mark.parametrize("width", [3, 128])
+def test_neighbors_agree_with_scikit_learn(width: int) -> None:
+    embeddings = blobs(3, 400, width, seed=1, distance=2)
+    found = find_neighbors(embeddings, 10)
+    for ids, distances, queries in (
+        (found.train_ids, found.train_distances, None),
+        (found.test_ids, found.test_distances, embeddings.test),
+    ):
+        expected_distances, expected_ids = by_scikit_learn(embeddings.train, queries, 10)
+        np.testing.assert_array_equal(ids, expected_ids)
+        np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+
+
+def test_neighbors_are_right_where_the_mean_drowns_the_spread() -> None:
+    """A collapsed representation: FAISS alone, in float32, finds almost none of them."""
+    vectors = normal(3000, 64, mean=100, std=1e-3)
+    expected_distances, expected = by_scikit_learn(vectors, None, 10)
+    distances, _ = nearest(build(vectors), vectors, vectors, 10, among_themselves=True)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-6)
+
+    plain = faiss.IndexFlatL2(64)
+    plain.add(vectors)
+    _, drowned = plain.search(vectors, 11)
+    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(drowned, expected, strict=True)]) < 5
+
+
+def test_distances_of_near_duplicates_are_exact() -> None:
+    vectors = normal(300, 32, std=1000)
+    twins = vectors + normal(300, 32, seed=1, std=1e-3)
+    distances, ids = nearest(build(vectors), vectors, twins, 1)
+    np.testing.assert_array_equal(ids[:, 0], np.arange(300))
+    expected = np.sqrt(((vectors.astype(np.float64) - twins.astype(np.float64)) ** 2).sum(axis=1))
+    np.testing.assert_allclose(distances[:, 0], expected, rtol=1e-6)
+
+
+def test_distances_are_roots_not_squares() -> None:
+    vectors = np.array([[0, 0], [3, 4], [300, 400]], np.float32)
+    distances, _ = nearest(build(vectors), vectors, vectors, 2, among_themselves=True)
+    np.testing.assert_allclose(distances, [[5, 500], [5, 495], [495, 500]])
+
+
+@pytest.mark.parametrize("copies", [2, 5, 40])
+def test_no_image_is_its_own_neighbor_and_its_duplicates_are(copies: int) -> None:
+    vectors = np.repeat(normal(20, 16), copies, axis=0)
+    k = 4
+    distances, ids = nearest(build(vectors), vectors, vectors, k, among_themselves=True)
+    rows = np.arange(len(vectors))[:, None]
+    assert not (ids == rows).any()
+    duplicates = min(k, copies - 1)
+    assert (ids[:, :duplicates] // copies == rows // copies).all()
+    assert (distances[:, :duplicates] == 0).all() and (distances[:, duplicates:] > 0).all()
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+def test_equally_near_neighbors_come_in_the_order_of_their_ids() -> None:
+    around = np.array([[0, 1], [1, 0], [0, -1], [-1, 0], [0, 0], [2, 2]], np.float32)
+    _, ids = nearest(build(around), around, around[4:5], 4)
+    assert ids.tolist() == [[4, 0, 1, 2]]
+    _, ids = nearest(build(around), around, around, 4, among_themselves=True)
+    assert ids[4].tolist() == [0, 1, 2, 3]
+
+
+def test_results_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = normal(500, 24), normal(90, 24, seed=1)
+    whole = nearest(build(vectors), vectors, queries, 5)
+    monkeypatch.setattr("eval.evidence.neighbors.BATCH", 37)
+    monkeypatch.setattr("eval.evidence.neighbors.CHUNK", 999)
+    for expected, found in zip(whole, nearest(build(vectors), vectors, queries, 5), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_exact_distances_agree_with_numpy() -> None:
+    vectors, queries = normal(50, 7), normal(9, 7, seed=1)
+    ids = np.random.default_rng(2).integers(50, size=(9, 4))
+    expected = np.linalg.norm(vectors.astype(np.float64)[ids] - queries[:, None].astype(np.float64), axis=2)
+    np.testing.assert_allclose(exact_distances(vectors, ids, queries), expected, rtol=1e-12)
+
+
+def test_with_k_as_large_as_possible_everyone_else_is_a_neighbor() -> None:
+    vectors = normal(12, 4)
+    _, ids = nearest(build(vectors), vectors, vectors, 11, among_themselves=True)
+    assert all(sorted([row, *others]) == list(range(12)) for row, others in enumerate(ids.tolist()))
+    with pytest.raises(Problem, match=r"k = 12.*11 to choose from"):
+        nearest(build(vectors), vectors, vectors, 12, among_themselves=True)
+
+
+def test_every_neighbor_is_counted_once() -> None:
+    ids = np.array([[1, 2], [2, 0], [1, 0], [2, 1]])
+    assert occurrences(ids, 5).tolist() == [2, 3, 3, 0, 0]
+
+
+def test_stage_publishes_the_neighbors_and_an_index_that_answers() -> None:
+    embeddings = blobs(3, 30, 8, seed=0)
+    publish_embeddings(embeddings, seed=1)
+    index.main(index.Config("blobs-vicreg-s1", k=4))
+    index.main(index.Config("blobs-vicreg-s1", k=4))
+
+    store = Store()
+    (version,) = store.versions("neighbors")  # the second run made the same version
+    assert version.aliases == ("blobs-vicreg-s1", "latest")
+    folder = store.folder(version)
+    assert Origin.load(folder).inputs == (f"embeddings@{store.get('embeddings', 'latest').digest}",)
+    neighbors = Neighbors.load(folder)
+    expected_distances, expected_ids = by_scikit_learn(embeddings.train, None, 4)
+    np.testing.assert_array_equal(neighbors.train_ids, expected_ids)
+    np.testing.assert_allclose(neighbors.train_distances, expected_distances, rtol=1e-6)
+    expected_distances, expected_ids = by_scikit_learn(embeddings.train, embeddings.test, 3)
+    distances, ids = neighbors.search(embeddings.test, 3)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(distances, expected_distances, rtol=1e-4)
+
+
+def test_bad_input_is_refused_in_one_line_and_publishes_nothing() -> None:
+    embeddings = blobs(2, 10, 4, seed=0)
+    publish_embeddings(embeddings)
+    assert "k = 20" in refusal(lambda: index.main(index.Config("blobs-vicreg", k=20)))
+    assert "--k 0" in refusal(lambda: index.main(index.Config("blobs-vicreg", k=0)))
+    assert "blobs-vicreg" in refusal(lambda: index.main(index.Config("nonsense")))
+    assert "'encoder:blobs-vicreg'" in refusal(lambda: index.main(index.Config("encoder:blobs-vicreg")))
+    assert Store().versions("neighbors") == []
+
+
+def test_embeddings_of_other_images_do_not_take_over_the_variants_index() -> None:
+    embeddings = blobs(2, 10, 4, seed=0)
+    for name in ("blobs", "others"):
+        publish_images(pictures(name, embeddings))
+    publish_encoder("blobs-vicreg", "blobs")
+    publish_embedded(embeddings, "blobs-vicreg", "others", on="others")
+    line = refusal(lambda: index.main(index.Config("blobs-vicreg-on-others", k=3)))
+    assert "others" in line and "blobs-vicreg" in line
+    assert Store().versions("neighbors") == []
