@@ -94,7 +94,8 @@ def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
 
     def normalised(patch: NDArray[np.floating]) -> NDArray[np.floating]:
         centered: NDArray[np.floating] = patch - patch.mean()
-        return centered / np.sqrt(patch.var(ddof=1) + CONTRAST)
+        scaled: NDArray[np.floating] = centered / np.sqrt(patch.var(ddof=1) + CONTRAST)
+        return scaled
 
     sample = np.stack([normalised(patch.astype(np.float64)) for patch in sample])
     mean = sample.mean(axis=0)

@@ -26,7 +26,7 @@ def numpy_variance(z: NDArray[np.float64]) -> float:
 
 def numpy_covariance(z: NDArray[np.float64]) -> float:
     matrix = np.cov(z, rowvar=False)
-    return float((matrix**2).sum() - (np.diag(matrix) ** 2).sum()) / z.shape[1]
+    return float(((matrix**2).sum() - (np.diag(matrix) ** 2).sum()) / z.shape[1])
 
 
 @pytest.mark.parametrize("seed", range(5))

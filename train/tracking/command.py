@@ -1,6 +1,7 @@
 """The command line of every stage: flags from its Config, one clear line for bad input."""
 
 import contextlib
+import dataclasses
 import errno
 import io
 import re
@@ -32,6 +33,8 @@ def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
                 if chosen not in presets:
                     raise Problem(f"no preset {chosen!r}; choose one of: {', '.join(presets)}")
                 default = presets[chosen]
+        needed = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
+        default = dataclasses.replace(default, **dict.fromkeys(needed, tyro.MISSING))
     program = f"python -m {stage_name(module)}"
     said = io.StringIO()
     try:

@@ -1,0 +1,146 @@
+"""Runs the whole exercise, from an image set to the lab book: every step a command that a person could type.
+
+A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew.
+"""
+
+import importlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from train.tracking import Problem, launch, parse
+from train.tracking.stage import destination, settings
+from train.tracking.store import Store, Version, home
+
+# How each representation is made, from the floor up. Evaluations follow for all alike.
+ENCODERS = (
+    ("train.pretrain", "--epochs", "0"),
+    ("train.patches", "--kind", "pixels"),
+    ("train.patches", "--kind", "patches"),
+    ("train.pretrain",),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    dataset: str = "digits"
+    """The image set: a name that train.prepare knows, or a folder or zip of your own."""
+    anomalies: str = "photos"
+    """The image set that shall look strange beside it."""
+    fresh: bool = False
+    """Make everything anew."""
+
+    def __post_init__(self) -> None:
+        if self.dataset == self.anomalies:
+            raise Problem(f"{self.dataset!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
+
+
+@dataclass
+class Step:
+    command: tuple[str, ...]
+    state: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.state:8} {self.seconds:7.1f} s  python -m {shlex.join(self.command)}"
+
+
+class Exercise:
+    """Runs steps one after another and remembers what became of each."""
+
+    def __init__(self, fresh: bool) -> None:
+        self.fresh = fresh
+        self.store = Store()
+        self.steps: list[Step] = []
+
+    def make(self, *command: str) -> dict[str, Version]:
+        """Runs a stage unless what it would make is there. Returns the versions by artifact name.
+
+        Raises Problem where the stage fails; it has said why.
+        """
+        started = time.monotonic()
+        stage, *flags = command
+        module = importlib.import_module(stage)
+        key = settings(stage, parse(module, flags))
+        made = None if self.fresh else self.store.made(stage, key)
+        state = "reused" if made else "made"
+        if made is None:
+            print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
+            code = subprocess.run([sys.executable, "-m", *command]).returncode
+            made = self.store.made(stage, key) if not code else None
+            if made is None:
+                self.steps.append(Step(command, "failed", time.monotonic() - started))
+                if code in (130, -2):
+                    raise KeyboardInterrupt
+                raise Problem(
+                    f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again"
+                )
+        self.steps.append(Step(command, state, time.monotonic() - started))
+        return {version.name: version for version in made}
+
+    def called(self, version: Version) -> str:
+        """The variant, or the image set, that a version belongs to."""
+        maker = self.store.maker(version)
+        assert maker is not None and maker.variant is not None
+        return maker.variant
+
+    def table(self) -> str:
+        counts = {state: sum(step.state == state for step in self.steps) for state in ("made", "reused", "failed")}
+        return "\n".join([*map(str, self.steps), ", ".join(f"{count} {state}" for state, count in counts.items())])
+
+
+def main(config: Config) -> None:
+    print(f"Results go to {destination()}", flush=True)
+    exercise = Exercise(config.fresh)
+    try:
+        page = run(exercise, config)
+    finally:
+        print(f"\n{exercise.table()}", flush=True)
+    print(place(page))
+
+
+def run(exercise: Exercise, config: Config) -> Path:
+    """Every step in its order. Returns the lab book's file in the store."""
+    images = exercise.make("train.prepare", "--dataset", config.dataset)["images"]
+    name = exercise.called(images)
+    anomalies = exercise.called(exercise.make("train.prepare", "--dataset", config.anomalies)["images"])
+    preset = importlib.import_module("train.pretrain").default_preset(count(exercise.store.folder(images)))
+    variants = []
+    for stage, *flags in ENCODERS:
+        chosen = ["--preset", preset] if stage == "train.pretrain" else []
+        encoder = exercise.make(stage, "--images", name, *chosen, *flags)["encoder"]
+        variants.append(exercise.called(encoder))
+    for variant in variants:
+        exercise.make("eval.embed", "--encoder", variant)
+        exercise.make("eval.embed", "--encoder", variant, "--images", anomalies)
+        for stage in ("eval.index", "eval.probe", "eval.project", "eval.retrieve"):
+            exercise.make(stage, "--embeddings", variant)
+        exercise.make("eval.anomaly", "--embeddings", variant, "--anomalies", f"{variant}-on-{anomalies}")
+        exercise.make("eval.cluster", "--embeddings", variant)
+    report = exercise.make("eval.report", "--variants", *variants, "--anomalies", anomalies)["report"]
+    return exercise.store.folder(report) / "lab-book.html"
+
+
+def count(images: Path) -> int:
+    """How many training images an images artifact holds."""
+    return len(np.load(images / "train_labels.npy", mmap_mode="r", allow_pickle=False))
+
+
+def place(page: Path) -> Path:
+    """Puts the lab book where it is looked for, whole or not at all."""
+    target = home() / "lab-book.html"
+    draft = target.with_suffix(f".{os.getpid()}.draft")
+    shutil.copyfile(page, draft)
+    draft.replace(target)
+    return target
+
+
+if __name__ == "__main__":
+    launch(main)
