@@ -15,7 +15,7 @@ endif
 .PHONY: run test lint clean
 
 run: .venv/run
-	@$(BIN)/python -m sweeps.exercise --dataset $(DATASET) --anomalies $(ANOMALIES) $(if $(FRESH),--fresh True)
+	@$(BIN)/python -m sweeps.exercise --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' $(if $(FRESH),--fresh True)
 
 test: lint
 	$(BIN)/pytest
@@ -30,11 +30,12 @@ lint: .venv/test
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Peel needs Python 3.11 or newer: make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (torch is large: a few minutes the first time)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 .venv/test: .venv/run
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'lightly>=1.5'  # its losses, to compare with ours
 	@touch $@
 
 clean:

@@ -24,8 +24,9 @@ from train.data.images import Images
 from train.data.views import views
 from train.models import checkpoint
 from train.models.encoder import Architecture, Encoder
-from train.objectives import monitor, vicreg
-from train.pretrain import PRESETS, Config, Training, variant_name
+from train.objectives import monitor, training, vicreg
+from train.objectives.recipe import PRESETS, Config, variant_name
+from train.objectives.training import Training
 from train.tracking import Stage
 from train.tracking.scores import Scores
 from train.tracking.store import Store, home
@@ -92,6 +93,7 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
     child = textwrap.dedent("""
         import os, signal, sys
         from train import pretrain
+        from train.objectives import training
         from train.tracking import parse
         saves, fsync = 0, os.fsync
         def killing(descriptor):
@@ -100,7 +102,7 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
             if saves == 10:
                 os.kill(os.getpid(), signal.SIGKILL)
             fsync(descriptor)
-        os.fsync, pretrain.CHECKPOINT_SECONDS = killing, -1
+        os.fsync, training.CHECKPOINT_SECONDS = killing, -1
         pretrain.main(parse(pretrain, sys.argv[1:]))
     """)
     killed = subprocess.run([sys.executable, "-c", child, *flags], capture_output=True, text=True)
@@ -201,7 +203,7 @@ def test_a_loss_that_is_not_finite_names_term_epoch_and_batch_and_publishes_noth
 
 
 def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
-    orders = [pretrain.epoch_order(0, epoch, 500) for epoch in range(20)]
+    orders = [training.epoch_order(0, epoch, 500) for epoch in range(20)]
     for order in orders:
         assert sorted(order) == list(range(500))
     correlations = np.corrcoef(np.stack([*orders, np.arange(500)]))
@@ -211,18 +213,18 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 
 def test_test_terms_are_those_of_the_projections_in_evaluation_mode(images: Images) -> None:
     with Stage("train.pretrain", TINY) as stage:
-        training = Training(TINY, images, stage)
-        training.encoder.train()
-        training.encoder(torch.randn(32, 3, 16, 16))  # running statistics that are not the initial ones
-        training._training_mode(False)
-        measured = training._test_terms()
+        loop = Training(TINY, images, stage)
+        loop.encoder.train()
+        loop.encoder(torch.randn(32, 3, 16, 16))  # running statistics that are not the initial ones
+        loop._training_mode(False)
+        measured = loop._test_terms()
     expected = []
     mean, std = torch.tensor(images.mean), torch.tensor(images.std)
     for index in range(2):  # 20 test images are two batches of 8; the last 4 are left out
         pixels = torch.from_numpy(images.test[8 * index : 8 * (index + 1)])
-        seen = views(pixels, 2, TINY.augmentation, mean, std, pretrain.generator(0, index))
+        seen = views(pixels, 2, TINY.augmentation, mean, std, training.generator(0, index))
         with torch.inference_mode():
-            z = torch.stack([training.projector.eval()(training.encoder.eval()(view)[1]) for view in seen])
+            z = torch.stack([loop.projector.eval()(loop.encoder.eval()(view)[1]) for view in seen])
         expected.append([float(term) for term in vicreg.terms(z)])
     for name, value in zip(("invariance", "variance", "covariance"), np.mean(expected, axis=0), strict=True):
         assert measured[f"test/{name}"] == pytest.approx(value, rel=1e-4)
@@ -240,8 +242,8 @@ def test_no_epochs_publish_the_network_as_it_was_born(images: Images) -> None:
 
 def test_learning_rate_rises_then_follows_torchs_cosine() -> None:
     config = dataclasses.replace(TINY, warmup=0.25, learning_rate=0.5)
-    rates = [pretrain.learning_rate(step, 80, config) for step in range(80)]
-    assert all(a < b for a, b in itertools.pairwise(rates))
+    rates = [training.learning_rate(step, 80, config) for step in range(80)]
+    assert all(a < b for a, b in itertools.pairwise(rates[:21]))
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
     for rate in rates[20:]:
@@ -249,7 +251,7 @@ def test_learning_rate_rises_then_follows_torchs_cosine() -> None:
         optimizer.step()
         cosine.step()
     constant = dataclasses.replace(config, warmup=0.0, schedule="constant")
-    assert {pretrain.learning_rate(step, 80, constant) for step in range(80)} == {0.5}
+    assert {training.learning_rate(step, 80, constant) for step in range(80)} == {0.5}
 
 
 # -- the monitor -------------------------------------------------------------------------------------------------------
