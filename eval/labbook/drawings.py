@@ -1,0 +1,143 @@
+"""Figures as the page draws them: clouds of points by its own canvas, everything else by plotly.js.
+
+WebGL, which plotly.js needs for many points, allows a page only a handful of figures, and some browsers none.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from train.tracking.figures import color
+
+Kind = Literal["map", "plot"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the page's script reads. data of a plot: the figure's JSON. data of a map: its traces, each with name,
+    color, symbol, landmark (few and large: drawn on top), and x, y (float32), rows (int32 or null) in base64."""
+
+    kind: Kind
+    title: str
+    data: dict[str, Any]
+
+    @property
+    def keys(self) -> list[tuple[str, str, str]]:
+        """Name, color and symbol of each trace of a map: its legend."""
+        return [(trace["name"], trace["color"], trace["symbol"]) for trace in self.data["traces"]]
+
+
+def drawing(figure: go.Figure) -> Drawing:
+    plain = json.loads(figure.to_json())
+    title = _title(plain["layout"].pop("title", None))
+    if _is_map(plain):
+        return Drawing("map", title, _map(plain))
+    for trace in plain["data"]:
+        if trace.get("type", "").endswith("gl"):
+            trace["type"] = trace["type"].removesuffix("gl")
+    for size in ("width", "height"):
+        plain["layout"].pop(size, None)
+    return Drawing("plot", title, plain)
+
+
+def overlay(drawings: Mapping[str, Drawing]) -> Drawing:
+    """The plots of several variants in one: a color each; traces that all share (a diagonal) once, as they are."""
+    first = next(iter(drawings.values()))
+    shared = [
+        trace
+        for trace in first.data["data"]
+        if len(drawings) > 1 and all(trace in other.data["data"] for other in drawings.values())
+    ]
+    traces = []
+    for index, (variant, plot) in enumerate(drawings.items()):
+        for trace in plot.data["data"]:
+            if trace in shared:
+                continue
+            name = trace.get("name", "")
+            name = name if variant in name else f"{variant}: {name}".rstrip(": ")
+            traces.append({**trace, "name": name, "line": {**trace.get("line", {}), "color": color(index)}})
+            if "marker" in trace:
+                traces[-1]["marker"] = {**trace["marker"], "color": color(index)}
+    return Drawing("plot", first.title if len(drawings) == 1 else "", {**first.data, "data": [*traces, *shared]})
+
+
+def rows_by_name(map_: Drawing) -> dict[str, NDArray[np.int32]]:
+    """The image rows that each trace of a map shows, where it says."""
+    return {
+        trace["name"]: np.frombuffer(base64.b64decode(trace["rows"]), "<i4")
+        for trace in map_.data["traces"]
+        if trace["rows"] is not None
+    }
+
+
+def _is_map(plain: dict[str, Any]) -> bool:
+    """Whether a figure is nothing but markers over one pair of linear axes."""
+    layout = plain["layout"]
+    if any(layout.get(part) for part in ("annotations", "shapes", "images", "xaxis2", "yaxis2")):
+        return False
+    if any(layout.get(axis, {}).get("type", "linear") != "linear" for axis in ("xaxis", "yaxis")):
+        return False
+    return bool(plain["data"]) and all(
+        trace.get("type", "scatter") in ("scatter", "scattergl")
+        and trace.get("mode") == "markers"
+        and not any(trace.get(part) for part in ("error_x", "error_y", "text"))
+        and isinstance(trace.get("marker", {}).get("color", ""), str)
+        and isinstance(trace.get("marker", {}).get("symbol", ""), str)
+        and all(array is not None and array.dtype.kind in "fiu" for array in (_array(trace, "x"), _array(trace, "y")))
+        for trace in plain["data"]
+    )
+
+
+def _map(plain: dict[str, Any]) -> dict[str, Any]:
+    sizes = [_size(trace) for trace in plain["data"]]
+    traces = []
+    for index, trace in enumerate(plain["data"]):
+        marker = trace.get("marker", {})
+        rows = _array(trace, "customdata")
+        if rows is not None and (rows.dtype.kind not in "iu" or rows.size != rows.shape[0]):
+            rows = None
+        traces.append(
+            {
+                "name": str(trace.get("name", "")),
+                "color": marker.get("color") or color(index),
+                "symbol": marker.get("symbol") or "circle",
+                "landmark": sizes[index] > 1.5 * min(sizes),
+                "x": _packed(_array(trace, "x"), "<f4"),
+                "y": _packed(_array(trace, "y"), "<f4"),
+                "rows": None if rows is None else _packed(rows.reshape(-1), "<i4"),
+            }
+        )
+    axes = {axis: _title(plain["layout"].get(f"{axis}axis", {}).get("title")) for axis in "xy"}
+    return {"traces": traces, **axes}
+
+
+def _size(trace: dict[str, Any]) -> float:
+    size = trace.get("marker", {}).get("size", 6)  # plotly's own default
+    return float(size) if isinstance(size, int | float) else 6.0
+
+
+def _array(trace: dict[str, Any], field: str) -> NDArray[Any] | None:
+    """A trace's values; plotly writes numpy's arrays as base64 with a dtype and, for tables, a shape."""
+    value = trace.get(field)
+    if isinstance(value, dict):
+        array = np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]).newbyteorder("<"))
+        return array.reshape([int(side) for side in str(value["shape"]).split(",")]) if "shape" in value else array
+    return np.asarray(value) if isinstance(value, list) else None
+
+
+def _packed(array: NDArray[Any] | None, dtype: str) -> str:
+    assert array is not None
+    return base64.b64encode(array.astype(dtype).tobytes()).decode()
+
+
+def _title(title: Any) -> str:
+    """The text of a plotly title, without its markup."""
+    text = title.get("text", "") if isinstance(title, dict) else title
+    return re.sub(r"\s+", " ", re.sub(r"</?(?:b|i|br|sup|sub|span)\b[^>]*>", " ", text or "")).strip()

@@ -1,0 +1,34 @@
+"""HTML built from values: text is escaped unless it is markup already."""
+
+import html
+import json
+from typing import Any
+
+
+class Html(str):
+    """Markup, which goes into other markup as it is."""
+
+
+def escape(text: str) -> Html:
+    return text if isinstance(text, Html) else Html(html.escape(text))
+
+
+def join(*parts: str) -> Html:
+    return Html("".join(escape(part) for part in parts))
+
+
+def tag(element: str, *children: str, **attributes: str | int | bool | None) -> Html:
+    """`<element attributes>children</element>`. class_ is `class`, data_row is `data-row`; True is a bare attribute,
+    None and False leave it out."""
+    given = ""
+    for name, value in attributes.items():
+        if value is not None and value is not False:
+            name = name.rstrip("_").replace("_", "-")
+            given += f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
+    return Html(f"<{element}{given}>{join(*children)}" + ("" if element in ("img", "br") else f"</{element}>"))
+
+
+def data(value: Any, **attributes: str) -> Html:
+    """`value` as JSON in a script element that no browser runs, and that no text in it can end."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return tag("script", Html(text), type="application/json", **attributes)
