@@ -29,7 +29,7 @@ lint: .venv/test
 .venv/run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Peel needs Python 3.11 or newer: make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing into .venv (torch is large: a few minutes the first time)"
+	@echo "Installing into .venv (torch is large: a few minutes the first time)" >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 

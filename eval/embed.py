@@ -41,7 +41,9 @@ def main(config: Config) -> None:
         train_features, train = embed(encoder, images.train, config.batch_size, "train")
         test_features, test = embed(encoder, images.test, config.batch_size, "test")
         labels = np.array(images.train_labels), np.array(images.test_labels)
-        embeddings = Embeddings(images.classes, train, test, train_features, test_features, *labels)
+        embeddings = Embeddings(
+            images.classes, train, test, train_features, test_features, *labels, own=images.name == home
+        )
         stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
         stage.panel("embed/spread", spread_figure(embeddings.test))
         stage.dataset = images.name

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from eval.evidence.embeddings import Embeddings
 from eval.evidence.neighbors import distances_figure, find_neighbors, occurrences_figure
+from eval.evidence.validity import check_own
 from train.tracking import Problem, Stage, launch
 
 
@@ -22,7 +23,7 @@ class Config:
 def main(config: Config) -> None:
     with Stage("eval.index", config) as stage:
         embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
-        stage.check_own_images()
+        check_own(embeddings, config.embeddings, stage.alias)
         neighbors = find_neighbors(embeddings, config.k)
         stage.panel("neighbors/distances", distances_figure(neighbors))
         stage.panel("neighbors/occurrences", occurrences_figure(neighbors))

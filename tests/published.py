@@ -1,6 +1,7 @@
 """Small image sets, encoders and embeddings in the local store, with the origins that the stages would give them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def publish_embedded(embeddings: Embeddings, encoder: str, dataset: str, on: str
         stage.fetch("images", dataset)
         stage.fetch("encoder", encoder)
         fields: dict[str, object] = {"variant": stage.variant, "seed": stage.seed}
-        stage.publish("embeddings", embeddings.save, fields | ({"images": on} if on else {}))
+        stage.publish("embeddings", replace(embeddings, own=on is None).save, fields | ({"images": on} if on else {}))
         return f"{stage.alias}-on-{on}" if on else stage.alias
 
 
@@ -51,7 +52,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def refusal(run: Callable[[], None]) -> str:
+def refusal(run: Callable[[], object]) -> str:
     """The one line with which bad input was refused."""
     with pytest.raises(Problem) as refused:
         run()

@@ -35,7 +35,7 @@ def blobs(classes: int, n: int, dimensions: int, seed: int, distance: float = 10
         arrays[split] = vectors
         arrays[f"{split}_features"] = (vectors @ rotation).astype(np.float32) if head else vectors
         arrays[f"{split}_labels"] = labels
-    return Embeddings(tuple(f"class {index}" for index in range(classes)), **arrays)
+    return Embeddings(tuple(f"class {index}" for index in range(classes)), **arrays, own=True)
 
 
 def publish_embeddings(

@@ -17,7 +17,9 @@ Layer = Literal["representation", "features"]
 
 @dataclass(frozen=True)
 class Embeddings:
-    """train, test: representation (n, d) float32. train_features, test_features: what the encoder's head reads, (n, f);
+    """own: whether the images are of the set that the encoder was made from; else it was transferred to another one.
+
+    train, test: representation (n, d) float32. train_features, test_features: what the encoder's head reads, (n, f);
     the same arrays where an encoder has no head. *_labels: (n,) int64, indices into `classes`."""
 
     classes: tuple[str, ...]
@@ -27,18 +29,21 @@ class Embeddings:
     test_features: Vectors
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
+    own: bool = True
 
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (split, f"{split}_features", f"{split}_labels"):
                 np.save(folder / f"{key}.npy", getattr(self, key))
-        (folder / "embeddings.json").write_text(json.dumps({"classes": self.classes}, indent=1))
+        about = {"classes": self.classes, "own": self.own}
+        (folder / "embeddings.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        classes = json.loads((folder / "embeddings.json").read_text())["classes"]
+        about = json.loads((folder / "embeddings.json").read_text())
         keys = [key for split in SPLITS for key in (split, f"{split}_features", f"{split}_labels")]
-        return cls(tuple(classes), **{key: load_array(folder / f"{key}.npy") for key in keys})
+        arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
+        return cls(tuple(about["classes"]), **arrays, own=about.get("own", True))
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from train.data.images import Images
 from train.tracking.declarations import declaration, listing
 from train.tracking.problem import Problem
+from train.tracking.records import Version
 from train.tracking.scores import Scores, Value
 from train.tracking.stage import Origin, Stage
-from train.tracking.store import Version
 
 SCORES = ("training", "probe", "project", "retrieve", "anomaly", "cluster")
 

@@ -141,7 +141,7 @@ class Config:
 _DEFAULT = Config(images="")
 PRESETS = {
     "default": _DEFAULT,
-    "small": dataclasses.replace(_DEFAULT, preset="small", epochs=15, width=16, view_count=4),
+    "small": dataclasses.replace(_DEFAULT, preset="small", epochs=15, width=16, view_count=4, precision="float32"),
     "exercise": Config(
         images="",
         preset="exercise",

@@ -1,0 +1,92 @@
+"""Clusters the training representations by k-means and compares the clusters with the classes.
+
+The map is one t-SNE of a sample of the training vectors jointly with the cluster centers, drawn twice: coloured by cluster
+and by class. Silhouettes are taken on that sample, in the representation's own dimension; NMI and ARI on all.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from eval.evidence.clustering import k_means, silhouette
+from eval.evidence.embeddings import Embeddings
+from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
+from eval.evidence.validity import check, check_own
+from train.tracking import Problem, Stage, launch
+from train.tracking.scores import Scores, Value
+
+
+@dataclass(frozen=True)
+class Config:
+    embeddings: str
+    """Alias of the embeddings."""
+    clusters: int | None = None
+    """How many clusters; as many as classes unless given."""
+    sample: int = 10_000
+    """Training images in the map and in the silhouettes at most, drawn at random; all where there are fewer."""
+
+    def __post_init__(self) -> None:
+        if self.clusters is not None and self.clusters < 2:
+            raise Problem(f"--clusters {self.clusters} divides nothing; give 2 or more")
+        if self.sample < SMALLEST:
+            raise Problem(f"--sample {self.sample} makes no map; give {SMALLEST} or more")
+
+
+def main(config: Config) -> None:
+    with Stage("eval.cluster", config) as stage:
+        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
+        check_own(embeddings, config.embeddings, stage.alias)
+        check(embeddings)
+        k = config.clusters or len(embeddings.classes)
+        if k > len(embeddings.train):
+            raise Problem(f"{k} clusters of {len(embeddings.train)} training images; lower --clusters")
+        scores = cluster(embeddings, k, config.sample, stage.seed or 0)
+        scores.log(stage)
+        stage.publish("cluster", scores.save)
+
+
+def cluster(embeddings: Embeddings, k: int, sample: int, seed: int) -> Scores:
+    """Centers are drawn where the joint t-SNE puts them. Silhouettes that are undefined are left out."""
+    clusters, centers = k_means(embeddings.train, k, seed)
+    rows = draw(len(embeddings.train), sample, seed)
+    vectors, labels = embeddings.train[rows], embeddings.train_labels[rows]
+    coordinates = tsne(np.concatenate([vectors, centers]), seed)
+    points, marks = coordinates[: len(rows)], coordinates[len(rows) :]
+
+    silhouettes = {"clusters": silhouette(vectors, clusters[rows]), "classes": silhouette(vectors, labels)}
+    values: dict[str, Value] = {
+        f"cluster/silhouette/{name}": value for name, value in silhouettes.items() if value is not None
+    }
+    values |= {
+        "cluster/silhouette/sample": len(rows),
+        "cluster/nmi": float(normalized_mutual_info_score(embeddings.train_labels, clusters)),
+        "cluster/ari": float(adjusted_rand_score(embeddings.train_labels, clusters)),
+        "cluster/k": k,
+    }
+    names = cluster_names(clusters, embeddings.train_labels, k, embeddings.classes)
+    groupings = {"clusters": (clusters[rows], names), "classes": (labels, embeddings.classes)}
+    figures = {
+        f"cluster/{grouping}": map_figure(
+            f"t-SNE of the training images by {what}", ("", ""), points, groups, group_names, rows, marks
+        )
+        for (grouping, (groups, group_names)), what in zip(groupings.items(), ("cluster", "class"), strict=True)
+    }
+    return Scores(values, figures)
+
+
+def cluster_names(
+    clusters: NDArray[np.int64], labels: NDArray[np.int64], k: int, classes: tuple[str, ...]
+) -> list[str]:
+    """`3: 41 % ship`: each cluster's most frequent class and that class's share of the cluster."""
+    counts = np.bincount(clusters * len(classes) + labels, minlength=k * len(classes)).reshape(k, len(classes))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return [
+        f"{i}: {row.max():.0%} {classes[int(row.argmax())]}" if row.any() else f"{i}: empty"
+        for i, row in enumerate(shares)
+    ]
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,179 @@
+"""A linear probe: multinomial logistic regression with an L2 penalty on frozen, standardised vectors.
+
+The objective is mean cross-entropy + regularisation / 2 * |weights|^2, the bias free: scikit-learn's LogisticRegression
+with C = 1 / (regularisation * images). The penalty is chosen on held-out training labels; test labels are no input.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from eval.evidence.embeddings import Vectors
+from train.tracking.problem import Problem
+
+GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first: each fit starts from the one before
+HELD_OUT = 5_000
+TOLERANCE = 3e-5  # converged: no entry of the gradient is larger (see `fit`)
+STEPS = 500  # of L-BFGS at most; on CIFAR-10's pixels and on their random features 28 were the most that were needed
+CHUNK = 4_096  # rows: float64 copies stay small
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """mean, std: (d,) float64, of the training vectors; std is 1 where a dimension is constant to float32 precision."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> "Standardisation":
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(vectors), CHUNK)]
+        mean = sum(vectors[chunk].sum(axis=0, dtype=np.float64) for chunk in chunks) / len(vectors)
+        std = np.sqrt(sum(((vectors[chunk] - mean) ** 2).sum(axis=0) for chunk in chunks) / len(vectors))
+        return cls(mean, np.where(std <= np.finfo(np.float32).eps * np.abs(mean), 1.0, std))
+
+    def __call__(self, vectors: Vectors) -> Tensor:
+        """(n, d) float32, a copy."""
+        result = np.empty(vectors.shape, np.float32)
+        for start in range(0, len(vectors), CHUNK):
+            result[start : start + CHUNK] = (vectors[start : start + CHUNK] - self.mean) / self.std
+        return torch.from_numpy(result)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """weights: (classes, d), bias: (classes,), float64; of standardised vectors."""
+
+    weights: Tensor
+    bias: Tensor
+
+    def logits(self, x: Tensor) -> Tensor:
+        """x: (n, d) float32. Returns (n, classes) float64; only the product is taken in float32."""
+        # F.linear's gradient is a product over rows, error.T @ x; that of x @ weights.T takes ten times as long.
+        return F.linear(x, self.weights.float()).double() + self.bias
+
+    def predict(self, x: Tensor) -> NDArray[np.int64]:
+        return np.asarray(self.logits(x).argmax(dim=1))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """regularisation: the chosen penalty. held_out: accuracy on held-out training labels by penalty, in GRID's order.
+    layer: of all training labels. predicted: (n,) class of each test vector."""
+
+    regularisation: float
+    held_out: tuple[float, ...]
+    layer: Linear
+    predicted: NDArray[np.int64]
+
+
+def linear_probe(
+    train: Vectors, train_labels: NDArray[np.int64], test: Vectors, classes: int, seed: int, what: str = "probe"
+) -> Probe:
+    """Chooses the penalty with the highest held-out accuracy (of equals the strongest), refits on all training labels.
+
+    train, test: (n, d). train_labels: (n,), each of `classes` present. `what` names the progress bar.
+    """
+    standardise = Standardisation.of(train)
+    x, labels = standardise(train), torch.from_numpy(np.array(train_labels))
+    basis = None
+    if len(x) < x.shape[1]:
+        # The optimum lies in the span of the training vectors; an orthonormal basis of it keeps the penalty as it is.
+        basis = torch.linalg.qr(x.T).Q
+        x = x @ basis
+    curvature = Curvature.of(x)
+    held = torch.from_numpy(held_out(train_labels, seed))
+
+    layers = [Linear(torch.zeros(classes, x.shape[1], dtype=torch.float64), torch.zeros(classes, dtype=torch.float64))]
+    with tqdm(total=len(GRID) + 1, desc=what, unit="fit", leave=False) as bar:
+        for regularisation in GRID:
+            layers.append(fit(x, labels, (~held).double(), regularisation, layers[-1], curvature))
+            bar.update()
+        candidates = layers[1:]
+        accuracies = [
+            float((torch.from_numpy(layer.predict(x[held])) == labels[held]).double().mean()) for layer in candidates
+        ]
+        best = int(np.argmax(accuracies))  # argmax returns the first of equals
+        layer = fit(x, labels, torch.ones(len(x), dtype=torch.float64), GRID[best], candidates[best], curvature)
+        bar.update()
+    if basis is not None:
+        layer = Linear(layer.weights @ basis.T.double(), layer.bias)
+    return Probe(GRID[best], tuple(accuracies), layer, layer.predict(standardise(test)))
+
+
+def held_out(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Which training labels to choose the penalty on: (n,) bool, 5,000 or a fifth of a small set, stratified.
+
+    Each class gives its share, rounded down, but at least one image where it has two, and never its last one.
+    """
+    share = min(HELD_OUT, len(labels) / 5) / len(labels)
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = max(int(len(members) * share + 1e-9), min(1, len(members) - 1))
+        held[rng.permutation(members)[:count]] = True
+    if not held.any():
+        raise Problem(f"{len(labels)} training labels, one a class: none can be held out; give two images of a class")
+    return held
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Principal axes (d, d) of the vectors and the variance (d,) along each, float64: what L-BFGS is preconditioned with.
+
+    The Hessian of the cross-entropy is, in these axes, roughly diagonal and proportional to the variances. Rescaled by
+    it, correlated dimensions (pixels) take as few iterations as independent ones.
+    """
+
+    axes: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Curvature":
+        variance, axes = torch.linalg.eigh((x.T @ x).double() / len(x))
+        return cls(axes, variance.clamp_min(0))
+
+
+def fit(
+    x: Tensor, labels: Tensor, weights: Tensor, regularisation: float, start: Linear, curvature: Curvature
+) -> Linear:
+    """The minimum of the weighted mean cross-entropy + regularisation / 2 * |weights|^2, by full-batch L-BFGS.
+
+    x: (n, d) float32. labels: (n,). weights: (n,) float64, 0 leaves an image out. Converged when no entry of the gradient
+    is above TOLERANCE, in coordinates in which the objective's curvature is about 1.
+    """
+    weights = weights / weights.sum()
+    # The softmax's own curvature at the start, averaged over images and classes.
+    softness = weights @ (1 - start.logits(x).softmax(dim=1).square().sum(dim=1)) / start.bias.numel()
+    softness = softness.clamp_min(1e-6)
+    scale = torch.cat([softness * curvature.variance + regularisation, softness[None]]).rsqrt()
+    z = (torch.cat([start.weights @ curvature.axes, start.bias[:, None]], dim=1) / scale).requires_grad_()
+
+    def layer() -> Linear:
+        scaled = z * scale
+        return Linear(scaled[:, :-1] @ curvature.axes.T, scaled[:, -1])
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        at = layer()
+        loss = weights @ F.cross_entropy(at.logits(x), labels, reduction="none")
+        loss = loss + regularisation / 2 * at.weights.square().sum()
+        loss.backward()
+        return loss.detach()
+
+    optimiser = torch.optim.LBFGS(
+        [z], max_iter=STEPS, tolerance_grad=TOLERANCE, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+    optimiser.step(objective)
+    assert z.grad is not None
+    if (steepest := float(z.grad.abs().max())) > 10 * TOLERANCE:
+        warnings.warn(f"the probe stopped at a gradient of {steepest:.1g}, above {TOLERANCE:g}", stacklevel=2)
+    with torch.no_grad():
+        return layer()

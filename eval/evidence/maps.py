@@ -1,0 +1,123 @@
+"""Maps: vectors in two dimensions by PCA and by t-SNE, how pure the classes are in them, and their figures."""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
+
+from eval.evidence.embeddings import Vectors
+from train.tracking.figures import color, figure, symbol
+from train.tracking.problem import Problem
+
+PERPLEXITY = 30.0  # scikit-learn's default
+SMALLEST = 4  # points: t-SNE needs a perplexity of at least 1
+NEAREST = 10
+
+
+def draw(n: int, sample: int, seed: int) -> NDArray[np.int64]:
+    """Rows to show: all n, or `sample` of them at random; ascending."""
+    if n <= sample:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, sample, replace=False))
+
+
+def pca(vectors: Vectors, seed: int) -> tuple[Vectors, tuple[float, float]]:
+    """The two principal components, (n, 2), and the share of the variance along each; all 0 for equal vectors."""
+    scaled = rescale(vectors)
+    coordinates = np.zeros((len(scaled), 2), np.float32)
+    explained = [0.0, 0.0]
+    if scaled.any():
+        components = min(2, scaled.shape[1])
+        model = PCA(components, random_state=seed)
+        coordinates[:, :components] = model.fit_transform(scaled)
+        explained[:components] = model.explained_variance_ratio_.tolist()
+    return coordinates, (explained[0], explained[1])
+
+
+def tsne(vectors: Vectors, seed: int) -> Vectors:
+    """t-SNE, (n, 2), started from PCA; equal vectors all come to lie at 0. Raises Problem for fewer than four vectors.
+
+    The perplexity is 30, and a third of the others where there are fewer than 91 vectors.
+    """
+    if len(vectors) < SMALLEST:
+        raise Problem(f"{len(vectors)} vectors make no map; give {SMALLEST} or more")
+    scaled = rescale(vectors)
+    if not scaled.any():
+        return np.zeros((len(scaled), 2), np.float32)
+    perplexity = min(PERPLEXITY, (len(scaled) - 1) / 3)
+    smaller = f"; perplexity {perplexity:.3g}, for so few" if perplexity < PERPLEXITY else ""
+    print(f"t-SNE of {len(scaled):,} x {scaled.shape[1]:,}{smaller}", file=sys.stderr, flush=True)
+    init = "pca" if scaled.shape[1] > 1 else "random"
+    model = TSNE(perplexity=perplexity, init=init, random_state=seed)
+    return np.asarray(model.fit_transform(scaled), dtype=np.float32)
+
+
+def rescale(vectors: Vectors) -> Vectors:
+    """Centered, and divided by one number so that the mean variance is 1; 0 where all are equal to float32 precision.
+
+    No map depends on where the vectors lie or how long they are, but sums of squares overflow, and vanish in rounding.
+    """
+    center = vectors.mean(axis=0, dtype=np.float64)
+    centered = vectors - center
+    spread = np.sqrt(np.square(centered).mean())
+    if spread <= np.finfo(np.float32).eps * np.abs(center).max():
+        return np.zeros(vectors.shape, np.float32)
+    return np.asarray(centered / spread, dtype=np.float32)
+
+
+def purity(coordinates: Vectors, labels: NDArray[np.int64], seed: int) -> float:
+    """Share of each point's 10 nearest points in the map that have its class, averaged over points; itself excluded.
+
+    coordinates: (n, 2). labels: (n,). Fewer than eleven points: all others. Points of equal distance are taken in random
+    order, so that classes that lie on one spot come out at chance.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    points, classes = coordinates[order], np.asarray(labels)[order]
+    k = min(NEAREST, len(points) - 1)
+    nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)  # without the point itself
+    return float((classes[nearest] == classes[:, None]).mean())
+
+
+def map_figure(
+    title: str,
+    axes: tuple[str, str],
+    coordinates: Vectors,
+    groups: NDArray[np.int64],
+    names: Sequence[str],
+    rows: NDArray[np.int64],
+    centers: Vectors | None = None,
+) -> go.Figure:
+    """One trace a group, in the group's color; `centers` are drawn on top, in black.
+
+    coordinates: (n, 2). groups: (n,) indices into `names`. rows: (n,) row of each point's image in its split, which the
+    point carries as customdata. centers: (k, 2).
+    """
+    traces = []
+    for group, name in enumerate(names):
+        member = groups == group
+        traces.append(
+            go.Scattergl(
+                name=name,
+                x=coordinates[member, 0],
+                y=coordinates[member, 1],
+                customdata=rows[member],
+                mode="markers",
+                marker={"size": 4, "color": color(group), "symbol": symbol(group), "opacity": 0.7},
+                hovertemplate="image %{customdata}",
+            )
+        )
+    if centers is not None:
+        outlined = {"size": 12, "color": "black", "symbol": "diamond", "line": {"color": "white", "width": 2}}
+        traces.append(
+            go.Scattergl(
+                name="center", x=centers[:, 0], y=centers[:, 1], mode="markers", marker=outlined, hoverinfo="name"
+            )
+        )
+    result = figure(title, *axes, traces)
+    result.update_layout(legend={"itemsizing": "constant"}, showlegend=True)
+    return result

@@ -1,0 +1,38 @@
+"""Whether embeddings can be measured at all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.evidence.embeddings import Embeddings, Layer
+from train.tracking.problem import Problem
+
+
+def check(embeddings: Embeddings, layers: Sequence[Layer] = ("representation",)) -> None:
+    """Raises Problem where the vectors of `layers` do not fit together or are not finite, or where a class is missing."""
+    for layer in layers:
+        train, test = embeddings.layer(layer)
+        if train.shape[1] != test.shape[1]:
+            raise Problem(
+                f"{layer}: train vectors have {train.shape[1]} dimensions, test vectors {test.shape[1]}; "
+                "embed both with one encoder"
+            )
+        parts = (("train", train, embeddings.train_labels), ("test", test, embeddings.test_labels))
+        for split, vectors, labels in parts:
+            if len(vectors) != len(labels):
+                raise Problem(f"{layer}: {len(vectors)} {split} vectors, {len(labels)} labels; embed the images again")
+            if not np.isfinite(vectors).all():
+                raise Problem(f"{layer}: {split} vectors hold NaN or infinite values; train the encoder again")
+    if len(embeddings.classes) < 2:
+        raise Problem(f"{embeddings.classes[0]!r} is the only class; give images of two or more")
+    for split, labels in (("train", embeddings.train_labels), ("test", embeddings.test_labels)):
+        counts = np.bincount(labels, minlength=len(embeddings.classes))
+        if not counts.all():
+            name = embeddings.classes[int(np.argmin(counts))]
+            raise Problem(f"class {name!r} has no {split} image; prepare images in which each class has some")
+
+
+def check_own(embeddings: Embeddings, given: str, alias: str) -> None:
+    """Raises Problem where `given` embeds other images than the variant's own: what is found would take its `alias`."""
+    if not embeddings.own:
+        raise Problem(f"{given!r} are embeddings of other images than those {alias} was made from; name {alias} itself")

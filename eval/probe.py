@@ -1,0 +1,78 @@
+"""Trains a linear probe on frozen embeddings and measures it on the test images.
+
+One linear layer, trained to convergence on the standardised vectors of the training images: on the representation, and on
+the features that the encoder's head reads. The strength of its L2 penalty is chosen on held-out training labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.evidence.confusion import confusion_figure, confusion_matrix, most_confused, per_class_figure
+from eval.evidence.embeddings import Embeddings, Layer
+from eval.evidence.intervals import accuracy_interval
+from eval.evidence.linear_probe import Probe, linear_probe
+from eval.evidence.validity import check, check_own
+from train.tracking import Problem, Stage, launch
+from train.tracking.scores import Scores, Value
+
+
+@dataclass(frozen=True)
+class Config:
+    embeddings: str
+    """Alias of the embeddings."""
+    resamples: int = 10_000
+    """Bootstrap resamples of the test images for the 95 % intervals."""
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise Problem(
+                f"--resamples {self.resamples} makes no interval; give 1 or more, 10000 for two stable digits"
+            )
+
+
+def main(config: Config) -> None:
+    with Stage("eval.probe", config) as stage:
+        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
+        check_own(embeddings, config.embeddings, stage.alias)
+        check(embeddings, ("representation", "features"))
+        seed = stage.seed or 0
+        representation = probe(embeddings, "representation", seed)
+        features = probe(embeddings, "features", seed) if embeddings.has_head else representation
+        scores = score(embeddings, representation, features, seed, config.resamples)
+        scores.log(stage)
+        stage.publish("probe", scores.save)
+
+
+def probe(embeddings: Embeddings, layer: Layer, seed: int) -> Probe:
+    train, test = embeddings.layer(layer)
+    return linear_probe(train, embeddings.train_labels, test, len(embeddings.classes), seed, f"probe {layer}")
+
+
+def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: int, resamples: int) -> Scores:
+    """Accuracies are shares, 0 to 1. `probe/regularisation` weighs half the squared norm of the weights against the mean
+    cross-entropy; `probe/chance` is the accuracy of always naming the most frequent training class."""
+    labels, classes = np.asarray(embeddings.test_labels), embeddings.classes
+    values: dict[str, Value] = {}
+    for path, probed in (("probe", representation), ("probe/features", features)):
+        correct = probed.predicted == labels
+        values[f"{path}/top1"] = float(correct.mean())
+        values[f"{path}/top1/interval"] = list(accuracy_interval(correct, seed, resamples))
+        values[f"{path}/regularisation"] = probed.regularisation
+
+    confusion = confusion_matrix(labels, representation.predicted, len(classes))
+    per_class = {"representation": np.diag(confusion)}
+    if features is not representation:
+        per_class["features"] = np.diag(confusion_matrix(labels, features.predicted, len(classes)))
+    values["probe/per_class"] = per_class["representation"].tolist()
+    values["probe/confused"] = [list(pair) for pair in most_confused(confusion, classes)]
+    values["probe/chance"] = float((labels == np.bincount(embeddings.train_labels).argmax()).mean())
+    figures = {
+        "probe/confusion": confusion_figure(confusion, classes),
+        "probe/per_class": per_class_figure(per_class, classes),
+    }
+    return Scores(values, figures)
+
+
+if __name__ == "__main__":
+    launch(main)
