@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from train.tracking import Problem, launch, parse
+from train.tracking.records import Version
 from train.tracking.stage import destination, settings
-from train.tracking.store import Store, Version, home
+from train.tracking.store import Store, home
 
 # How each representation is made, from the floor up. Evaluations follow for all alike.
 ENCODERS = (

@@ -2,9 +2,12 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from train.tracking.store import Store
 
 _EMPTY = tempfile.mkdtemp(prefix="peel-tests-")
 for _name in [name for name in os.environ if name.startswith(("WANDB_", "PEEL_"))]:
@@ -27,3 +30,18 @@ def peel_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """The store of the test's own PEEL_HOME."""
+    opened = Store()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("no_proxy", raising=False)

@@ -5,7 +5,9 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 
-from train.tracking.store import Draft, Run, Store, Version
+from train.tracking import housekeeping
+from train.tracking.records import Draft, Run, Version
+from train.tracking.store import Store
 
 _count = itertools.count()
 
@@ -44,3 +46,9 @@ def put_all(
     asked = {(name, alias): store.find(name, alias) for name, alias in inputs}
     run = f"{time.time_ns()}-{next(_count)}"
     return store.commit(Run(run, stage, "variant", settings, {"lr": 0.1}, "abc", time.time(), 1.0, asked), drafts)
+
+
+def free(store: Store) -> None:
+    """As `gc --yes` frees a store, though not what W&B left beside it."""
+    superseded = housekeeping.superseded(store)
+    housekeeping.drop(store, superseded, housekeeping.orphans(store, superseded))

@@ -16,7 +16,8 @@ import pytest
 
 from train.tracking import parse
 from train.tracking.declarations import declarations, stages
-from train.tracking.store import Run, Store
+from train.tracking.records import Run
+from train.tracking.store import Store
 
 CHAIN = (
     "train.prepare --dataset {folder}",

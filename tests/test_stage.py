@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 import pytest
 import wandb
 
-from train.tracking import MACHINE, Origin, Problem, Stage
+from train.tracking import MACHINE, Origin, Problem, Stage, housekeeping
 from train.tracking.declarations import Declaration, check_name, declaration, declarations
 from train.tracking.stage import digest_of, identity, settings
 from train.tracking.store import Store, home
@@ -80,7 +80,7 @@ def test_nothing_is_visible_before_the_block_ends_nor_where_it_raises() -> None:
     assert aliases() == {}
     store = Store()
     assert list(store.scratch.iterdir()) == []
-    assert [path for path in store.orphans() if path.is_file()]  # what gc frees
+    assert [path for path in housekeeping.orphans(store) if path.is_file()]  # what gc frees
     store.close()
     with pytest.raises(KeyboardInterrupt), Stage("train.prepare", Config()) as stage:
         stage.dataset = "digits"
@@ -250,7 +250,7 @@ def test_a_damaged_input_is_refused() -> None:
     ):
         stage.fetch("images", "digits")
     prepare(config=Config(lr=0.3))  # the same pixels once more
-    assert store.verify() == []
+    assert housekeeping.verify(store) == []
     store.close()
 
 

@@ -7,23 +7,22 @@ Exit code 1 where `verify` finds a problem, 2 on bad input.
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from train.tracking import housekeeping, tables
 from train.tracking.command import answer
-from train.tracking.declarations import declaration, declarations, listing, reference
+from train.tracking.declarations import declaration, declarations, reference
 from train.tracking.problem import Problem
-from train.tracking.store import File, Run, Store, Version, hash_file, home
+from train.tracking.records import File, Run, Version
+from train.tracking.store import Store, hash_file, home
 
 NAME = "train.tracking"
 NOTHING = "nothing here yet: run make run"
@@ -38,7 +37,7 @@ class Answer:
     code: int = 0
 
 
-# -- ls and show -------------------------------------------------------------------------------------------------------
+# -- ls, show and lineage ----------------------------------------------------------------------------------------------
 
 
 def ls(store: Store, name: str | None) -> Answer:
@@ -48,64 +47,55 @@ def ls(store: Store, name: str | None) -> Answer:
     if name and not versions:
         return Answer([], [_unmade(name)])
     versions.sort(key=lambda version: order.index(version.name) if version.name in order else len(order))
-    entries = [_entry(store, version) for version in versions]
-    rows = [
-        [entry["reference"], _size(entry["size"]), _age(entry["created"]), _made_by(entry), _from(entry),
-         ", ".join(entry["aliases"]) or "-"]
-        for entry in entries
-    ]  # fmt: skip
-    return Answer(entries, _table(["VERSION", "SIZE", "AGE", "MADE BY", "FROM", "ALIASES"], rows, right={1, 2}))
+    entries = [_entry(version, store.maker(version)) for version in versions]
+    return Answer(entries, tables.versions(entries))
 
 
 def show(store: Store, ref: str) -> Answer:
     """Everything that is known of one version."""
     version = _find(store, ref)
     run = store.maker(version)
-    files = store.files(version)
-    readers = store.readers(version)
+    record = run and _record(run.id)
     data = {
-        **_entry(store, version),
+        **_entry(version, run),
         "config": run and dict(run.config),
         "revision": run and run.revision,
         "seconds": run and run.seconds,
-        "record": str(_record(run.id) or "") or None if run else None,
+        "record": str(record) if record else None,
         "readers": [
-            {"stage": reader.stage, "variant": reader.variant, "run": reader.id, "made": _references(store, reader)}
-            for reader in readers
+            {
+                "stage": reader.stage,
+                "variant": reader.variant,
+                "run": reader.id,
+                "made": [made.reference for made in store.outputs(reader)],
+            }
+            for reader in store.readers(version)
         ],
-        "files": [{"path": path, "md5": content.md5, "size": content.size} for path, content in files.items()],
+        "files": [{"path": path, **content._asdict()} for path, content in store.files(version).items()],
     }
-    made = datetime.fromtimestamp(version.created).isoformat(" ", "seconds")
-    facts = {
-        "type": version.type,
-        "aliases": ", ".join(version.aliases) or "none: superseded",
-        "digest": version.digest,
-        "size": f"{_size(version.size)} in {len(files)} files",
-        "made": f"{made}, {_age(version.created)} ago",
-    }
-    if run:
-        facts |= {
-            "by": f"{_made_by(data)}, in {run.seconds:.1f} s",
-            "code": run.revision,
-            "run": f"{run.id}  {data['record'] or ''}".strip(),
-            "config": " ".join(f"{key}={value}" for key, value in run.config.items()) or "-",
-        }
-    lines = [version.reference, *(f"  {key:<8} {value}" for key, value in facts.items()), "", "Made from"]
-    inputs = [
-        [asked, entry.reference, entry.digest] if entry else [asked, "was not there", "-"]
-        for asked, entry in ((f"{name}:{alias}", entry) for (name, alias), entry in (run.inputs if run else {}).items())
-    ]
-    lines += _table(["ASKED FOR", "VERSION", "DIGEST"], inputs) if inputs else ["  nothing"]
-    read = [[f"{reader.stage} {reader.variant or ''}".strip(), reader.id] for reader in readers]
-    made_of = [", ".join(_references(store, reader)) or "-" for reader in readers]
-    lines += ["", "Read by"]
-    lines += _table(["STAGE", "RUN", "MADE"], [[*a, b] for a, b in zip(read, made_of, strict=True)]) or ["  nothing"]
-    rows = [[path, _size(content.size), content.md5] for path, content in files.items()]
-    return Answer(data, [*lines, "", "Files", *_table(["PATH", "SIZE", "MD5"], rows, right={1})])
+    return Answer(data, tables.version(data, _inputs(run)))
 
 
-def _entry(store: Store, version: Version) -> dict[str, Any]:
-    run = store.maker(version)
+def lineage(store: Store, ref: str) -> Answer:
+    """All that a version was made from, down to what was made from nothing."""
+    root = _find(store, ref)
+    nodes: dict[str, dict[str, Any]] = {}
+    edges = []
+    open_ = [root]
+    while open_:
+        version = open_.pop()
+        if version.reference not in nodes:
+            run = store.maker(version)
+            nodes[version.reference] = _node(version, run)
+            inputs = {made.reference: made for made in _inputs(run).values() if made}
+            edges += [{"from": made, "to": version.reference} for made in inputs]
+            open_ += inputs.values()
+    graph = {"root": root.reference, "nodes": list(nodes.values()), "edges": edges}
+    return Answer(graph, tables.tree(graph))
+
+
+def _entry(version: Version, run: Run | None) -> dict[str, Any]:
+    """A version and the run that made it, as --json tells them."""
     return {
         "reference": version.reference,
         "type": version.type,
@@ -116,28 +106,23 @@ def _entry(store: Store, version: Version) -> dict[str, Any]:
         "stage": run and run.stage,
         "variant": run and run.variant,
         "run": run and run.id,
-        "inputs": {
-            f"{name}:{alias}": made and made.reference for (name, alias), made in (run.inputs if run else {}).items()
-        },
+        "inputs": {asked: made and made.reference for asked, made in _inputs(run).items()},
     }
 
 
-def _references(store: Store, run: Run) -> list[str]:
-    return [version.reference for version in store.outputs(run)]
+def _node(version: Version, run: Run | None) -> dict[str, Any]:
+    kept = ("reference", "type", "digest", "aliases", "stage", "variant")
+    return {key: value for key, value in _entry(version, run).items() if key in kept}
+
+
+def _inputs(run: Run | None) -> Mapping[str, Version | None]:
+    """NAME:ALIAS as asked for -> what was there."""
+    return {f"{name}:{alias}": version for (name, alias), version in run.inputs.items()} if run else {}
 
 
 def _record(run: str) -> Path | None:
     """The folder of W&B's own record of a run on this machine."""
     return next((home() / "wandb").glob(f"*run-*-{run}"), None)
-
-
-def _made_by(entry: dict[str, Any]) -> str:
-    return " ".join(filter(None, (entry["stage"], entry["variant"]))) or "-"
-
-
-def _from(entry: dict[str, Any]) -> str:
-    made = {reference for reference in entry["inputs"].values() if reference}
-    return listing(made, most=3) if made else "-"
 
 
 def _find(store: Store, ref: str) -> Version:
@@ -149,58 +134,6 @@ def _find(store: Store, ref: str) -> Version:
 
 def _unmade(name: str) -> str:
     return f"no version of {name} yet; run: python -m {' or '.join(declaration(name).producers)}"
-
-
-# -- lineage -----------------------------------------------------------------------------------------------------------
-
-
-def lineage(store: Store, ref: str) -> Answer:
-    """All that a version was made from, down to what was made from nothing."""
-    root = _find(store, ref)
-    found: dict[int, tuple[Version, Run | None, list[Version]]] = {}
-    open_ = [root]
-    while open_:
-        version = open_.pop()
-        if version.id not in found:
-            run = store.maker(version)
-            inputs = list({made.id: made for made in (run.inputs.values() if run else ()) if made}.values())
-            found[version.id] = (version, run, inputs)
-            open_ += inputs
-    nodes = [
-        {
-            "reference": version.reference,
-            "type": version.type,
-            "digest": version.digest,
-            "aliases": list(version.aliases),
-            "stage": run and run.stage,
-            "variant": run and run.variant,
-        }
-        for version, run, _ in found.values()
-    ]
-    edges = [
-        {"from": made.reference, "to": version.reference} for version, _, inputs in found.values() for made in inputs
-    ]
-    printed: set[int] = set()
-    rows: list[list[str]] = []
-
-    def grow(version: Version, stem: str, branch: str) -> None:
-        """stem: what stands before the branches of `version`; branch: what joins it to its own stem."""
-        _, run, inputs = found[version.id]
-        again = version.id in printed
-        made_by = f"{run.stage} {run.variant or ''}".strip() if run else "-"
-        rows.append(
-            [f"{branch}{version.reference}", version.digest]
-            + (["(above)", ""] if again else [made_by, ", ".join(version.aliases) or "-"])
-        )
-        if not again:
-            printed.add(version.id)
-            for i, made in enumerate(inputs):
-                last = i == len(inputs) - 1
-                grow(made, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
-
-    grow(root, "", "")
-    table = _table(["VERSION", "DIGEST", "MADE BY", "ALIASES"], rows)
-    return Answer({"root": root.reference, "nodes": nodes, "edges": edges}, table)
 
 
 # -- pull --------------------------------------------------------------------------------------------------------------
@@ -219,7 +152,7 @@ def pull(store: Store, ref: str, to: Path) -> Answer:
         raise Problem(f"cannot write {error.filename or to}: {error.strerror}; choose another --to") from error
     data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
     kept = f", {len(files) - copied} were there" if copied < len(files) else ""
-    return Answer(data, [f"{version.reference}  {copied} files{kept}, {_size(version.size)}  ->  {to}"])
+    return Answer(data, [f"{version.reference}  {copied} files{kept}, {tables.size(version.size)}  ->  {to}"])
 
 
 def _copy(store: Store, files: dict[str, File], to: Path) -> int:
@@ -254,16 +187,16 @@ def _copy(store: Store, files: dict[str, File], to: Path) -> int:
     return len(wanted)
 
 
-# -- verify ------------------------------------------------------------------------------------------------------------
+# -- verify and gc -----------------------------------------------------------------------------------------------------
 
 
 def verify(store: Store) -> Answer:
     """Hashes every stored file again."""
     with store.in_use():
-        files, versions = len(store.contents()), len(store.versions())
-        problems = store.verify(_progress)
+        files, versions = len(housekeeping.contents(store)), len(store.versions())
+        problems = housekeeping.verify(store, _progress)
     data = {"files": files, "versions": versions, "problems": [asdict(problem) for problem in problems]}
-    total = f"{files} files, {versions} versions: {_count(len(problems), 'problem')}"
+    total = f"{files} files, {versions} versions: {tables.count(len(problems), 'problem')}"
     return Answer(data, [*map(str, problems), total], code=1 if problems else 0)
 
 
@@ -277,129 +210,22 @@ def _progress(files: Collection[File]) -> Iterator[File]:
             bar.update(content.size)
 
 
-# -- gc ----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Heap:
-    """Things of one kind that can go."""
-
-    what: str
-    paths: list[Path]
-    versions: list[Version] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        return sum(_disk(path) for path in self.paths)
-
-
 def gc(store: Store, yes: bool) -> Answer:
     """What nothing needs: its sizes, and with `yes` its end."""
     with store.in_use(exclusively=True):
-        superseded = store.superseded()
-        loose = store.orphans()
-        known = set(loose)
-        with_them = [path for path in store.orphans(superseded) if path not in known]
-        heaps = [
-            Heap("superseded versions", with_them, superseded),
-            Heap("files of no version", [path for path in loose if path.is_relative_to(store.objects)]),
-            Heap("folders of no version", [path for path in loose if path.is_relative_to(store.folders)]),
-            Heap("left by killed runs", [path for path in loose if path.is_relative_to(store.scratch)]),
-            Heap("left by W&B", _staged()),
-        ]
+        superseded = housekeeping.superseded(store)
+        heaps = housekeeping.heaps(store, superseded)
         paths = [path for heap in heaps for path in heap.paths]
-        counts = {heap.what: len(heap.versions or heap.paths) for heap in heaps}
-        sizes = {heap.what: heap.size for heap in heaps}
         if yes:
-            store.drop(superseded, paths)
-    size = sum(sizes.values())
+            housekeeping.drop(store, superseded, paths)
     data = {
         "freed": yes,
-        "size": size,
+        "size": sum(heap.size for heap in heaps),
         "versions": [version.reference for version in superseded],
-        "kinds": [{"kind": heap.what, "count": counts[heap.what], "size": sizes[heap.what]} for heap in heaps],
+        "kinds": [{"kind": heap.what, "count": heap.count, "size": heap.size} for heap in heaps],
         "paths": [str(path) for path in paths],
     }
-    if not any(counts.values()):
-        return Answer(data, ["nothing to free"])
-    rows = [[heap.what, str(counts[heap.what]), _size(sizes[heap.what])] for heap in heaps if counts[heap.what]]
-    names = [f"  {version.reference}, {_age(version.created)} old" for version in superseded]
-    table = _table(["WHAT", "COUNT", "SIZE"], rows, right={1, 2})
-    total = f"{_size(size)}: {_count(len(superseded), 'version')}, {_count(len(paths), 'file or folder')}"
-    lines = [*table[:2], *names, *table[2:]] if names else table
-    return Answer(data, [*lines, f"freed {total}" if yes else f"would free {total}; --yes does it"])
-
-
-def _staged() -> list[Path]:
-    """Copies that wandb staged for upload and that no run on this machine refers to."""
-    staging = home() / "wandb" / "data" / "artifacts" / "staging"
-    staged = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(STAGED, path.name)}
-    if staged:
-        for record in (home() / "wandb").glob("*run-*/*.wandb"):
-            for name in re.findall(f"staging/({STAGED})".encode(), _payload(record.read_bytes())):
-                staged.pop(name.decode(), None)
-    return list(staged.values())
-
-
-STAGED = "tmp[a-z0-9_]{8}"  # tempfile's names
-BLOCK = 32768
-
-
-def _payload(log: bytes) -> bytes:
-    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
-    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
-    pieces = []
-    at = 7
-    while at + 7 <= len(log):
-        room = BLOCK - at % BLOCK
-        if room < 7:  # the rest of a block is padding
-            at += room
-            continue
-        length = int.from_bytes(log[at + 4 : at + 6], "little")
-        pieces.append(log[at + 7 : at + 7 + length])
-        at += 7 + length
-    return b"".join(pieces)
-
-
-def _disk(path: Path) -> int:
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-    return sum(each.lstat().st_size for each in inside if each.is_symlink() or each.is_file())
-
-
-# -- text --------------------------------------------------------------------------------------------------------------
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def _age(created: float) -> str:
-    seconds = max(0.0, time.time() - created)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return Answer(data, tables.heaps(data, superseded))
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
@@ -439,12 +265,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ask(arguments: argparse.Namespace) -> Answer:
-    if getattr(arguments, "ref", None):
-        reference(arguments.ref)
-    if arguments.command == "ls" and arguments.name:
-        reference(arguments.name)
+    ref = getattr(arguments, "ref", None)
+    if asked := ref or getattr(arguments, "name", None):
+        reference(asked)
     if not (home() / "store" / "registry.sqlite").exists():  # looking must not make a store
-        if getattr(arguments, "ref", None):
+        if ref:
             raise Problem(NOTHING)
         empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}}
         return Answer(empty.get(arguments.command, {"freed": False, "size": 0, "versions": []}), [NOTHING])

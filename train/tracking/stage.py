@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 from train.tracking.declarations import NUMBER, declaration, reference
 from train.tracking.problem import Problem
-from train.tracking.store import Draft, Run, Store, Version, home
+from train.tracking.records import Draft, Run, Version
+from train.tracking.store import Store, home
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -242,16 +243,6 @@ class Stage:
     def alias(self) -> str:
         """The alias of this variant and seed: where the stages beside this one have published."""
         return f"{self.variant}-s{self.seed}" if self.seed else str(self.variant)
-
-    def check_own_images(self) -> None:
-        """Raises Problem where the inputs are of other images than the variant's own: their results would take its alias.
-
-        A variant's name starts with its data set's.
-        """
-        if not f"{self.variant}-".startswith(f"{self.dataset}-"):
-            raise Problem(
-                f"the input holds {self.dataset}, images on which {self.variant} was not made; name {self.alias} itself"
-            )
 
     def check_made_from(self, name: str, source: str) -> None:
         """Raises Problem unless the `name` fetched last was made from the `source` fetched last, to the same digest."""

@@ -6,11 +6,12 @@
     scratch/              what is being written; after a kill, freed by `gc`
     lock                  held shared by stages, exclusively by `gc`
 
+records.py has the registry's tables, housekeeping.py what `verify` and `gc` do.
+
 Files enter `objects/` by a rename, and a version becomes visible in one transaction: a kill at any moment leaves the
 state before or the state after. What a killed run leaves in `objects/` is referenced by nothing and freed by `gc`.
 """
 
-import base64
 import contextlib
 import fcntl
 import hashlib
@@ -19,123 +20,12 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, listing
 from train.tracking.problem import Problem
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE artifacts (name TEXT PRIMARY KEY, type TEXT NOT NULL, next INTEGER NOT NULL);
-CREATE TABLE versions (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL REFERENCES artifacts, number INTEGER NOT NULL, digest TEXT NOT NULL,
-    size INTEGER NOT NULL, created REAL NOT NULL, remote TEXT, UNIQUE (name, number), UNIQUE (name, digest));
-CREATE TABLE files (
-    version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE, path TEXT NOT NULL, md5 TEXT NOT NULL,
-    size INTEGER NOT NULL, PRIMARY KEY (version, path));
-CREATE INDEX files_by_content ON files (md5);
-CREATE TABLE aliases (
-    name TEXT NOT NULL, alias TEXT NOT NULL, version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,
-    PRIMARY KEY (name, alias));
-CREATE INDEX aliases_by_version ON aliases (version);
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, stage TEXT NOT NULL, variant TEXT, settings TEXT NOT NULL, config TEXT NOT NULL,
-    revision TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL);
-CREATE INDEX runs_by_settings ON runs (stage, settings);
-CREATE TABLE inputs (
-    run TEXT NOT NULL REFERENCES runs, name TEXT NOT NULL, alias TEXT NOT NULL,
-    version INTEGER REFERENCES versions ON DELETE CASCADE, PRIMARY KEY (run, name, alias));
-CREATE INDEX inputs_by_version ON inputs (version);
-CREATE TABLE outputs (
-    run TEXT NOT NULL REFERENCES runs, version INTEGER REFERENCES versions ON DELETE SET NULL,
-    aliases TEXT NOT NULL, PRIMARY KEY (run, version));
-CREATE INDEX outputs_by_version ON outputs (version);
-"""
-
-
-class File(NamedTuple):
-    md5: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of an artifact, as the registry knows it."""
-
-    id: int
-    name: str
-    number: int
-    type: str
-    digest: str
-    size: int
-    created: float
-    aliases: tuple[str, ...]
-
-    @property
-    def reference(self) -> str:
-        return f"{self.name}:v{self.number}"
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What is to become a version: its files are in `objects/` already, nothing refers to them yet.
-
-    latest: whether that alias moves to it, as when W&B logs an artifact; not so for what is only pulled from there.
-    """
-
-    name: str
-    type: str
-    aliases: tuple[str, ...]
-    files: Mapping[str, File]
-    latest: bool = True
-
-    @property
-    def digest(self) -> str:
-        return manifest_digest(self.files)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a stage: what it was asked, when, by which code, and what it read.
-
-    settings: hash of the stage's resolved configuration. inputs: (name, alias as asked) to a version, or to None where
-    an optional input was asked for and missing.
-    """
-
-    id: str
-    stage: str
-    variant: str | None
-    settings: str
-    config: Mapping[str, Any]
-    revision: str
-    started: float
-    seconds: float = 0.0
-    inputs: Mapping[tuple[str, str], Version | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One thing wrong in a store. breaks: `NAME:vN (path)`; beyond: versions made from those, sound themselves."""
-
-    what: str
-    breaks: tuple[str, ...]
-    beyond: tuple[str, ...]
-
-    def __str__(self) -> str:
-        line = f"{self.what}; it breaks {', '.join(self.breaks)}" if self.breaks else self.what
-        return f"{line}; made from that: {', '.join(self.beyond)}" if self.beyond else line
-
-
-def manifest_digest(files: Mapping[str, File]) -> str:
-    """W&B's digest of a manifest (version 1): what `wandb.Artifact(...).digest` says of the same files."""
-    digest = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
-    for path in sorted(files):
-        content = base64.b64encode(bytes.fromhex(files[path].md5)).decode()
-        digest.update(f"{path}:{content}\n".encode())
-    return digest.hexdigest()
+from train.tracking.records import SCHEMA, SCHEMA_VERSION, Draft, File, Run, Version
 
 
 def home() -> Path:
@@ -240,7 +130,7 @@ class Store:
         return self._versions(where, values)
 
     def _versions(self, where: str, values: Sequence[object]) -> list[Version]:
-        rows = self._rows(
+        rows = self.rows(
             "SELECT versions.*, type, (SELECT json_group_array(alias) FROM aliases WHERE version = versions.id) AS known"
             f" FROM versions JOIN artifacts USING (name) {where} ORDER BY versions.id",
             values,
@@ -259,10 +149,12 @@ class Store:
             for row in rows
         ]
 
-    def _by_id(self, ids: Sequence[int | None]) -> list[Version]:
+    def by_id(self, ids: Sequence[int | None]) -> list[Version]:
+        """Those of the versions that are still there, in the order published."""
         return self._versions(f"WHERE versions.id IN ({','.join('?' * len(ids))})", ids)
 
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """What the registry answers; records.py has its tables."""
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -281,14 +173,14 @@ class Store:
         """As `find`; raises Problem with the known aliases where there is none."""
         found = self.find(name, alias)
         if found is None:
-            rows = self._rows("SELECT alias FROM aliases WHERE name = ?", [name])
+            rows = self.rows("SELECT alias FROM aliases WHERE name = ?", [name])
             known = listing(row["alias"] for row in rows)
             raise Problem(f"no artifact '{name}:{alias}'; known aliases of {name}: {known}." + (cure and f" {cure}"))
         return found
 
     def files(self, version: Version) -> dict[str, File]:
         """Path inside the artifact -> content."""
-        rows = self._rows("SELECT * FROM files WHERE version = ? ORDER BY path", [version.id])
+        rows = self.rows("SELECT * FROM files WHERE version = ? ORDER BY path", [version.id])
         return {row["path"]: File(row["md5"], row["size"]) for row in rows}
 
     def object(self, md5: str) -> Path:
@@ -298,11 +190,11 @@ class Store:
         """A folder with the files of `version`, each checked against its digest. Raises Problem on a damaged file."""
         files = self.files(version)
         for path, content in files.items():
-            if problem := self._damage(content):
+            if problem := self.damage(content):
                 raise Problem(
                     f"{version.reference} is damaged: {path} {problem} ({self.object(content.md5)}); remake it with FRESH=1"
                 )
-        target = self.folders / f"{version.name}-v{version.number}"
+        target = self.folders / version.folder
         if not target.is_dir():
             draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
             draft.mkdir()
@@ -319,7 +211,8 @@ class Store:
                     raise
         return target
 
-    def _damage(self, content: File) -> str | None:
+    def damage(self, content: File) -> str | None:
+        """What is wrong with a stored file, whose bytes are hashed again; None where nothing is."""
         path = self.object(content.md5)
         if not path.is_file():
             return "is missing"
@@ -330,7 +223,7 @@ class Store:
 
     def maker(self, version: Version) -> Run | None:
         """The latest run that made `version`; where none did here, the one that pulled it from W&B."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT runs.* FROM outputs JOIN runs ON runs.id = run WHERE version = ?"
             " ORDER BY stage = 'pull', started DESC LIMIT 1",
             [version.id],
@@ -339,21 +232,20 @@ class Store:
 
     def outputs(self, run: Run) -> list[Version]:
         """What `run` made, as far as it is still there."""
-        return self._by_id(
-            [row["version"] for row in self._rows("SELECT version FROM outputs WHERE run = ?", [run.id])]
-        )
+        rows = self.rows("SELECT version FROM outputs WHERE run = ?", [run.id])
+        return self.by_id([row["version"] for row in rows])
 
     def readers(self, version: Version) -> list[Run]:
         """The runs that read `version`, oldest first."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT DISTINCT runs.* FROM inputs JOIN runs ON runs.id = run WHERE version = ? ORDER BY started",
             [version.id],
         )
         return [self._run(row) for row in rows]
 
     def _run(self, row: sqlite3.Row) -> Run:
-        asked = self._rows("SELECT * FROM inputs WHERE run = ? ORDER BY rowid", [row["id"]])
-        known = {version.id: version for version in self._by_id([entry["version"] for entry in asked])}
+        asked = self.rows("SELECT * FROM inputs WHERE run = ? ORDER BY rowid", [row["id"]])
+        known = {version.id: version for version in self.by_id([entry["version"] for entry in asked])}
         return Run(
             id=row["id"],
             stage=row["stage"],
@@ -394,17 +286,8 @@ class Store:
         ids = []
         with self.transaction() as registry:
             registry.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    run.id,
-                    run.stage,
-                    run.variant,
-                    run.settings,
-                    json.dumps(run.config, default=str),
-                    run.revision,
-                    run.started,
-                    run.seconds,
-                ],
+                "INSERT INTO runs VALUES (:id, :stage, :variant, :settings, :config, :revision, :started, :seconds)",
+                {**vars(run), "config": json.dumps(run.config, default=str)},
             )
             for (name, alias), version in run.inputs.items():
                 registry.execute(
@@ -413,37 +296,29 @@ class Store:
             for draft in drafts:
                 ids.append(self._insert(registry, draft))
                 registry.execute("INSERT INTO outputs VALUES (?, ?, ?)", [run.id, ids[-1], json.dumps(draft.aliases)])
-        known = {version.id: version for version in self._by_id(ids)}
+        known = {version.id: version for version in self.by_id(ids)}
         return [known[number] for number in ids]
 
     def _insert(self, registry: sqlite3.Connection, draft: Draft) -> int:
         check_name(draft.name, "artifact name")
         registry.execute("INSERT OR IGNORE INTO artifacts VALUES (?, ?, 0)", [draft.name, draft.type])
-        artifact = registry.execute("SELECT * FROM artifacts WHERE name = ?", [draft.name]).fetchone()
-        if artifact["type"] != draft.type:
-            raise Problem(
-                f"{draft.name} has the type {artifact['type']!r}, not {draft.type!r}; publish under another name"
-            )
-        row = registry.execute(
-            "SELECT id FROM versions WHERE name = ? AND digest = ?", [draft.name, draft.digest]
-        ).fetchone()
+        type_, number = registry.execute("SELECT type, next FROM artifacts WHERE name = ?", [draft.name]).fetchone()
+        if type_ != draft.type:
+            raise Problem(f"{draft.name} has the type {type_!r}, not {draft.type!r}; publish under another name")
+        same = "SELECT id FROM versions WHERE name = ? AND digest = ?"
+        row = registry.execute(same, [draft.name, draft.digest]).fetchone()
         if row is None:
+            size = sum(content.size for content in draft.files.values())
             row = registry.execute(
                 "INSERT INTO versions (name, number, digest, size, created) VALUES (?, ?, ?, ?, ?) RETURNING id",
-                [
-                    draft.name,
-                    artifact["next"],
-                    draft.digest,
-                    sum(file.size for file in draft.files.values()),
-                    time.time(),
-                ],
+                [draft.name, number, draft.digest, size, time.time()],
             ).fetchone()
             registry.execute("UPDATE artifacts SET next = next + 1 WHERE name = ?", [draft.name])
             entries = [(row["id"], path, *content) for path, content in draft.files.items()]
             registry.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", entries)
         for alias in draft.aliases:
             check_alias(alias)
-        self._point(registry, draft.name, [*draft.aliases, *["latest"] * draft.latest], row["id"])
+        self._point(registry, draft.name, [*draft.aliases, *(["latest"] if draft.latest else [])], row["id"])
         return int(row["id"])
 
     def _point(self, registry: sqlite3.Connection, name: str, aliases: Iterable[str], version: int) -> None:
@@ -458,104 +333,21 @@ class Store:
 
         Its aliases are pointed at it again, as if it had been logged once more. None where the stage must run.
         """
-        rows = self._rows(
-            "SELECT * FROM runs WHERE stage = ? AND settings = ? ORDER BY started DESC", [stage, settings]
-        )
+        rows = self.rows("SELECT * FROM runs WHERE stage = ? AND settings = ? ORDER BY started DESC", [stage, settings])
         for row in rows:
             if any(self.find(*asked) != version for asked, version in self._run(row).inputs.items()):
                 continue
-            outputs = self._rows("SELECT * FROM outputs WHERE run = ?", [row["id"]])
+            outputs = self.rows("SELECT * FROM outputs WHERE run = ?", [row["id"]])
             aliases = {entry["version"]: json.loads(entry["aliases"]) for entry in outputs}
             if not aliases or None in aliases:  # it made nothing, or gc has freed a part of it
                 continue
-            versions = self._by_id(list(aliases))
+            versions = self.by_id(list(aliases))
             if any({*aliases[version.id], "latest"} - set(version.aliases) for version in versions):
                 with self.transaction() as registry:
                     for version in versions:
                         self._point(registry, version.name, [*aliases[version.id], "latest"], version.id)
             return versions
         return None
-
-    # -- keeping house -------------------------------------------------------------------------------------------------
-
-    def contents(self) -> dict[File, list[tuple[Version, str]]]:
-        """Every stored file that a version holds -> the versions and the paths in them."""
-        owners: dict[File, list[tuple[Version, str]]] = {}
-        for version in self.versions():
-            for path, content in self.files(version).items():
-                owners.setdefault(content, []).append((version, path))
-        return owners
-
-    def verify(self, each: Callable[[Collection[File]], Iterable[File]] = iter) -> list[Damage]:
-        """Hashes every stored file again. What is damaged, what it breaks, and what was made from that.
-
-        each: wraps the files as they are hashed, to show progress.
-        """
-        problems = []
-        for row in self._rows("PRAGMA integrity_check"):
-            if row[0] != "ok":
-                problems.append(Damage(f"{self.registry}: {row[0]}", (), ()))
-        for version in self.versions():
-            if manifest_digest(self.files(version)) != version.digest:
-                what = f"{self.registry} lists other files than the digest {version.digest} stands for"
-                problems.append(Damage(what, (version.reference,), self._made_from([version])))
-        owners = self.contents()
-        for content in each(owners):
-            if problem := self._damage(content):
-                breaks = tuple(f"{version.reference} ({path})" for version, path in owners[content])
-                beyond = self._made_from([version for version, _ in owners[content]])
-                problems.append(Damage(f"{self.object(content.md5)} {problem}", breaks, beyond))
-        return problems
-
-    def _made_from(self, versions: Iterable[Version]) -> tuple[str, ...]:
-        """References of all versions made from `versions`, directly or not, in the order made, without themselves."""
-        start = [version.id for version in versions]
-        rows = self._rows(
-            f"WITH RECURSIVE made (id) AS (SELECT id FROM versions WHERE id IN ({','.join('?' * len(start))}) UNION"
-            " SELECT outputs.version FROM made JOIN inputs ON inputs.version = made.id JOIN outputs USING (run)"
-            " WHERE outputs.version IS NOT NULL) SELECT id FROM made",
-            start,
-        )
-        found = self._by_id([row["id"] for row in rows if row["id"] not in start])
-        return tuple(version.reference for version in found)
-
-    def superseded(self) -> list[Version]:
-        """Versions that no alias names and that no version with an alias was made from, newest first."""
-        needed = {row["version"] for row in self._rows("SELECT DISTINCT version FROM aliases")}
-        frontier = needed
-        while frontier:
-            marks = ",".join("?" * len(frontier))
-            rows = self._rows(
-                "SELECT DISTINCT inputs.version FROM outputs JOIN inputs USING (run)"
-                f" WHERE outputs.version IN ({marks}) AND inputs.version IS NOT NULL",
-                list(frontier),
-            )
-            frontier = {row["version"] for row in rows} - needed
-            needed = needed | frontier
-        return [version for version in reversed(self.versions()) if version.id not in needed]
-
-    def orphans(self, without: Iterable[Version] = ()) -> list[Path]:
-        """What nothing refers to, once the versions in `without` are gone: stored files, folders, scratch."""
-        dropped = [version.id for version in without]
-        marks = ",".join("?" * len(dropped))
-        rows = self._rows(f"SELECT DISTINCT md5 FROM files WHERE version NOT IN ({marks})", dropped)
-        known = {row["md5"] for row in rows}
-        folders = {f"{version.name}-v{version.number}" for version in self.versions() if version.id not in dropped}
-        return [
-            *(path for path in sorted(self.objects.glob("*/*")) if path.name not in known),
-            *(path for path in sorted(self.folders.iterdir()) if path.name not in folders),
-            *sorted(self.scratch.iterdir()),
-        ]
-
-    def drop(self, versions: Iterable[Version], paths: Iterable[Path]) -> None:
-        """Removes versions from the registry, then what they alone held. A number is never given again."""
-        with self.transaction() as registry:
-            registry.executemany("DELETE FROM versions WHERE id = ?", [(version.id,) for version in versions])
-        for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
 
 
 def hash_file(path: Path) -> str:
