@@ -3,13 +3,16 @@
 A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew.
 """
 
+import contextlib
 import importlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,8 @@ from train.tracking import Problem, launch, parse
 from train.tracking.records import Version
 from train.tracking.stage import destination, settings
 from train.tracking.store import Store, home
+
+INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
 
 # How each representation is made, from the floor up. Evaluations follow for all alike.
 ENCODERS = (
@@ -74,11 +79,11 @@ class Exercise:
         state = "reused" if made else "made"
         if made is None:
             print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
-            code = subprocess.run([sys.executable, "-m", *command]).returncode
+            code = run_to_its_end([sys.executable, "-m", *command])
             made = self.store.made(stage, key) if not code else None
             if made is None:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
-                if code in (130, -2):
+                if code == INTERRUPTED:
                     raise KeyboardInterrupt
                 raise Problem(
                     f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again"
@@ -127,6 +132,19 @@ def run(exercise: Exercise, config: Config) -> Path:
         exercise.make("eval.cluster", "--embeddings", variant)
     report = exercise.make("eval.report", "--variants", *variants, "--anomalies", anomalies)["report"]
     return exercise.store.folder(report) / "lab-book.html"
+
+
+def run_to_its_end(command: Sequence[str]) -> int:
+    """The exit code of a stage. Ctrl-C reaches the stage by itself, a SIGTERM is passed on; either way it is waited for,
+    so that a training can save what it has."""
+    process = subprocess.Popen(command)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
+    try:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def count(images: Path) -> int:

@@ -1,5 +1,10 @@
 """The driver: it makes what is missing, reuses what is there, and says what became of each step."""
 
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -55,3 +60,29 @@ def test_the_lab_book_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert exercise.place(page) == home() / "lab-book.html"
         assert (home() / "lab-book.html").read_text() == text
     assert [path.name for path in home().glob("*lab-book*")] == ["lab-book.html"]
+
+
+def test_an_interrupted_driver_waits_until_its_stage_has_saved(tmp_path: Path) -> None:
+    stage = textwrap.dedent(f"""
+        import signal, time
+        def save(number, frame):
+            time.sleep(1)
+            open({str(tmp_path / "saved")!r}, "w").close()
+            raise SystemExit(130)
+        signal.signal(signal.SIGINT, save)
+        signal.signal(signal.SIGTERM, save)
+        print("ready", flush=True)
+        time.sleep(60)
+    """)
+    driver = f"import sys; from sweeps.exercise import run_to_its_end; sys.exit(run_to_its_end([sys.executable, '-c', {stage!r}]))"
+    for number, to_all in ((signal.SIGINT, True), (signal.SIGTERM, False)):
+        (tmp_path / "saved").unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        if to_all:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        assert process.wait() == 130
+        assert (tmp_path / "saved").exists()
+        process.stdout.close()

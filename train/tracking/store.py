@@ -346,6 +346,7 @@ class Store:
                 with self.transaction() as registry:
                     for version in versions:
                         self._point(registry, version.name, [*aliases[version.id], "latest"], version.id)
+                versions = self.by_id(list(aliases))
             return versions
         return None
 
