@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import torch
 
-from train.data.images import Images, batch
-from train.data.views import normalise
+from train.data.images import Images
+from train.data.views import batch, normalise
 from train.models.encoder import Architecture, Encoder
 from train.models.patches import WhitenedPatches, fit
 from train.tracking import Problem, Stage, launch

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 SPLITS = ("train", "test")
 
@@ -60,8 +58,3 @@ class Images:
 def load_array(path: Path) -> NDArray[Any]:
     """An array mapped into memory: read as it is used, never unpickled."""
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-
-
-def batch(images: NDArray[np.uint8], index: NDArray[np.int64] | slice) -> Tensor:
-    """The chosen images as a uint8 tensor of their own, (n, height, width, 3)."""
-    return torch.from_numpy(np.array(images[index]))

@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 TRIES = 10  # as torchvision's RandomResizedCrop
@@ -194,6 +196,11 @@ def views(
     draws = draw(count * len(images), height, width, augmentation, generator)
     batch = transform(images.repeat(count, 1, 1, 1), draws, augmentation, mean, std)
     return batch.view(count, len(images), *batch.shape[1:])
+
+
+def batch(images: NDArray[np.uint8], index: NDArray[np.int64] | slice) -> Tensor:
+    """The chosen images as a uint8 tensor of their own, (n, height, width, 3)."""
+    return torch.from_numpy(np.array(images[index]))
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, size: int | None = None) -> Tensor:

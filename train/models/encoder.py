@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from train.data.images import batch
-from train.data.views import normalise
+from train.data.views import batch, normalise
 from train.models.compact import compact
 from train.models.patches import WhitenedPatches
 from train.models.resnet import resnet18

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from train.data.images import Images, batch
-from train.data.views import views
+from train.data.images import Images
+from train.data.views import batch, views
 from train.models import checkpoint
 from train.models.compact import parameter_count, projector
 from train.models.encoder import Architecture, Encoder
