@@ -83,7 +83,7 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> Book
         if variant not in datasets:
             known = {alias for name in SCORES for version in stage.store.versions(name) for alias in version.aliases}
             raise Problem(
-                f"nothing was made for the variant {variant!r}; known aliases: {listing(known)}. Run: make run"
+                f"nothing was made for the variant {variant!r}; known aliases: {listing(known, near=variant)}. Run: make run"
             )
     if len(set(datasets.values())) > 1:
         of = ", ".join(f"{variant} of {dataset}" for variant, dataset in datasets.items())

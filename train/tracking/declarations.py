@@ -1,5 +1,6 @@
 """artifacts.yaml: every artifact's name, type, producers, consumers and aliases, declared once."""
 
+import difflib
 import re
 import string
 from collections.abc import Iterable, Mapping
@@ -108,8 +109,8 @@ def reference(text: str, name: str | None = None) -> tuple[str, str]:
     return check_name(name, "artifact name"), check_name(alias, "alias")
 
 
-def listing(values: Iterable[str], most: int = 12) -> str:
-    """Values for an error line: all, or the first `most` and how many more."""
-    all_values = sorted(values)
-    more = f" and {len(all_values) - most} more" if len(all_values) > most else ""
-    return (", ".join(all_values[:most]) + more) or "none"
+def listing(values: Iterable[str], near: str = "", most: int = 12) -> str:
+    """Values for an error line: all in order, or the `most` that are the most like `near`, and how many more."""
+    ordered = sorted(values, key=lambda value: (-difflib.SequenceMatcher(None, near, value).ratio(), value))
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return (", ".join(ordered[:most] if more else sorted(ordered)) + more) or "none"

@@ -174,7 +174,7 @@ class Store:
         found = self.find(name, alias)
         if found is None:
             rows = self.rows("SELECT alias FROM aliases WHERE name = ?", [name])
-            known = listing(row["alias"] for row in rows)
+            known = listing((row["alias"] for row in rows), near=alias)
             raise Problem(f"no artifact '{name}:{alias}'; known aliases of {name}: {known}." + (cure and f" {cure}"))
         return found
 
