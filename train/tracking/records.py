@@ -11,7 +11,7 @@ SCHEMA = """
 CREATE TABLE artifacts (name TEXT PRIMARY KEY, type TEXT NOT NULL, next INTEGER NOT NULL);
 CREATE TABLE versions (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL REFERENCES artifacts, number INTEGER NOT NULL, digest TEXT NOT NULL,
-    size INTEGER NOT NULL, created REAL NOT NULL, remote TEXT, UNIQUE (name, number), UNIQUE (name, digest));
+    size INTEGER NOT NULL, created REAL NOT NULL, UNIQUE (name, number), UNIQUE (name, digest));
 CREATE TABLE files (
     version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE, path TEXT NOT NULL, md5 TEXT NOT NULL,
     size INTEGER NOT NULL, PRIMARY KEY (version, path));
