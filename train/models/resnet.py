@@ -1,7 +1,6 @@
 """The exercise's backbone: torchvision's ResNet-18, changed for 32-pixel images."""
 
 from torch import nn
-from torchvision.models import resnet18 as torchvision_resnet18
 
 
 def resnet18() -> tuple[nn.Module, int]:
@@ -9,6 +8,8 @@ def resnet18() -> tuple[nn.Module, int]:
 
     torchvision's own last layer (512 -> 512) is the first of the head: see `Encoder`.
     """
+    from torchvision.models import resnet18 as torchvision_resnet18  # late: a second that other backbones need not wait
+
     network = torchvision_resnet18(weights=None)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1)
     network.maxpool = nn.Identity()
