@@ -5,9 +5,7 @@ from. The page needs no network and is published as the artifact `report`; it al
 PEEL_HOME.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from eval.labbook.evidence import gather
 from eval.labbook.measures import summary_frame
@@ -15,7 +13,7 @@ from eval.labbook.page import render
 from train.tracking.command import launch
 from train.tracking.problem import Problem
 from train.tracking.stage import Stage
-from train.tracking.store import home
+from train.tracking.store import home, write_whole
 
 PAGE = "lab-book.html"
 
@@ -39,22 +37,11 @@ class Config:
 def main(config: Config) -> None:
     with Stage("eval.report", config) as stage:
         book = gather(stage, config.variants, config.anomalies)
-        page = render(book)
+        page = render(book).encode()
         stage.panel("report/table", summary_frame(book))
-        stage.publish(
-            "report",
-            lambda folder: write(folder / PAGE, page),
-            {"dataset": stage.dataset},
-        )
-    write(home() / PAGE, page)
+        stage.publish("report", lambda folder: write_whole(folder / PAGE, page), {"dataset": stage.dataset})
+    write_whole(home() / PAGE, page)
     print(home() / PAGE)
-
-
-def write(path: Path, text: str) -> None:
-    """Whoever reads `path` meanwhile sees the old page or the new one."""
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ A step whose inputs, settings and outputs are all as they were is reused; `--fre
 
 import contextlib
 import importlib
-import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +19,7 @@ import numpy as np
 from train.tracking import Problem, launch, parse
 from train.tracking.records import Version
 from train.tracking.stage import destination, settings
-from train.tracking.store import Store, home
+from train.tracking.store import Store, home, write_whole
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
 
@@ -155,9 +153,7 @@ def count(images: Path) -> int:
 def place(page: Path) -> Path:
     """Puts the lab book where it is looked for, whole or not at all."""
     target = home() / "lab-book.html"
-    draft = target.with_suffix(f".{os.getpid()}.draft")
-    shutil.copyfile(page, draft)
-    draft.replace(target)
+    write_whole(target, page.read_bytes())
     return target
 
 

@@ -43,7 +43,7 @@ class Embeddings:
         about = json.loads((folder / "embeddings.json").read_text())
         keys = [key for split in SPLITS for key in (split, f"{split}_features", f"{split}_labels")]
         arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
-        return cls(tuple(about["classes"]), **arrays, own=about.get("own", True))
+        return cls(tuple(about["classes"]), **arrays, own=about["own"])
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""

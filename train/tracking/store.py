@@ -351,6 +351,13 @@ class Store:
         return None
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Whoever reads `path` meanwhile sees the old content or the new one."""
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
 def hash_file(path: Path) -> str:
     """MD5 in hexadecimal. Raises Problem where the file cannot be read."""
     try:
