@@ -12,8 +12,9 @@ from eval.evidence.density import (
     picture,
     table,
 )
-from eval.evidence.embeddings import Embeddings, Neighbors
+from train.data.embeddings import Embeddings
 from train.data.images import Images
+from train.data.neighbors import Neighbors
 from train.tracking import Origin, Problem, Stage, launch
 from train.tracking.scores import Scores
 

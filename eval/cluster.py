@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from eval.evidence.clustering import k_means, silhouette
-from eval.evidence.embeddings import Embeddings
 from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
 from eval.evidence.validity import check, check_own
+from train.data.embeddings import Embeddings
 from train.tracking import Problem, Stage, launch
 from train.tracking.scores import Scores, Value
 

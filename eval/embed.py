@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eval.evidence.embeddings import Embeddings, Vectors
+from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.models.encoder import Encoder
 from train.objectives.collapse import dimension_std

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from eval.evidence.embeddings import Embeddings
-from eval.evidence.neighbors import distances_figure, find_neighbors, occurrences_figure
+from eval.evidence.neighbors import distances_figure, occurrences_figure
 from eval.evidence.validity import check_own
+from train.data.embeddings import Embeddings
+from train.data.neighbors import find_neighbors
 from train.tracking import Problem, Stage, launch
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.evidence.confusion import confusion_figure, confusion_matrix, most_confused, per_class_figure
-from eval.evidence.embeddings import Embeddings, Layer
 from eval.evidence.intervals import accuracy_interval
 from eval.evidence.linear_probe import Probe, linear_probe
 from eval.evidence.validity import check, check_own
+from train.data.embeddings import Embeddings, Layer
 from train.tracking import Problem, Stage, launch
 from train.tracking.scores import Scores, Value
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from eval.evidence.embeddings import Embeddings
 from eval.evidence.maps import SMALLEST, draw, map_figure, pca, purity, tsne
 from eval.evidence.validity import check, check_own
+from train.data.embeddings import Embeddings
 from train.objectives.collapse import dimension_std, effective_rank
 from train.tracking import Problem, Stage, launch
 from train.tracking.scores import Scores

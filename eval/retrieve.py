@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from eval.evidence.embeddings import Embeddings, Neighbors
 from eval.evidence.retrieval import measure, pictures, retrieve, table
+from train.data.embeddings import Embeddings
 from train.data.images import Images
+from train.data.neighbors import Neighbors
 from train.tracking import Problem, Stage, launch
 from train.tracking.scores import Scores
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.evidence.embeddings import Embeddings
 from tests.synthetic import Made
+from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.tracking import Problem, Stage
 

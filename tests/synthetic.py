@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.evidence.embeddings import Embeddings
+from train.data.embeddings import Embeddings
 from train.tracking.stage import Stage
 
 

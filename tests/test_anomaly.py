@@ -14,12 +14,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from eval import anomaly, index
 from eval.evidence.density import detect, figures, knn_distance, labelled, most_anomalous
-from eval.evidence.embeddings import Embeddings
-from eval.evidence.neighbors import find_neighbors
 from tests.published import images as pictures
 from tests.published import publish_embedded, publish_encoder, publish_images, refusal
 from tests.synthetic import blobs
+from train.data.embeddings import Embeddings
 from train.data.images import Images
+from train.data.neighbors import find_neighbors
 from train.tracking.scores import Scores
 from train.tracking.store import Store
 

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from eval import index
-from eval.evidence.embeddings import Neighbors, Vectors
-from eval.evidence.neighbors import build, exact_distances, find_neighbors, nearest, occurrences
+from eval.evidence.neighbors import occurrences
 from tests.published import images as pictures
 from tests.published import publish_embedded, publish_encoder, publish_images, refusal
 from tests.synthetic import blobs, publish_embeddings
+from train.data.embeddings import Vectors
+from train.data.neighbors import Neighbors, build, exact_distances, find_neighbors, nearest
 from train.tracking import Origin, Problem
 from train.tracking.store import Store
 
@@ -93,8 +94,8 @@ def test_equally_near_neighbors_come_in_the_order_of_their_ids() -> None:
 def test_results_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = normal(500, 24), normal(90, 24, seed=1)
     whole = nearest(build(vectors), vectors, queries, 5)
-    monkeypatch.setattr("eval.evidence.neighbors.BATCH", 37)
-    monkeypatch.setattr("eval.evidence.neighbors.CHUNK", 999)
+    monkeypatch.setattr("train.data.neighbors.BATCH", 37)
+    monkeypatch.setattr("train.data.neighbors.CHUNK", 999)
     for expected, found in zip(whole, nearest(build(vectors), vectors, queries, 5), strict=True):
         np.testing.assert_array_equal(found, expected)
 

@@ -13,9 +13,9 @@ from sklearn.preprocessing import StandardScaler
 
 from eval import probe
 from eval.evidence.confusion import confusion_matrix, most_confused
-from eval.evidence.embeddings import Embeddings
 from eval.evidence.linear_probe import Curvature, Linear, Probe, Standardisation, fit, held_out, linear_probe
 from tests.synthetic import blobs, numbers, publish_embeddings
+from train.data.embeddings import Embeddings
 from train.tracking import Problem
 from train.tracking.scores import Scores
 from train.tracking.store import Store

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from eval import project
-from eval.evidence.embeddings import Embeddings
 from eval.evidence.maps import draw, map_figure, pca, purity, rescale, tsne
 from tests.synthetic import blobs, numbers, publish_embeddings
+from train.data.embeddings import Embeddings
 from train.tracking import Problem
 from train.tracking.scores import Scores
 from train.tracking.store import Store

@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 from eval import index, retrieve
-from eval.evidence.embeddings import Embeddings
 from eval.evidence.pictures import FRAME, GAP, TILE, grid
 from eval.evidence.retrieval import (
     color_ratio,
@@ -25,6 +24,7 @@ from eval.evidence.retrieval import (
 from tests.published import images as pictures
 from tests.published import publish_embedded, publish_encoder, publish_images, refusal
 from tests.synthetic import blobs
+from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.tracking.scores import Scores
 from train.tracking.store import Store

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
-from eval.evidence.embeddings import Vectors
+from train.data.embeddings import Vectors
 
 STARTS = 5  # k-means++ starts, of which the one with the least inertia is kept
 

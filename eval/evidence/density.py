@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from eval.evidence.distributions import histogram
-from eval.evidence.embeddings import Embeddings, Neighbors, Vectors
 from eval.evidence.intervals import auc_interval
-from eval.evidence.neighbors import nearest
 from eval.evidence.pictures import grid, tile
+from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
+from train.data.neighbors import Neighbors, nearest
 from train.tracking import Origin, Problem
 from train.tracking.figures import figure
 from train.tracking.scores import Value

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from eval.evidence.embeddings import Vectors
+from train.data.embeddings import Vectors
 from train.tracking.problem import Problem
 
 GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first: each fit starts from the one before

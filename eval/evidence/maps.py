@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
-from eval.evidence.embeddings import Vectors
+from train.data.embeddings import Vectors
 from train.tracking.figures import color, figure, symbol
 from train.tracking.problem import Problem
 

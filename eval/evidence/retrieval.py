@@ -8,11 +8,11 @@ import PIL.Image
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eval.evidence.embeddings import Embeddings, Neighbors, Vectors
 from eval.evidence.intervals import mean_interval
-from eval.evidence.neighbors import Ids
 from eval.evidence.pictures import grid, tile
+from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
+from train.data.neighbors import Ids, Neighbors
 from train.tracking import Problem
 from train.tracking.scores import Value
 

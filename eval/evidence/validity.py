@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.evidence.embeddings import Embeddings, Layer
+from train.data.embeddings import Embeddings, Layer
 from train.tracking.problem import Problem
 
 

@@ -1,0 +1,122 @@
+"""The training images nearest to an image, found by FAISS, with exact distances."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from train.data.embeddings import Embeddings, Vectors
+from train.data.images import SPLITS, load_array
+from train.tracking import Problem
+
+Ids = NDArray[np.int64]
+
+BATCH = 4096  # queries to one search: FAISS multiplies matrices in blocks of this size
+MARGIN = 8  # candidates beyond those asked for: FAISS may swap neighbors whose distances differ by its rounding
+CHUNK = 2**22  # float64 values at once while distances are made exact: 32 MB
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The k nearest *training* images of each image, nearest first, never the image itself.
+
+    *_ids: (n, k) int64, rows of the training vectors. *_distances: (n, k) float32, L2 (not squared).
+    index: a FAISS index of the training vectors; `search` asks it about others.
+    """
+
+    train_ids: NDArray[np.int64]
+    train_distances: Vectors
+    test_ids: NDArray[np.int64]
+    test_distances: Vectors
+    index: Any
+
+    def save(self, folder: Path) -> None:
+        for split in SPLITS:
+            for key in (f"{split}_ids", f"{split}_distances"):
+                np.save(folder / f"{key}.npy", getattr(self, key))
+        faiss.write_index(self.index, str(folder / "index.faiss"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        keys = [f"{split}_{kind}" for split in SPLITS for kind in ("ids", "distances")]
+        arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
+        return cls(**arrays, index=faiss.read_index(str(folder / "index.faiss")))
+
+    def search(self, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
+        """L2 distances (n, k) and training ids (n, k) of the k training vectors nearest to each of `vectors`."""
+        return search(self.index, vectors, k)
+
+
+def search(index: Any, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
+    """As `Neighbors.search`, of any FAISS index with the L2 metric, which returns *squared* distances."""
+    squared, ids = index.search(np.ascontiguousarray(vectors, dtype=np.float32), k)
+    return np.sqrt(np.maximum(squared, 0)), ids
+
+
+def build(vectors: Vectors) -> Any:
+    """A FAISS index that compares a query with every one of `vectors`, (n, d) float32.
+
+    Exact, since an approximate one built by several threads differs from run to run. It subtracts the mean of `vectors`
+    from them and from every query: FAISS computes |x|² - 2xy + |y|² in float32, which is noise where the mean is large
+    beside the spread, as in a collapsed representation.
+    """
+    dimensions = vectors.shape[1]
+    index = faiss.IndexPreTransform(faiss.CenteringTransform(dimensions), faiss.IndexFlatL2(dimensions))
+    contiguous = np.ascontiguousarray(vectors, dtype=np.float32)
+    index.train(contiguous)
+    index.add(contiguous)
+    return index
+
+
+def nearest(
+    index: Any, vectors: Vectors, queries: Vectors, k: int, among_themselves: bool = False, label: str = "neighbors"
+) -> tuple[Vectors, Ids]:
+    """L2 distances (n, k), float32, and ids (n, k) of the k `vectors` nearest to each query, nearest first.
+
+    index: of `vectors`. FAISS names the candidates; their distances are computed again in float64 from differences,
+    and equal distances are ordered by id. among_themselves: the queries are `vectors`, and none is its own neighbor; its
+    exact duplicates are. Raises Problem where there are fewer than k.
+    """
+    others = len(vectors) - among_themselves
+    if k > others:
+        raise Problem(
+            f"k = {k} neighbors of an image are more than the {others} to choose from; give --k {others} or less"
+        )
+    candidates = min(k + among_themselves + MARGIN, len(vectors))
+    distances, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    with tqdm(total=len(queries), desc=label, unit=" images", delay=1) as progress:
+        for start in range(0, len(queries), BATCH):
+            block = np.ascontiguousarray(queries[start : start + BATCH], dtype=np.float32)
+            found = index.search(block, candidates)[1]
+            exact = exact_distances(vectors, found, block)
+            if among_themselves:
+                # Last, and so dropped. Where duplicates kept a row itself out of the candidates, the farthest is dropped.
+                exact[found == np.arange(start, start + len(block))[:, None]] = np.inf
+            order = np.lexsort((found, exact), axis=1)[:, :k]
+            ids[start : start + len(block)] = np.take_along_axis(found, order, axis=1)
+            distances[start : start + len(block)] = np.take_along_axis(exact, order, axis=1)
+            progress.update(len(block))
+    return distances, ids
+
+
+def exact_distances(vectors: Vectors, ids: Ids, queries: Vectors) -> NDArray[np.float64]:
+    """L2 distance of query i to vectors[ids[i, j]], (n, c), from float64 differences."""
+    distances = np.empty(ids.shape, np.float64)
+    step = max(1, CHUNK // max(1, ids.shape[1] * vectors.shape[1]))
+    for start in range(0, len(ids), step):
+        rows = slice(start, start + step)
+        difference = vectors[ids[rows]].astype(np.float64) - queries[rows, None]
+        distances[rows] = np.sqrt(np.einsum("ncd,ncd->nc", difference, difference))
+    return distances
+
+
+def find_neighbors(embeddings: Embeddings, k: int) -> Neighbors:
+    """The k nearest training representations of every training and every test representation."""
+    index = build(embeddings.train)
+    train_distances, train_ids = nearest(index, embeddings.train, embeddings.train, k, True, "neighbors of train")
+    test_distances, test_ids = nearest(index, embeddings.train, embeddings.test, k, False, "neighbors of test")
+    return Neighbors(train_ids, train_distances, test_ids, test_distances, index)
