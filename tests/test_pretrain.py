@@ -222,7 +222,7 @@ def test_test_terms_are_those_of_the_projections_in_evaluation_mode(images: Imag
     mean, std = torch.tensor(images.mean), torch.tensor(images.std)
     for index in range(2):  # 20 test images are two batches of 8; the last 4 are left out
         pixels = torch.from_numpy(images.test[8 * index : 8 * (index + 1)])
-        seen = views(pixels, 2, TINY.augmentation, mean, std, training.generator(0, index))
+        seen = views(pixels, 2, TINY.augmentation(32), mean, std, training.generator(0, index))
         with torch.inference_mode():
             z = torch.stack([loop.projector.eval()(loop.encoder.eval()(view)[1]) for view in seen])
         expected.append([float(term) for term in vicreg.terms(z)])
@@ -306,7 +306,7 @@ def test_any_other_setting_gives_a_name_of_its_own() -> None:
 
 def test_the_exercise_preset_is_the_recipe_to_the_letter() -> None:
     exercise = PRESETS["exercise"]
-    augmentation = exercise.augmentation
+    augmentation = exercise.augmentation(32)
     assert (augmentation.size, augmentation.scale) == (32, (0.2, 1.0))
     assert augmentation.ratio == pytest.approx((3 / 4, 4 / 3))
     assert (augmentation.flip, augmentation.jitter, augmentation.grayscale, augmentation.blur) == (0.5, 1.0, 0.2, 0.5)

@@ -1,13 +1,17 @@
-"""Trains an encoder with VICReg on views of the training images, and publishes it with its curves."""
+"""Trains an encoder with VICReg on views of the training images, and publishes it with its curves.
+
+With --views neighbors the views of an image are the image itself and one of its nearest training images.
+"""
 
 from train.data.images import Images
+from train.data.neighbors import Partners
 from train.models import checkpoint
-from train.objectives.recipe import PRESETS, Config, default_preset, variant_name
+from train.objectives.recipe import OVERLAYS, PRESETS, Config, default_preset, neighbors_alias, variant_name
 from train.objectives.training import Training
 from train.tracking import Problem, Stage, launch
 from train.tracking.store import home
 
-__all__ = ["PRESETS", "Config", "default_preset", "main"]
+__all__ = ["OVERLAYS", "PRESETS", "Config", "default_preset", "main"]
 
 
 def main(config: Config) -> None:
@@ -17,10 +21,14 @@ def main(config: Config) -> None:
             raise Problem(
                 f"--batch-size {config.batch_size} is larger than the {len(images.train)} images of {images.name}"
             )
+        partners = None
+        if config.views == "neighbors":
+            alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
+            partners = Partners.load(stage.fetch("neighbors", alias), images, config.nearest, alias)
         stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
         path = home() / "checkpoints" / f"{stage.key}.safetensors"
         with checkpoint.locked(path):
-            training = Training(config, images, stage)
+            training = Training(config, images, stage, partners)
             training.run(path)
             scores = training.scores()
             scores.log(stage)

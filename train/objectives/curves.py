@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from train.tracking.figures import color, figure
 
+TERMS = ("invariance", "variance", "covariance", "total")
 POINTS = 2_000  # of a line: enough for a screen; a longer curve is averaged over neighboring batches
 
 
@@ -14,7 +15,7 @@ def figures(batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, floa
     if not batches:
         return {}
     made = {}
-    for name in ("invariance", "variance", "covariance", "total"):
+    for name in TERMS:
         made[f"training/{name}"] = figure(
             f"{name.capitalize()} during training",
             "training batch",
@@ -45,6 +46,23 @@ def figures(batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, floa
         "Learning rate", "training batch", "learning rate", [_line(batches, "learning_rate", "", color(0))]
     )
     return made
+
+
+def rises(batches: Sequence[dict[str, float]]) -> dict[str, float]:
+    """How much each term rose: its mean over the last tenth of the batches minus that over the first tenth (`rise`) and
+    over the second one (`late_rise`), which leaves out the start, where the network leaves its initial weights.
+
+    batches: one entry a step; nothing comes of fewer than 20.
+    """
+    tenth = len(batches) // 10
+    found: dict[str, float] = {}
+    for name in TERMS if tenth >= 2 else ():
+        first, second, last = (
+            sum(entry[f"loss/{name}"] for entry in part) / tenth
+            for part in (batches[:tenth], batches[tenth : 2 * tenth], batches[-tenth:])
+        )
+        found[f"training/{name}/rise"], found[f"training/{name}/late_rise"] = last - first, last - second
+    return found
 
 
 def _line(entries: Sequence[dict[str, float]], name: str, label: str, line: str, mode: str = "lines") -> go.Scatter:

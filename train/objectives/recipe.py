@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from train.data.views import Augmentation
 from train.tracking import MACHINE, Problem
@@ -21,15 +21,23 @@ class Config:
     exercise (the course's recipe to the letter)."""
     seed: int = 0
     """Of the weights, the order of the images and the views."""
-    epochs: int = 5
+    epochs: int = 2
     """Passes over the training images; 0 publishes the untrained encoder."""
     batch_size: int = 64
     """Images a step; each gives `view_count` views."""
 
-    view_count: int = 8
+    views: Literal["augmented", "neighbors"] = "augmented"
+    """augmented: random views of one image. neighbors: the image itself and one of its nearest training images, drawn
+    anew at each step, in place of generated views: 2 whole images, no augmentation, 1 epoch (unless flags say otherwise)."""
+    neighbors: str | None = None
+    """With --views neighbors: alias of the neighbors, as made by eval.index; of VICReg on the same images, with the same
+    preset and seed, unless given."""
+    nearest: int = 3
+    """With --views neighbors: of how many nearest training images the partner is drawn."""
+    view_count: int = 5
     """Views of an image in a step; the invariance term is averaged over their pairs."""
     view_size: int = 16
-    """Side of a view in pixels."""
+    """Side of a view in pixels; 0 takes the images' own."""
     crop_smallest: float = 0.25
     """Smallest area of a crop, as a share of the image."""
     crop_largest: float = 0.25
@@ -54,9 +62,12 @@ class Config:
     """Probability of a Gaussian blur over 3x3 pixels."""
     solarize: float = 0.0
     """Probability that a view is solarized."""
+    without: Literal["nothing", "crop", "flip", "jitter", "grayscale", "blur", "solarize"] = "nothing"
+    """Leaves one of the augmentations out; without crop a view is the whole image, resized."""
 
-    backbone: Literal["compact", "resnet18"] = "compact"
-    """compact (made for CPUs) or resnet18 (the exercise's)."""
+    backbone: Literal["compact", "resnet18", "fourconv"] = "compact"
+    """compact (made for CPUs), resnet18 (the exercise's) or fourconv (the small network whose untrained 1,024-d output the
+    exercise gives to Laplacian Eigenmaps)."""
     width: int = 32
     """Channels of the compact backbone's first stage."""
     hidden: int = 512
@@ -95,8 +106,17 @@ class Config:
 
     def __post_init__(self) -> None:
         probabilities = ("flip", "jitter", "grayscale", "blur", "solarize", "warmup")
-        positive = ("batch_size", "view_size", "width", "hidden", "dimension", "projector_width", "projector_layers")
-        not_negative = ("epochs", "seed", "invariance", "variance", "covariance", "weight_decay", "learning_rate")
+        positive = ("batch_size", "nearest", "width", "hidden", "dimension", "projector_width", "projector_layers")
+        not_negative = (
+            "epochs",
+            "view_size",
+            "seed",
+            "invariance",
+            "variance",
+            "covariance",
+            "weight_decay",
+            "learning_rate",
+        )
         for names, low, high in ((probabilities, 0, 1), (positive, 1, math.inf), (not_negative, 0, math.inf)):
             for name in names:
                 value = getattr(self, name)
@@ -107,8 +127,13 @@ class Config:
             raise Problem("--batch-size 1: variance and covariance need at least 2 images")
         if self.view_count < 2:
             raise Problem(f"--view-count {self.view_count}: invariance needs at least 2 views")
-        if self.view_size < 8:
+        if 0 < self.view_size < 8:
             raise Problem(f"--view-size {self.view_size}: the networks need at least 8 pixels")
+        if self.views == "neighbors" and self.view_count != 2:
+            raise Problem(f"--view-count {self.view_count}: an image and its neighbor are 2 views; leave it out")
+        if self.views != "neighbors" and (self.neighbors is not None or self.nearest != Config.nearest):
+            given = f"--nearest {self.nearest}" if self.neighbors is None else f"--neighbors {self.neighbors}"
+            raise Problem(f"{given} is read with --views neighbors only; add that")
         if not 0 < self.crop_smallest <= self.crop_largest <= 1:
             raise Problem(
                 f"--crop-smallest {self.crop_smallest:g} --crop-largest {self.crop_largest:g}: 0 < smallest <= largest <= 1"
@@ -117,20 +142,31 @@ class Config:
             raise Problem(f"--crop-ratio {self.crop_ratio:g} is not at least 1")
 
     @property
-    def augmentation(self) -> Augmentation:
+    def resolved(self) -> "Config":
+        """The same without `without`: what it leaves out has probability 0, and a crop is the whole image."""
+        if self.without == "nothing":
+            return self
+        if self.without == "crop":
+            return dataclasses.replace(self, without="nothing", crop_smallest=1.0, crop_largest=1.0, crop_ratio=1.0)
+        changes: dict[str, Any] = {"without": "nothing", self.without: 0.0}
+        return dataclasses.replace(self, **changes)
+
+    def augmentation(self, size: int) -> Augmentation:
+        """Of images of `size` pixels."""
+        recipe = self.resolved
         return Augmentation(
-            size=self.view_size,
-            scale=(self.crop_smallest, self.crop_largest),
-            ratio=(1 / self.crop_ratio, self.crop_ratio),
-            flip=self.flip,
-            jitter=self.jitter,
-            brightness=self.brightness,
-            contrast=self.contrast,
-            saturation=self.saturation,
-            hue=self.hue,
-            grayscale=self.grayscale,
-            blur=self.blur,
-            solarize=self.solarize,
+            size=recipe.view_size or size,
+            scale=(recipe.crop_smallest, recipe.crop_largest),
+            ratio=(1 / recipe.crop_ratio, recipe.crop_ratio),
+            flip=recipe.flip,
+            jitter=recipe.jitter,
+            brightness=recipe.brightness,
+            contrast=recipe.contrast,
+            saturation=recipe.saturation,
+            hue=recipe.hue,
+            grayscale=recipe.grayscale,
+            blur=recipe.blur,
+            solarize=recipe.solarize,
         )
 
     @property
@@ -163,8 +199,15 @@ PRESETS = {
         schedule="constant",
     ),
 }
+# What a flag's value changes in the preset: a pair of neighbors is two whole images as they are, for one epoch.
+OVERLAYS: dict[tuple[str, str], dict[str, Any]] = {
+    ("views", "neighbors"): {
+        "epochs": 1, "view_count": 2, "view_size": 0, "crop_smallest": 1.0, "crop_largest": 1.0, "crop_ratio": 1.0,
+        "flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": 0.0, "solarize": 0.0,
+    },
+}  # fmt: skip
 PEELED = (  # what the lab ablates, and how it is called in a variant's name
-    "backbone", "invariance", "variance", "covariance",
+    "backbone", "views", "nearest", "invariance", "variance", "covariance",
     "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "projector_width",
 )  # fmt: skip
 
@@ -174,12 +217,17 @@ def default_preset(count: int) -> str:
     return "small" if count < SMALL else "default"
 
 
+def baseline(config: Config) -> Config:
+    """What the preset and the kind of views set, before any other flag."""
+    return dataclasses.replace(PRESETS[config.preset], views=config.views, **OVERLAYS.get(("views", config.views), {}))
+
+
 def variant_name(config: Config, dataset: str, count: int) -> str:
     """`cifar10-vicreg`, then what was peeled. count: training images.
 
     A preset that is not the one for a set of this size is named; any further setting adds a hash.
     """
-    preset = PRESETS[config.preset]
+    preset, config = baseline(config), config.resolved
     parts = [dataset, "vicreg" if config.epochs else "untrained"]
     if config.preset != default_preset(count):
         parts.append(config.preset)
@@ -189,6 +237,10 @@ def variant_name(config: Config, dataset: str, count: int) -> str:
         if getattr(config, field.name) != getattr(preset, field.name)
         and field.name not in ("images", "preset", "seed", "device", "compile")
     }
+    if config.views != "augmented":
+        different["views"] = config.views
+        if config.neighbors in (own := neighbors_alias(config, dataset, count), own.removesuffix("-s0")):
+            different.pop("neighbors", None)
     if not config.epochs:  # without training only the network matters
         different = {
             name: value for name, value in different.items() if name in ("backbone", "width", "hidden", "dimension")
@@ -196,7 +248,16 @@ def variant_name(config: Config, dataset: str, count: int) -> str:
     for name in PEELED:
         if name in different:
             value = different.pop(name)
-            parts.append(str(value) if name == "backbone" else f"{name.removesuffix('_width')}{value:g}")
+            parts.append(value if isinstance(value, str) else f"{name.removesuffix('_width')}{value:g}")
+    if different.get("crop_smallest") == 1:  # nothing is cropped
+        different = {name: value for name, value in different.items() if not name.startswith("crop_")}
+        parts.append("crop0")
     if different:
         parts.append(digest_of(different)[:6])
     return "-".join(parts)
+
+
+def neighbors_alias(config: Config, dataset: str, count: int) -> str:
+    """Whose neighbors are the views unless --neighbors says so: VICReg's on the same images, preset and seed."""
+    vicreg = dataclasses.replace(PRESETS[config.preset], backbone=config.backbone)
+    return f"{variant_name(vicreg, dataset, count)}-s{config.seed}"

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from train.data.images import Images
+from train.data.neighbors import Partners
 from train.data.views import batch, views
 from train.models import checkpoint
 from train.models.compact import parameter_count, projector
 from train.models.encoder import Architecture, Encoder
 from train.objectives import vicreg
-from train.objectives.curves import figures
+from train.objectives.curves import TERMS, figures, rises
 from train.objectives.monitor import measure
 from train.objectives.recipe import Config
 from train.tracking import Problem, Stage
@@ -33,8 +34,9 @@ CHECKPOINT_SECONDS = 120  # at most that much work is lost to a kill; a checkpoi
 class Training:
     """The loop. Every draw depends on the seed and the position alone, so that a checkpoint needs no generators."""
 
-    def __init__(self, config: Config, images: Images, stage: Stage) -> None:
-        self.config, self.images, self.stage = config, images, stage
+    def __init__(self, config: Config, images: Images, stage: Stage, partners: Partners | None = None) -> None:
+        self.config, self.images, self.stage, self.partners = config, images, stage, partners
+        self.augmentation = config.augmentation(images.size)
         name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         try:
             self.device = torch.empty(0, device=name).device
@@ -45,11 +47,14 @@ class Training:
         self.mean, self.std = (torch.tensor(values, device=self.device) for values in (images.mean, images.std))
 
         torch.manual_seed(config.seed)
-        architecture = Architecture(
-            config.backbone, config.width, config.hidden, config.dimension, images.size, images.mean, images.std
-        )
+        head = (config.hidden, config.dimension)
+        if config.backbone == "fourconv":  # it ends in a layer of its own
+            head = (0, 0)
+        architecture = Architecture(config.backbone, config.width, *head, images.size, images.mean, images.std)
         self.encoder = Encoder(architecture).to(self.device)
-        self.projector = projector(config.dimension, config.projector_width, config.projector_layers).to(self.device)
+        self.projector = projector(self.encoder.dimension, config.projector_width, config.projector_layers).to(
+            self.device
+        )
         self.modules: dict[str, nn.Module] = {"encoder": self.encoder, "projector": self.projector}
         self.project = torch.compile(self._project) if config.compile else self._project
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
@@ -105,7 +110,7 @@ class Training:
         epoch, position = divmod(self.step, self.epoch_steps)
         order = epoch_order(config.seed, epoch, len(self.images.train))
         chosen = np.sort(order[position * config.batch_size :][: config.batch_size])
-        z_vnd = self._project_views(batch(self.images.train, chosen), generator(config.seed, self.step))
+        z_vnd = self._project_views("train", chosen, generator(config.seed, self.step))
         terms = vicreg.terms(z_vnd)
         total = vicreg.total(terms, config.weights)
         values = {
@@ -134,13 +139,17 @@ class Training:
         self.stage.log(entry)
         return entry
 
-    def _project_views(self, pixels: Tensor, draws: torch.Generator) -> Tensor:
-        """uint8 images (n, h, w, 3) -> projections of their views (v, n, d), float32."""
-        count = self.config.view_count
-        seen = views(pixels.to(self.device), count, self.config.augmentation, self.mean, self.std, draws)
+    def _project_views(self, split: str, rows: NDArray[np.int64], draws: torch.Generator) -> Tensor:
+        """Rows (n,) of a split -> projections of their views (v, n, d), float32."""
+        pixels = batch(getattr(self.images, split), rows)
+        count, drawn = self.config.view_count, self.config.view_count
+        if self.partners is not None:  # the two views are the image and its partner, each taken once
+            partners = batch(self.images.train, self.partners.draw(split, rows, draws))
+            pixels, drawn = torch.cat([pixels, partners]), 1
+        seen = views(pixels.to(self.device), drawn, self.augmentation, self.mean, self.std, draws)
         with self.autocast:
             z = self.project(seen.flatten(0, 1))
-        return z.float().view(count, len(pixels), -1)
+        return z.float().view(count, len(rows), -1)
 
     def _training_mode(self, training: bool) -> None:
         if self.encoder.training != training:
@@ -160,15 +169,14 @@ class Training:
     @torch.inference_mode()
     def _test_terms(self) -> dict[str, float]:
         """In batches of the training size, the same views at every epoch; an incomplete last batch is left out."""
-        test, size = self.images.test, min(self.config.batch_size, len(self.images.test))
+        size = min(self.config.batch_size, len(self.images.test))
         sums = torch.zeros(4, dtype=torch.float64)
-        count = len(test) // size
+        count = len(self.images.test) // size
         for index in range(count):
-            pixels = batch(test, slice(index * size, (index + 1) * size))
-            terms = vicreg.terms(self._project_views(pixels, generator(0, index)))
+            rows = np.arange(index * size, (index + 1) * size)
+            terms = vicreg.terms(self._project_views("test", rows, generator(0, index)))
             sums += torch.stack([*terms, vicreg.total(terms, self.config.weights)]).cpu()
-        names = ("invariance", "variance", "covariance", "total")
-        return {f"test/{name}": value for name, value in zip(names, (sums / count).tolist(), strict=True)}
+        return {f"test/{name}": value for name, value in zip(TERMS, (sums / count).tolist(), strict=True)}
 
     def _save(self, path: Path) -> None:
         progress = {"step": self.step, "batches": self.batches, "epochs": self.epochs}
@@ -189,10 +197,11 @@ class Training:
         """The curves and their last values."""
         last = self.epochs[-1]
         final: dict[str, Any] = {name: value for name, value in last.items() if name not in ("epoch", "batch")}
-        for name in ("invariance", "variance", "covariance", "total"):
+        for name in TERMS:
             recent = [entry[f"loss/{name}"] for entry in self.batches[-self.epoch_steps :]]
             if recent:
                 final[f"loss/{name}"] = sum(recent) / len(recent)
+        final |= rises(self.batches)
         final |= {
             "training/epochs": self.config.epochs,
             "training/batches": self.steps,

@@ -7,7 +7,7 @@ import io
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile, zip_longest
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,8 @@ from train.tracking.problem import Problem
 
 
 def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
-    """A stage's `Config` from its flags, over the preset that `--preset` names where the stage has PRESETS.
+    """A stage's `Config` from its flags, over the preset that `--preset` names where the stage has PRESETS, and over what
+    a flag's value changes in the preset where it has OVERLAYS.
 
     Takes the flags as W&B's agent writes them too (`--batch_size=256 --flag=False`). Raises Problem on a wrong flag.
     """
@@ -25,14 +26,14 @@ def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
     default: Any = tyro.MISSING_NONPROP
     presets: dict[str, Any] = getattr(module, "PRESETS", {})
     if presets:
-        default = next(iter(presets.values()))
-        for flag, value in zip_longest(arguments, arguments[1:], fillvalue=""):
-            name, equals, attached = flag.partition("=")
-            if name == "--preset":
-                chosen = attached if equals else value
-                if chosen not in presets:
-                    raise Problem(f"no preset {chosen!r}; choose one of: {', '.join(presets)}")
-                default = presets[chosen]
+        given = dict(_flags(arguments))
+        chosen = given.get("preset", next(iter(presets)))
+        if chosen not in presets:
+            raise Problem(f"no preset {chosen!r}; choose one of: {', '.join(presets)}")
+        default = presets[chosen]
+        for (flag, value), changes in getattr(module, "OVERLAYS", {}).items():
+            if given.get(flag) == value:
+                default = dataclasses.replace(default, **{flag: value}, **changes)
         needed = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
         default = dataclasses.replace(default, **dict.fromkeys(needed, tyro.MISSING))
     program = f"python -m {stage_name(module)}"
@@ -51,6 +52,14 @@ def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
         if not end.code:
             raise
         raise Problem(f"{_one_line(said.getvalue())}; see {program} --help") from None
+
+
+def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names (as fields) and values of the flags, written `--name value` or `--name=value`."""
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        name, equals, attached = argument.partition("=")
+        if name.startswith("--"):
+            yield name[2:].replace("-", "_"), attached if equals else following
 
 
 def _one_line(box: str) -> str:
