@@ -23,6 +23,8 @@ class Config:
     images: str | None = None
     """Alias of the images to embed; those that the encoder was made from unless given. Images of another set are resized
     and normalised as the encoder's own, and the embeddings are called VARIANT-on-IMAGES."""
+    train: bool = True
+    """Embed the training images too. Of a set of anomalies only the test images are read."""
     batch_size: Annotated[int, MACHINE] = 250
     """Images at a time."""
     device: Annotated[str, MACHINE] = "cpu"
@@ -38,9 +40,12 @@ def main(config: Config) -> None:
         folder = stage.fetch("encoder", config.encoder)
         encoder, home = Encoder.load(folder).to(config.device), Origin.load(folder).dataset
         images = Images.load(stage.fetch("images", config.images or str(home)))
-        train_features, train = embed(encoder, images.train, config.batch_size, "train")
+        if images.name == home and not config.train:
+            raise Problem(f"--train False: the evaluations of {home} learn from its training images; leave it out")
+        chosen = images.train if config.train else images.train[:0]
+        train_features, train = embed(encoder, chosen, config.batch_size, "train")
         test_features, test = embed(encoder, images.test, config.batch_size, "test")
-        labels = np.array(images.train_labels), np.array(images.test_labels)
+        labels = np.array(images.train_labels[: len(train)]), np.array(images.test_labels)
         embeddings = Embeddings(
             images.classes, train, test, train_features, test_features, *labels, own=images.name == home
         )
@@ -58,7 +63,7 @@ def main(config: Config) -> None:
 def embed(encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: str) -> tuple[Vectors, Vectors]:
     """Features (n, f) and representation (n, d), float32, of uint8 images (n, height, width, 3)."""
     starts = tqdm(range(0, len(images), batch_size), desc=f"embed {name}", unit="batch")
-    features, representation = np.empty(0, np.float32), np.empty(0, np.float32)
+    features, representation = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
     for start in starts:
         stop = min(start + batch_size, len(images))
         batch_features, batch_representation = encoder.encode(images, start, stop)

@@ -14,6 +14,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from eval import embed
+from tests.published import refusal
+from train.data.embeddings import Embeddings
 from train.tracking import parse
 from train.tracking.declarations import declarations, stages
 from train.tracking.records import Run
@@ -26,7 +29,7 @@ CHAIN = (
     "train.patches --images shapes --patches 8",
     "train.patches --images shapes --kind pixels",
     "eval.embed --encoder {variant}",
-    "eval.embed --encoder {variant} --images photos",
+    "eval.embed --encoder {variant} --images photos --train False",
     "eval.index --embeddings {variant} --k 6",
     "eval.probe --embeddings {variant} --resamples 200",
     "eval.project --embeddings {variant}",
@@ -178,6 +181,15 @@ def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -
         module = importlib.import_module(stage)
         module.main(parse(module, flags))
     assert [(version.reference, version.digest) for version in store.versions()] == before
+
+
+def test_only_another_set_is_embedded_without_its_training_images(store: Store) -> None:
+    variant = store.maker(store.get("probe", "latest")).variant  # type: ignore[union-attr]
+    own, other = (Embeddings.load(store.folder(store.get("embeddings", f"{variant}{on}"))) for on in ("", "-on-photos"))
+    assert len(own.train) == len(own.train_labels) == 72 and len(other.train) == len(other.train_labels) == 0
+    assert len(other.test) == len(other.test_labels) > 0
+    line = refusal(lambda: embed.main(embed.Config(str(variant), train=False)))
+    assert "--train False" in line and "shapes" in line
 
 
 @pytest.mark.parametrize("stage", stages())
