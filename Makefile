@@ -1,9 +1,10 @@
-# make run    the whole exercise on the digits (DATASET=, ANOMALIES=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
+# make run    the whole exercise on the digits (DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
 # make test   lint, types and tests
 # make clean  removes the environment, not the results
 
 DATASET ?= digits
 ANOMALIES ?= photos
+SEEDS ?= 1
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -15,7 +16,7 @@ endif
 .PHONY: run test lint clean
 
 run: .venv/run
-	@$(BIN)/python -m sweeps.exercise --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' $(if $(FRESH),--fresh True)
+	@$(BIN)/python -m sweeps.exercise --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
 
 test: lint
 	$(BIN)/pytest

@@ -23,13 +23,17 @@ from train.tracking.store import Store, home, write_whole
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
 
-# How each representation is made, from the floor up. Evaluations follow for all alike.
-ENCODERS = (
+# How each representation is made, from the floor up: the stage and its flags. Evaluations follow for all alike.
+METHODS = (
     ("train.pretrain", "--epochs", "0"),
     ("train.patches", "--kind", "pixels"),
     ("train.patches", "--kind", "patches"),
     ("train.pretrain",),
+    ("train.pretrain", "--variance", "0"),
+    ("train.pretrain", "--views", "neighbors"),
+    ("train.eigenmaps",),
 )
+SEEDLESS = (("train.patches", "--kind", "pixels"),)  # nothing in them is drawn
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,14 @@ class Config:
     """The image set: a name that train.prepare knows, or a folder or zip of your own."""
     anomalies: str = "photos"
     """The image set that shall look strange beside it."""
+    seeds: int = 1
+    """How often each representation is made, with the seeds 0, 1, ...; from 2 on the intervals cover seeds too."""
     fresh: bool = False
     """Make everything anew."""
 
     def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise Problem(f"--seeds {self.seeds} makes nothing; give 1 or more (SEEDS=...)")
         if self.dataset == self.anomalies:
             raise Problem(f"{self.dataset!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
 
@@ -116,20 +124,50 @@ def run(exercise: Exercise, config: Config) -> Path:
     name = exercise.called(images)
     anomalies = exercise.called(exercise.make("train.prepare", "--dataset", config.anomalies)["images"])
     preset = importlib.import_module("train.pretrain").default_preset(count(exercise.store.folder(images)))
-    variants = []
-    for stage, *flags in ENCODERS:
-        chosen = ["--preset", preset] if stage == "train.pretrain" else []
-        encoder = exercise.make(stage, "--images", name, *chosen, *flags)["encoder"]
-        variants.append(exercise.called(encoder))
-    for variant in variants:
-        exercise.make("eval.embed", "--encoder", variant)
-        exercise.make("eval.embed", "--encoder", variant, "--images", anomalies)
-        for stage in ("eval.index", "eval.probe", "eval.project", "eval.retrieve"):
-            exercise.make(stage, "--embeddings", variant)
-        exercise.make("eval.anomaly", "--embeddings", variant, "--anomalies", f"{variant}-on-{anomalies}")
-        exercise.make("eval.cluster", "--embeddings", variant)
+    variants: list[str] = []
+    for seed in range(config.seeds):
+        made: list[str] = []
+        for method in METHODS:
+            if seed and method in SEEDLESS:
+                made.append("")  # keeps the place
+            else:
+                made.append(represent(exercise, method, name, preset, seed, made))
+                evaluate(exercise, made[-1], anomalies if method[0] != "train.eigenmaps" else None)
+        variants = variants or made
+    exercise.make("eval.compare", "--variants", *variants, "--anomalies", anomalies)
+    exercise.make("eval.claims", "--compare", name)
     report = exercise.make("eval.report", "--variants", *variants, "--anomalies", anomalies)["report"]
     return exercise.store.folder(report) / "lab-book.html"
+
+
+def represent(
+    exercise: Exercise, method: Sequence[str], images: str, preset: str, seed: int, made: Sequence[str]
+) -> str:
+    """Makes embeddings of `images` by a method, and returns their alias. made: those of the methods before it."""
+    stage, *flags = method
+    if stage == "train.eigenmaps":  # on distances between untrained representations; it inherits their seed
+        embeddings = exercise.make(stage, "--embeddings", made[0], *flags)["embeddings"]
+        return alias(exercise.called(embeddings), seed)
+    if stage == "train.pretrain":
+        flags += ["--preset", preset]
+    if method not in SEEDLESS:
+        flags += ["--seed", str(seed)]
+    encoder = alias(exercise.called(exercise.make(stage, "--images", images, *flags)["encoder"]), seed)
+    exercise.make("eval.embed", "--encoder", encoder)
+    return encoder
+
+
+def evaluate(exercise: Exercise, embeddings: str, anomalies: str | None) -> None:
+    """Every evaluation of one representation. anomalies: the image set, None where other images cannot be embedded."""
+    for stage in ("eval.index", "eval.probe", "eval.project", "eval.retrieve", "eval.cluster"):
+        exercise.make(stage, "--embeddings", embeddings)
+    if anomalies:
+        exercise.make("eval.embed", "--encoder", embeddings, "--images", anomalies, "--train", "False")
+        exercise.make("eval.anomaly", "--embeddings", embeddings, "--anomalies", f"{embeddings}-on-{anomalies}")
+
+
+def alias(variant: str, seed: int) -> str:
+    return f"{variant}-s{seed}" if seed else variant
 
 
 def run_to_its_end(command: Sequence[str]) -> int:

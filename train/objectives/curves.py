@@ -43,7 +43,7 @@ def figures(batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, floa
         yaxis2={"overlaying": "y", "side": "right", "title": {"text": "standard deviation"}, "rangemode": "tozero"}
     )
     made["training/learning_rate"] = figure(
-        "Learning rate", "training batch", "learning rate", [_line(batches, "learning_rate", "", color(0))]
+        "Learning rate", "training batch", "learning rate", [_line(batches, "optimizer/learning_rate", "", color(0))]
     )
     return made
 

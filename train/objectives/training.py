@@ -132,7 +132,7 @@ class Training:
         self.step += 1
         entry = {
             "batch": self.step,
-            "learning_rate": rate,
+            "optimizer/learning_rate": rate,
             **{f"loss/{name}": number for name, number in numbers.items()},
         }
         self.batches.append(entry)
@@ -184,7 +184,7 @@ class Training:
 
     def _resume(self, path: Path) -> None:
         self.stage.axis("epoch", "test/*", "knn/*", "collapse/*")
-        self.stage.axis("batch", "loss/*", "learning_rate")
+        self.stage.axis("batch", "loss/*", "optimizer/*")
         progress = checkpoint.load(path, self.modules, self.optimizer)
         if progress is None:
             return
