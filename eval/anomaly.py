@@ -9,7 +9,10 @@ from eval.evidence.density import (
     figures,
     measured,
     most_anomalous,
+    mutual_distance,
     picture,
+    pixels,
+    samples,
     table,
 )
 from train.data.embeddings import Embeddings
@@ -61,10 +64,17 @@ def main(config: Config) -> None:
         names = (str(stage.dataset), against)
         detection = detect(embeddings, neighbors, other, config.k, config.seed)
         most = most_anomalous(detection, config.most)
+        alike = {
+            "anomaly/most/distance": mutual_distance(most, embeddings.test, other.test, config.seed),
+            "anomaly/most/pixels": mutual_distance(
+                most, pixels(normal.test, normal.size), pixels(anomalies.test, normal.size), config.seed
+            ),
+        }
         scores = Scores(
-            measured(detection, most, config.k, names),
+            measured(detection, most, config.k, names) | alike,
             figures(detection, str(stage.variant), names),
             {"anomaly/most": picture(most, normal, anomalies)},
+            samples(detection),
         )
         scores.log(stage)
         stage.panel("anomaly/table", table(most, normal, anomalies))

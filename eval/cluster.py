@@ -1,19 +1,21 @@
 """Clusters the training representations by k-means and compares the clusters with the classes.
 
 The map is one t-SNE of a sample of the training vectors jointly with the cluster centers, drawn twice: coloured by cluster
-and by class. Silhouettes are taken on that sample, in the representation's own dimension; NMI and ARI on all.
+and by class. Silhouettes are taken on that sample, in the representation's own dimension; NMI, ARI and purity on all. The
+purity is the share of images that are of the most frequent class of their cluster.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from eval.evidence.clustering import k_means, silhouette
+from eval.evidence.clustering import composition, k_means, silhouettes
 from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
 from eval.evidence.validity import check, check_own
-from train.data.embeddings import Embeddings
+from train.data.embeddings import Embeddings, Vectors
 from train.tracking import Problem, Stage, launch
 from train.tracking.scores import Scores, Value
 
@@ -25,7 +27,8 @@ class Config:
     clusters: int | None = None
     """How many clusters; as many as classes unless given."""
     sample: int = 10_000
-    """Training images in the map and in the silhouettes at most, drawn at random; all where there are fewer."""
+    """Training images in the map and in the silhouettes at most, drawn at random, the same for all variants and seeds of a
+    data set; all where there are fewer."""
 
     def __post_init__(self) -> None:
         if self.clusters is not None and self.clusters < 2:
@@ -48,24 +51,29 @@ def main(config: Config) -> None:
 
 
 def cluster(embeddings: Embeddings, k: int, sample: int, seed: int) -> Scores:
-    """Centers are drawn where the joint t-SNE puts them. Silhouettes that are undefined are left out."""
+    """Centers are drawn where the joint t-SNE puts them. Silhouettes that are undefined are left out.
+
+    `cluster/silhouette/gain` is by how much the silhouette of the clusters exceeds that of the classes.
+    """
     clusters, centers = k_means(embeddings.train, k, seed)
-    rows = draw(len(embeddings.train), sample, seed)
+    rows = draw(len(embeddings.train), sample, seed=0)
     vectors, labels = embeddings.train[rows], embeddings.train_labels[rows]
     coordinates = tsne(np.concatenate([vectors, centers]), seed)
     points, marks = coordinates[: len(rows)], coordinates[len(rows) :]
 
-    silhouettes = {"clusters": silhouette(vectors, clusters[rows]), "classes": silhouette(vectors, labels)}
-    values: dict[str, Value] = {
-        f"cluster/silhouette/{name}": value for name, value in silhouettes.items() if value is not None
+    counts = composition(clusters, embeddings.train_labels, k, len(embeddings.classes))
+    samples: dict[str, NDArray[Any]] = {
+        "cluster/purity": counts.argmax(axis=1)[clusters] == embeddings.train_labels,
+        **silhouette_samples(vectors, clusters[rows], labels),
     }
-    values |= {
+    values: dict[str, Value] = {
+        **{path: float(sample.mean(dtype=np.float64)) for path, sample in samples.items()},
         "cluster/silhouette/sample": len(rows),
         "cluster/nmi": float(normalized_mutual_info_score(embeddings.train_labels, clusters)),
         "cluster/ari": float(adjusted_rand_score(embeddings.train_labels, clusters)),
         "cluster/k": k,
     }
-    names = cluster_names(clusters, embeddings.train_labels, k, embeddings.classes)
+    names = cluster_names(counts, embeddings.classes)
     groupings = {"clusters": (clusters[rows], names), "classes": (labels, embeddings.classes)}
     figures = {
         f"cluster/{grouping}": map_figure(
@@ -73,14 +81,22 @@ def cluster(embeddings: Embeddings, k: int, sample: int, seed: int) -> Scores:
         )
         for (grouping, (groups, group_names)), what in zip(groupings.items(), ("cluster", "class"), strict=True)
     }
-    return Scores(values, figures)
+    return Scores(values, figures, samples=samples)
 
 
-def cluster_names(
-    clusters: NDArray[np.int64], labels: NDArray[np.int64], k: int, classes: tuple[str, ...]
-) -> list[str]:
-    """`3: 41 % ship`: each cluster's most frequent class and that class's share of the cluster."""
-    counts = np.bincount(clusters * len(classes) + labels, minlength=k * len(classes)).reshape(k, len(classes))
+def silhouette_samples(
+    vectors: Vectors, clusters: NDArray[np.int64], labels: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """The silhouette of each vector in its cluster and in its class, and the difference, where they are defined."""
+    found = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors, labels)}
+    defined = {name: values for name, values in found.items() if values is not None}
+    if len(defined) == 2:
+        defined["gain"] = defined["clusters"] - defined["classes"]
+    return {f"cluster/silhouette/{name}": values.astype(np.float32) for name, values in defined.items()}
+
+
+def cluster_names(counts: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:
+    """`3: 41 % ship`: each cluster's most frequent class and that class's share of the cluster. counts: (k, classes)."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
         f"{i}: {row.max():.0%} {classes[int(row.argmax())]}" if row.any() else f"{i}: empty"

@@ -4,9 +4,11 @@ One linear layer, trained to convergence on the standardised vectors of the trai
 the features that the encoder's head reads. The strength of its L2 penalty is chosen on held-out training labels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.evidence.confusion import confusion_figure, confusion_matrix, most_confused, per_class_figure
 from eval.evidence.intervals import accuracy_interval
@@ -15,6 +17,8 @@ from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings, Layer
 from train.tracking import Problem, Stage, launch
 from train.tracking.scores import Scores, Value
+
+PAIRS = 100  # entangled pairs of classes that are published at most; ten classes have 45
 
 
 @dataclass(frozen=True)
@@ -51,27 +55,44 @@ def probe(embeddings: Embeddings, layer: Layer, seed: int) -> Probe:
 
 def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: int, resamples: int) -> Scores:
     """Accuracies are shares, 0 to 1. `probe/regularisation` weighs half the squared norm of the weights against the mean
-    cross-entropy; `probe/chance` is the accuracy of always naming the most frequent training class."""
+    cross-entropy; `probe/chance` is the accuracy of always naming the most frequent training class. `probe/per_class` and
+    `probe/counts` (test images) are in the order of `probe/classes`. Samples say of each test image whether it is right."""
     labels, classes = np.asarray(embeddings.test_labels), embeddings.classes
     values: dict[str, Value] = {}
+    samples: dict[str, NDArray[np.bool_]] = {}
     for path, probed in (("probe", representation), ("probe/features", features)):
         correct = probed.predicted == labels
         values[f"{path}/top1"] = float(correct.mean())
         values[f"{path}/top1/interval"] = list(accuracy_interval(correct, seed, resamples))
         values[f"{path}/regularisation"] = probed.regularisation
+        samples[f"{path}/top1"] = correct
 
     confusion = confusion_matrix(labels, representation.predicted, len(classes))
     per_class = {"representation": np.diag(confusion)}
     if features is not representation:
         per_class["features"] = np.diag(confusion_matrix(labels, features.predicted, len(classes)))
+    values["probe/classes"] = list(classes)
+    values["probe/counts"] = np.bincount(labels, minlength=len(classes)).tolist()
     values["probe/per_class"] = per_class["representation"].tolist()
+    values["probe/pairs"] = [list(pair) for pair in entangled(confusion, classes)]
     values["probe/confused"] = [list(pair) for pair in most_confused(confusion, classes)]
     values["probe/chance"] = float((labels == np.bincount(embeddings.train_labels).argmax()).mean())
     figures = {
         "probe/confusion": confusion_figure(confusion, classes),
         "probe/per_class": per_class_figure(per_class, classes),
     }
-    return Scores(values, figures)
+    return Scores(values, figures, samples=samples)
+
+
+def entangled(confusion: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, float]]:
+    """(class, class, rate) of every two classes, the most entangled first, at most 100; the two in class order.
+
+    The rate is the mean of the two shares of a class that are taken for the other. confusion: as `confusion_matrix`.
+    """
+    rates = (confusion + confusion.T) / 2
+    first, second = np.triu_indices(len(rates), k=1)
+    order = np.argsort(-rates[first, second], kind="stable")[:PAIRS]
+    return [(classes[i], classes[j], float(rates[i, j])) for i, j in zip(first[order], second[order], strict=True)]
 
 
 if __name__ == "__main__":

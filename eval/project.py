@@ -1,19 +1,22 @@
 """Draws the representations of the test images in two dimensions, by PCA and by t-SNE, coloured by class.
 
-A map's purity is the share of each image's 10 nearest images in that map that have its class.
+A map's purity is the share of each image's 10 nearest images in that map that have its class. How much the map by PCA
+looks like a line is measured twice: as a whole (`elongation`) and around each image (`line`).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from eval.evidence.maps import SMALLEST, draw, map_figure, pca, purity, tsne
+from eval.evidence.maps import SMALLEST, draw, lines, map_figure, pca, purities, tsne
 from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings
 from train.objectives.collapse import dimension_std, effective_rank
 from train.tracking import Problem, Stage, launch
-from train.tracking.scores import Scores
+from train.tracking.scores import Scores, Value
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Config:
     embeddings: str
     """Alias of the embeddings."""
     sample: int = 10_000
-    """Test images in the maps at most, drawn at random; all where there are fewer."""
+    """Test images in the maps at most, drawn at random, the same for all variants and seeds of a data set; all where there
+    are fewer."""
 
     def __post_init__(self) -> None:
         if self.sample < SMALLEST:
@@ -39,24 +43,42 @@ def main(config: Config) -> None:
 
 
 def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
-    """`collapse/*` is measured on all test vectors, the rest on the sample."""
-    rows = draw(len(embeddings.test), sample, seed)
+    """`collapse/*` is measured on all test vectors, the rest on the sample.
+
+    `project/purity/gain` is by how much the purity of t-SNE exceeds that of PCA. `project/pca/first` and `/both` are the
+    shares of the variance in the map, `/elongation` is the share of what is in the map along its first axis; it is left
+    out where all vectors are equal.
+    """
+    rows = draw(len(embeddings.test), sample, seed=0)
     vectors, labels = embeddings.test[rows], embeddings.test_labels[rows]
     linear, explained = pca(vectors, seed)
     nonlinear = tsne(vectors, seed)
-    purities = {"pca": purity(linear, labels, seed), "tsne": purity(nonlinear, labels, seed)}
+    by_pca, by_tsne = (purities(coordinates, labels, seed) for coordinates in (linear, nonlinear))
+    samples: dict[str, NDArray[Any]] = {
+        "project/pca/purity": by_pca,
+        "project/tsne/purity": by_tsne,
+        "project/purity/gain": by_tsne - by_pca,
+        "project/pca/line": lines(linear),
+    }
+    means = {path: float(sample.mean(dtype=np.float64)) for path, sample in samples.items()}
     z_nd = torch.from_numpy(np.array(embeddings.test))
     first, second = (f"component {i + 1} ({share:.1%} of the variance)" for i, share in enumerate(explained))
+    values: dict[str, Value] = {
+        **means,
+        "project/pca/explained": list(explained),
+        "project/pca/first": explained[0],
+        "project/pca/both": sum(explained),
+        "collapse/std": dimension_std(z_nd).item(),
+        "collapse/effective_rank": effective_rank(z_nd).item(),
+    }
+    if sum(explained):
+        values["project/pca/elongation"] = explained[0] / sum(explained)
     return Scores(
-        values={
-            **{f"project/{name}/purity": value for name, value in purities.items()},
-            "project/pca/explained": list(explained),
-            "collapse/std": dimension_std(z_nd).item(),
-            "collapse/effective_rank": effective_rank(z_nd).item(),
-        },
+        values,
+        samples=samples,
         figures={
             "project/pca": map_figure(
-                f"PCA of the test images: {purities['pca']:.0%} of the 10 nearest have the same class",
+                f"PCA of the test images: {means['project/pca/purity']:.0%} of the 10 nearest have the same class",
                 (first, second),
                 linear,
                 labels,
@@ -64,7 +86,7 @@ def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
                 rows,
             ),
             "project/tsne": map_figure(
-                f"t-SNE of the test images: {purities['tsne']:.0%} of the 10 nearest have the same class",
+                f"t-SNE of the test images: {means['project/tsne/purity']:.0%} of the 10 nearest have the same class",
                 ("", ""),
                 nonlinear,
                 labels,

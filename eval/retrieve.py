@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eval.evidence.retrieval import measure, pictures, retrieve, table
+from eval.evidence.retrieval import measure, pictures, retrieve, shown, table
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
@@ -35,11 +35,8 @@ def main(config: Config) -> None:
         stage.check_made_from("embeddings", "images")
 
         retrieval = retrieve(embeddings, neighbors, config.seed)
-        scores = Scores(
-            values=measure(embeddings, neighbors, images, config.seed)
-            | {"retrieve/queries": retrieval.queries.tolist()},
-            pictures=pictures(retrieval, images),
-        )
+        values, samples = measure(embeddings, neighbors, images, config.seed)
+        scores = Scores(values | shown(retrieval), pictures=pictures(retrieval, images), samples=samples)
         scores.log(stage)
         stage.panel("retrieve/table", table(retrieval, images))
         stage.publish("retrieve", scores.save)

@@ -13,7 +13,16 @@ from sklearn.metrics import auc, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from eval import anomaly, index
-from eval.evidence.density import detect, figures, knn_distance, labelled, most_anomalous
+from eval.evidence.density import (
+    Found,
+    detect,
+    figures,
+    knn_distance,
+    labelled,
+    most_anomalous,
+    mutual_distance,
+    pixels,
+)
 from tests.published import images as pictures
 from tests.published import publish_embedded, publish_encoder, publish_images, refusal
 from tests.synthetic import blobs
@@ -78,6 +87,44 @@ def test_most_anomalous_are_the_highest_scores_of_both_sets() -> None:
         assert (detection.anomalies if entry.anomaly else detection.normal)[entry.row] == entry.score
 
 
+def test_mutual_distance_is_one_for_any_images_and_near_zero_for_duplicates() -> None:
+    rng = np.random.default_rng(0)
+    normal, anomalies = rng.normal(size=(400, 12)), rng.normal(3, 2, size=(300, 12))
+    drawn = [Found(anomaly, int(row), 0.0) for anomaly in (False, True) for row in rng.choice(300, 40, replace=False)]
+    assert mutual_distance(drawn, normal, anomalies, seed=0) == pytest.approx(1, abs=0.05)
+    anomalies[:7] = anomalies[0] + rng.normal(size=(7, 12)) * 1e-3
+    duplicates = [Found(True, row, 0.0) for row in range(7)]
+    assert mutual_distance(duplicates, normal, anomalies, seed=0) == pytest.approx(0, abs=1e-3)
+
+
+def test_mutual_distance_agrees_with_all_pairs() -> None:
+    rng = np.random.default_rng(1)
+    normal, anomalies = rng.normal(size=(100, 5)), rng.normal(4, 1, size=(80, 5))
+    found = [Found(False, 3, 0.0), Found(False, 9, 0.0), Found(True, 2, 0.0)]
+
+    def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray(np.linalg.norm(a[:, None] - b[None], axis=2))
+
+    within = between(normal, normal)
+    across = between(normal, anomalies)
+    near = within[3, 9] + across[3, 2] + across[9, 2]
+    random = within[~np.eye(100, dtype=bool)].mean() + 2 * across.mean()
+    assert mutual_distance(found, normal, anomalies, seed=0) == pytest.approx(near / random, rel=0.03)
+
+
+def test_mutual_distance_of_one_image_or_of_equal_ones_is_undefined() -> None:
+    same = np.ones((10, 3))
+    assert mutual_distance([Found(True, 1, 0.0)], same, same, seed=0) is None
+    assert mutual_distance([Found(True, 1, 0.0), Found(False, 2, 0.0)], same, same, seed=0) is None
+
+
+def test_pixels_of_another_size_are_resized() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(pixels(images, 8), images.reshape(3, -1))
+    flat = np.broadcast_to(np.arange(3, dtype=np.uint8)[:, None, None, None] * 50, (3, 12, 12, 3)).copy()
+    np.testing.assert_array_equal(pixels(flat, 8), np.repeat([[0], [50], [100]], 192, axis=1))
+
+
 @pytest.fixture
 def lab() -> tuple[Embeddings, Embeddings, Images, Images]:
     """blobs-vicreg with its neighbors, and blobs-vicreg-on-others, whose images have another size."""
@@ -124,6 +171,10 @@ def test_command_reruns_from_aliases_and_makes_the_same_version(
     assert [(entry["set"], entry["row"]) for entry in most] == [
         ("others", int(i) - 60) if i >= 60 else ("blobs", int(i)) for i in order
     ]
+    assert scores.values["anomaly/most/count"] == 7
+    assert scores.values["anomaly/most/anomalies"] == (order >= 60).sum()
+    np.testing.assert_allclose(scores.samples["anomaly/auc/normal"], expected[:60], rtol=1e-6)
+    np.testing.assert_allclose(scores.samples["anomaly/auc/anomalies"], expected[60:], rtol=1e-6)
     assert [entry["score"] for entry in most] == pytest.approx(expected[order].tolist())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [{key: row[key] for key in ("set", "row", "score")} for row in rows] == most

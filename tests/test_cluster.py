@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.metrics import (
+    adjusted_rand_score,
+    normalized_mutual_info_score,
+    silhouette_score,
+)
+from sklearn.metrics.cluster import contingency_matrix
 
 from eval import cluster
-from eval.evidence.clustering import k_means, silhouette
+from eval.evidence.clustering import composition, k_means, silhouettes
 from tests.synthetic import blobs, numbers, publish_embeddings
 from train.tracking import Problem
 from train.tracking.scores import Scores
@@ -62,7 +67,7 @@ def test_k_means_is_scikit_learns_best_of_five_starts() -> None:
     np.testing.assert_allclose(centers, model.cluster_centers_, atol=1e-5)
 
 
-def test_silhouette_agrees_with_the_definition() -> None:
+def test_silhouettes_agree_with_the_definition() -> None:
     embeddings = blobs(3, 15, 4, seed=2, distance=2)
     vectors, labels = embeddings.train.astype(np.float64), embeddings.train_labels
     between = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
@@ -71,13 +76,21 @@ def test_silhouette_agrees_with_the_definition() -> None:
         own = between[i, labels == label].sum() / ((labels == label).sum() - 1)
         other = min(between[i, labels == group].mean() for group in range(3) if group != label)
         values.append((other - own) / max(own, other))
-    assert silhouette(embeddings.train, labels) == pytest.approx(np.mean(values), abs=1e-5)
+    found = silhouettes(embeddings.train, labels)
+    assert found is not None
+    np.testing.assert_allclose(found, values, atol=1e-5)
 
 
 def test_silhouette_of_one_group_or_of_single_vectors_is_undefined() -> None:
     vectors = blobs(2, 10, 3, seed=0).train
-    assert silhouette(vectors, np.zeros(20, np.int64)) is None
-    assert silhouette(vectors, np.arange(20)) is None
+    assert silhouettes(vectors, np.zeros(20, np.int64)) is None
+    assert silhouettes(vectors, np.arange(20)) is None
+
+
+def test_composition_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    clusters, labels = rng.integers(0, 5, 200), rng.integers(0, 3, 200)
+    np.testing.assert_array_equal(composition(clusters, labels, 5, 3), contingency_matrix(clusters, labels))
 
 
 def test_stage_recovers_blobs() -> None:
@@ -97,15 +110,41 @@ def test_stage_publishes_what_scikit_learn_measures() -> None:
     classes = Map.of(scores.figures["cluster/classes"])
     assert clusters.rows.tolist() == list(range(180))
     np.testing.assert_array_equal(classes.groups, embeddings.train_labels)
+    silhouette_of = {
+        "clusters": silhouette_score(embeddings.train, clusters.groups),
+        "classes": silhouette_score(embeddings.train, embeddings.train_labels),
+    }
     expected = {
         "cluster/ari": adjusted_rand_score(embeddings.train_labels, clusters.groups),
         "cluster/nmi": normalized_mutual_info_score(embeddings.train_labels, clusters.groups),
-        "cluster/silhouette/clusters": silhouette_score(embeddings.train, clusters.groups),
-        "cluster/silhouette/classes": silhouette_score(embeddings.train, embeddings.train_labels),
+        "cluster/purity": contingency_matrix(embeddings.train_labels, clusters.groups).max(axis=0).sum() / 180,
+        "cluster/silhouette/clusters": silhouette_of["clusters"],
+        "cluster/silhouette/classes": silhouette_of["classes"],
+        "cluster/silhouette/gain": silhouette_of["clusters"] - silhouette_of["classes"],
         "cluster/silhouette/sample": 180,
         "cluster/k": 5,
     }
     assert scores.values == pytest.approx(expected, abs=1e-6)
+    assert set(scores.samples) == {
+        path for path in expected if "silhouette/c" in path or "gain" in path or "purity" in path
+    }
+    for path, sample in scores.samples.items():
+        assert (len(sample), sample.mean()) == (180, pytest.approx(expected[path], abs=1e-6))
+
+
+def test_every_seed_of_every_variant_is_measured_on_the_same_images() -> None:
+    embeddings = blobs(3, 60, 6, seed=6, distance=1)
+    other = dataclasses.replace(embeddings, train=embeddings.train[:, ::-1].copy())
+    rows = []
+    for vectors, variant, seed in (
+        (embeddings, "blobs-vicreg", 0),
+        (other, "blobs-pixels", 0),
+        (other, "blobs-pixels", 1),
+    ):
+        alias = publish_embeddings(vectors, variant, seed)
+        cluster.main(cluster.Config(alias, sample=70))
+        rows.append(Map.of(result(alias).figures["cluster/classes"]).rows.tolist())
+    assert rows[0] == rows[1] == rows[2]
 
 
 def test_both_maps_have_the_same_points_and_each_center_lies_in_its_own_cluster() -> None:
@@ -136,7 +175,8 @@ def test_on_a_sample_silhouettes_are_scikit_learns_on_that_sample_and_the_rest_o
 
 def test_a_cluster_is_named_after_its_most_frequent_class() -> None:
     clusters, labels = np.array([0, 0, 0, 0, 2, 2]), np.array([1, 1, 1, 0, 0, 0])
-    assert cluster.cluster_names(clusters, labels, 3, ("cat", "dog")) == ["0: 75% dog", "1: empty", "2: 100% cat"]
+    counts = composition(clusters, labels, 3, 2)
+    assert cluster.cluster_names(counts, ("cat", "dog")) == ["0: 75% dog", "1: empty", "2: 100% cat"]
 
 
 def test_a_collapsed_representation_is_one_cluster_that_says_nothing_of_the_classes() -> None:

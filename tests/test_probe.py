@@ -157,6 +157,14 @@ def test_most_confused_are_the_largest_mistakes_in_order() -> None:
     assert most_confused(confusion, ("a", "b", "c")) == expected
 
 
+def test_entangled_classes_are_ordered_by_what_both_are_taken_for_each_other() -> None:
+    confusion = np.array([[0.7, 0.3, 0.0], [0.1, 0.9, 0.0], [0.0, 0.6, 0.4]])
+    found = probe.entangled(confusion, ("a", "b", "c"))
+    assert [pair[:2] for pair in found] == [("b", "c"), ("a", "b"), ("a", "c")]
+    assert [rate for *_, rate in found] == pytest.approx([0.3, 0.2, 0.0])
+    assert len(probe.entangled(np.eye(30), [str(i) for i in range(30)])) == 100
+
+
 def result(alias: str = "blobs-vicreg") -> Scores:
     store = Store()
     return Scores.load(store.folder(store.get("probe", alias)))
@@ -179,12 +187,16 @@ def test_stage_publishes_what_scikit_learn_measures() -> None:
         regularisation = values[f"{path}/regularisation"]
         assert isinstance(regularisation, float)
         model = reference(scaler.transform(train), embeddings.train_labels, regularisation)
-        expected = model.score(scaler.transform(test), embeddings.test_labels)
+        right = model.predict(scaler.transform(test)) == embeddings.test_labels
+        expected = right.mean()
         assert values[f"{path}/top1"] == pytest.approx(expected)
+        np.testing.assert_array_equal(result().samples[f"{path}/top1"], right)
         low, high = values[f"{path}/top1/interval"]
         error = np.sqrt(expected * (1 - expected) / 240)
         assert (low, high) == pytest.approx((expected - 1.96 * error, expected + 1.96 * error), abs=0.3 * error)
     assert np.mean(values["probe/per_class"]) == pytest.approx(values["probe/top1"])
+    assert values["probe/classes"] == list(embeddings.classes)
+    assert values["probe/counts"] == [60] * 4
     assert values["probe/chance"] == 0.25
 
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eval import project
-from eval.evidence.maps import draw, map_figure, pca, purity, rescale, tsne
+from eval.evidence.maps import draw, lines, map_figure, pca, purities, rescale, tsne
 from tests.synthetic import blobs, numbers, publish_embeddings
 from train.data.embeddings import Embeddings
 from train.tracking import Problem
@@ -16,32 +16,58 @@ from train.tracking.scores import Scores
 from train.tracking.store import Store
 
 
-def brute_force_purity(points: NDArray[Any], labels: NDArray[np.int64], k: int) -> float:
+def brute_force_purities(points: NDArray[Any], labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     between = np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2)
     np.fill_diagonal(between, np.inf)
     nearest = np.argsort(between, axis=1)[:, :k]
-    return float((labels[nearest] == labels[:, None]).mean())
+    shares: NDArray[np.float64] = (labels[nearest] == labels[:, None]).mean(axis=1)
+    return shares
 
 
 @pytest.mark.parametrize(("n", "k"), [(200, 10), (7, 6)], ids=["ten nearest", "all others"])
-def test_purity_agrees_with_brute_force(n: int, k: int) -> None:
+def test_purities_agree_with_brute_force(n: int, k: int) -> None:
     rng = np.random.default_rng(0)
     points, labels = rng.normal(size=(n, 2)).astype(np.float32), rng.integers(0, 3, n)
-    assert purity(points, labels, seed=0) == pytest.approx(brute_force_purity(points, labels, k))
+    np.testing.assert_allclose(purities(points, labels, seed=0), brute_force_purities(points, labels, k))
+
+
+def test_lines_agree_with_numpy() -> None:
+    points = np.random.default_rng(0).normal(size=(120, 2)).astype(np.float32)
+    between = np.linalg.norm(points[:, None] - points[None], axis=2)
+    expected = []
+    for row in np.argsort(between, axis=1)[:, :50]:  # a point is the nearest to itself
+        variances = np.linalg.eigvalsh(np.cov(points[row].T))
+        expected.append(variances[1] / variances.sum())
+    np.testing.assert_allclose(lines(points), expected, rtol=1e-5)
+
+
+def test_a_map_of_lines_is_told_from_a_round_cloud() -> None:
+    rng = np.random.default_rng(1)
+    angles = rng.integers(0, 3, 3000) * 2 * np.pi / 3
+    star = rng.uniform(0, 1, 3000)[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    cloud = rng.normal(size=(3000, 2))
+    assert lines(star.astype(np.float32)).mean() > 0.95
+    # The share of 50 points of a round cloud is that of a 2 x 2 Wishart matrix; its mean comes from as many drawn anew.
+    drawn = np.linalg.eigvalsh([np.cov(rng.normal(size=(2, 50))) for _ in range(2000)])
+    assert lines(cloud.astype(np.float32)).mean() == pytest.approx((drawn[:, 1] / drawn.sum(axis=1)).mean(), abs=0.05)
+
+
+def test_points_on_one_spot_leave_no_second_axis() -> None:
+    assert lines(np.zeros((60, 2), np.float32)).tolist() == [1.0] * 60
 
 
 def test_purity_is_one_for_separated_classes_and_chance_for_random_labels() -> None:
     embeddings = blobs(4, 250, 4, seed=0, distance=100)
     coordinates, _ = pca(embeddings.test, seed=0)
-    assert purity(coordinates, embeddings.test_labels, seed=0) == 1
+    assert (purities(coordinates, embeddings.test_labels, seed=0) == 1).all()
     random = np.random.default_rng(0).permutation(embeddings.test_labels)
     # 1,000 points of a share each with a standard deviation of about sqrt(.25 * .75 / 10).
-    assert purity(coordinates, random, seed=0) == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 10 / 1000))
+    assert purities(coordinates, random, seed=0).mean() == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 10 / 1000))
 
 
 def test_classes_on_one_spot_have_the_purity_of_chance_in_whatever_order_they_come() -> None:
     labels = np.repeat(np.arange(4), 250)
-    assert purity(np.zeros((1000, 2), np.float32), labels, seed=0) == pytest.approx(0.25, abs=0.01)
+    assert purities(np.zeros((1000, 2), np.float32), labels, seed=0).mean() == pytest.approx(0.25, abs=0.01)
 
 
 def test_pca_agrees_with_numpy() -> None:
@@ -64,7 +90,7 @@ def test_maps_do_not_depend_on_the_scale_of_the_vectors(scale: float) -> None:
 
 def test_tsne_keeps_separated_classes_apart() -> None:
     embeddings = blobs(3, 60, 20, seed=3, distance=20)
-    assert purity(tsne(embeddings.test, seed=0), embeddings.test_labels, seed=0) == 1
+    assert (purities(tsne(embeddings.test, seed=0), embeddings.test_labels, seed=0) == 1).all()
 
 
 def test_equal_vectors_lie_on_one_spot() -> None:
@@ -145,17 +171,27 @@ def test_stage_publishes_maps_whose_purity_and_rows_are_right() -> None:
     embeddings = blobs(3, 40, 8, seed=4, distance=3)
     project.main(project.Config(publish_embeddings(embeddings)))
     scores = result()
+    shares = {}
     for name in ("pca", "tsne"):
         rows, coordinates, classes = points(scores.figures[f"project/{name}"], embeddings.classes)
         assert sorted(rows.tolist()) == list(range(120))
         np.testing.assert_array_equal(embeddings.test_labels[rows], classes)
-        expected = brute_force_purity(coordinates, classes, 10)
-        assert scores.values[f"project/{name}/purity"] == pytest.approx(expected)
+        shares[name] = brute_force_purities(coordinates, classes, 10)
+        assert scores.values[f"project/{name}/purity"] == pytest.approx(shares[name].mean())
+        np.testing.assert_allclose(scores.samples[f"project/{name}/purity"][rows], shares[name])
         if name == "pca":
             np.testing.assert_array_equal(coordinates, pca(embeddings.test, seed=0)[0][rows])
+            first, second = np.sort(np.linalg.eigvalsh(np.cov(coordinates.T)))[::-1]
+            assert scores.values["project/pca/elongation"] == pytest.approx(first / (first + second), rel=1e-5)
+            assert scores.values["project/pca/line"] == pytest.approx(lines(coordinates).mean())
+    gain = shares["tsne"].mean() - shares["pca"].mean()
+    assert scores.values["project/purity/gain"] == pytest.approx(gain, abs=1e-6)
     test = embeddings.test.astype(np.float64)
     assert scores.values["collapse/std"] == pytest.approx(test.std(axis=0, ddof=1).mean(), rel=1e-5)
     share = np.linalg.svd(test - test.mean(axis=0), compute_uv=False)
+    variances = share**2 / (share**2).sum()
+    assert scores.values["project/pca/first"] == pytest.approx(variances[0], rel=1e-5)
+    assert scores.values["project/pca/both"] == pytest.approx(variances[:2].sum(), rel=1e-5)
     share /= share.sum()
     assert scores.values["collapse/effective_rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-5)
 
@@ -180,6 +216,16 @@ def test_a_collapsed_representation_has_finite_scores_and_the_purity_of_chance()
     assert values["project/pca/purity"] == pytest.approx(0.25, abs=0.03)
     assert values["project/tsne/purity"] == pytest.approx(0.25, abs=0.03)
     assert values["collapse/std"] == pytest.approx(0, abs=1e-6)
+    assert "project/pca/elongation" not in values
+
+
+def test_every_seed_of_every_variant_is_drawn_from_the_same_images() -> None:
+    drawn = []
+    for variant, seed in (("blobs-vicreg", 0), ("blobs-pixels", 0), ("blobs-pixels", 1)):
+        alias = publish_embeddings(blobs(3, 20, 5, seed=7), variant, seed)
+        project.main(project.Config(alias, sample=30))
+        drawn.append(points(result(alias).figures["project/pca"], ("class 0", "class 1", "class 2"))[0].tolist())
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 def test_a_rerun_makes_no_new_version() -> None:

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from eval import index, retrieve
 from eval.evidence.pictures import FRAME, GAP, TILE, grid
 from eval.evidence.retrieval import (
-    color_ratio,
+    Retrieval,
+    among_hubs,
+    border_colors,
+    color_ratios,
     farthest,
     farthest_of,
-    hubness,
     mean_colors,
     precision,
     query_rows,
+    shown,
 )
 from tests.published import images as pictures
 from tests.published import publish_embedded, publish_encoder, publish_images, refusal
@@ -71,17 +74,34 @@ def test_precision_is_the_share_of_neighbors_of_the_same_class() -> None:
 def test_hubness_agrees_with_a_count() -> None:
     ids = np.random.default_rng(0).zipf(1.5, 500) % 60
     most = Counter(ids.tolist()).most_common(10)
-    assert hubness(ids) == pytest.approx(sum(count for _, count in most) / 500)
-    assert hubness(np.full(30, 7)) == 1
+    assert among_hubs(ids).sum() == sum(count for _, count in most)
+    assert set(ids[among_hubs(ids)]) <= {
+        found for found, times in Counter(ids.tolist()).items() if times >= most[-1][1]
+    }
+    assert among_hubs(np.full(30, 7)).all()
+
+
+def test_shown_queries_share_what_is_farthest_of_several() -> None:
+    far = np.array([[4, 5, 6], [4, 6, 7], [8, 4, 9], [1, 2, 3]])
+    values = shown(Retrieval(np.arange(4), far, far))
+    assert values["retrieve/shown/farthest_distinct"] == len(set(far.ravel().tolist())) == 9
+    assert values["retrieve/shown/farthest_places"] == 12
+    assert values["retrieve/shown/farthest_shared"] == 3 / 4  # image 4
+
+
+def mean_ratio(colors: NDArray[np.float64], ids: NDArray[np.int64], seed: int) -> float:
+    ratios = color_ratios(colors, ids, seed)
+    assert ratios is not None
+    return float(ratios.mean())
 
 
 def test_color_ratio_is_one_for_random_neighbors_and_nothing_for_neighbors_of_one_color() -> None:
     rng = np.random.default_rng(0)
     colors = np.repeat(rng.uniform(0, 255, (500, 3)), 6, axis=0)
     rows = np.arange(3000)[:, None]
-    assert color_ratio(colors, rng.integers(3000, size=(3000, 5)), seed=1) == pytest.approx(1, abs=0.02)
-    assert color_ratio(colors, rows // 6 * 6 + (rows + np.arange(1, 6)) % 6, seed=1) == 0
-    assert color_ratio(np.ones((10, 3)), np.zeros((10, 5), np.int64), seed=1) is None
+    assert mean_ratio(colors, rng.integers(3000, size=(3000, 5)), seed=1) == pytest.approx(1, abs=0.02)
+    assert mean_ratio(colors, rows // 6 * 6 + (rows + np.arange(1, 6)) % 6, seed=1) == 0
+    assert color_ratios(np.ones((10, 3)), np.zeros((10, 5), np.int64), seed=1) is None
 
 
 def test_color_ratio_agrees_with_all_pairs() -> None:
@@ -89,15 +109,25 @@ def test_color_ratio_agrees_with_all_pairs() -> None:
     colors = rng.uniform(0, 255, (2000, 3))
     between = np.linalg.norm(colors[:, None] - colors[None], axis=2)
     ids = np.argsort(between, axis=1)[:, 1:6]
-    near = np.take_along_axis(between, ids, axis=1).mean()
+    near = np.take_along_axis(between, ids, axis=1).mean(axis=1)
     pairs = between[~np.eye(2000, dtype=bool)].mean()
-    assert color_ratio(colors, ids, seed=3) == pytest.approx(near / pairs, rel=0.03)
+    ratios = color_ratios(colors, ids, seed=3)
+    assert ratios is not None
+    np.testing.assert_allclose(ratios, near / pairs, rtol=0.03)
 
 
 def test_mean_colors_agree_with_pillow() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 3), dtype=np.uint8)
     expected = [[sum(channel.tobytes()) / 25 for channel in PIL.Image.fromarray(image).split()] for image in images]
     np.testing.assert_allclose(mean_colors(images), expected)
+
+
+@pytest.mark.parametrize(("size", "margin"), [(32, 4), (8, 1), (5, 1)])
+def test_border_colors_are_those_of_what_is_left_when_the_middle_is_cut_out(size: int, margin: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    middle = images[:, margin:-margin, margin:-margin].astype(np.int64)
+    left = images.sum(axis=(1, 2), dtype=np.int64) - middle.sum(axis=(1, 2))
+    np.testing.assert_allclose(border_colors(images), left / (size**2 - (size - 2 * margin) ** 2))
 
 
 def test_queries_are_one_of_each_class_and_another_seed_draws_others() -> None:
@@ -144,12 +174,13 @@ def lab() -> tuple[Images, Embeddings]:
 class Result:
     values: dict[str, Any]
     pictures: dict[str, PIL.Image.Image]
+    samples: dict[str, NDArray[Any]]
 
 
 def result(alias: str) -> Result:
     store = Store()
     scores = Scores.load(store.folder(store.get("retrieve", alias)))
-    return Result(scores.values, scores.pictures)
+    return Result(scores.values, scores.pictures, scores.samples)
 
 
 def test_stage_publishes_what_numpy_computes(lab: tuple[Images, Embeddings]) -> None:
@@ -170,7 +201,13 @@ def test_stage_publishes_what_numpy_computes(lab: tuple[Images, Embeddings]) -> 
     most = sum(count for _, count in Counter(far.tolist()).most_common(10))
     assert values["retrieve/hubness"] == pytest.approx(most / len(far))
     colors = images.train.reshape(60, -1, 3).mean(axis=1)
-    assert values["retrieve/color"] == color_ratio(colors, near, seed=0)
+    assert values["retrieve/color"] == pytest.approx(mean_ratio(colors, near, seed=0))
+    assert values["retrieve/background"] == pytest.approx(mean_ratio(border_colors(images.train), near, seed=0))
+    samples = result("blobs-vicreg").samples
+    np.testing.assert_allclose(samples["retrieve/precision@5"], same.mean(axis=1), rtol=1e-6)
+    assert set(samples) == {f"retrieve/{name}" for name in ("precision@5", "color", "background", "hubness")}
+    for path, sample in samples.items():
+        assert (len(sample), sample.mean(dtype=np.float64)) == (60, pytest.approx(values[path], rel=1e-6))
 
     queries = values["retrieve/queries"]
     order = np.argsort(-np.nan_to_num(between[queries], nan=-1), axis=1)[:, :5]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import silhouette_samples
 from threadpoolctl import threadpool_limits
 
 from train.data.embeddings import Vectors
@@ -25,9 +25,14 @@ def k_means(vectors: Vectors, k: int, seed: int) -> tuple[NDArray[np.int64], Vec
     return model.labels_.astype(np.int64), model.cluster_centers_
 
 
-def silhouette(vectors: Vectors, labels: NDArray[np.int64]) -> float | None:
-    """Mean silhouette, -1 to 1, by L2 distance (Rousseeuw 1987). None where it is undefined: a single group, or each
-    vector a group of its own."""
+def silhouettes(vectors: Vectors, labels: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """The silhouette of each vector, (n,), -1 to 1, by L2 distance (Rousseeuw 1987). None where it is undefined: a single
+    group, or each vector a group of its own."""
     if not 2 <= len(np.unique(labels)) < len(labels):
         return None
-    return float(silhouette_score(vectors, labels))
+    return np.asarray(silhouette_samples(vectors, labels), np.float64)
+
+
+def composition(clusters: NDArray[np.int64], labels: NDArray[np.int64], k: int, classes: int) -> NDArray[np.int64]:
+    """How many members of each cluster (row) have each class (column): (k, classes). clusters, labels: (n,)."""
+    return np.bincount(clusters * classes + labels, minlength=k * classes).reshape(k, classes)

@@ -4,6 +4,8 @@ As in Bergman, Cohen and Hoshen 2020 (DN2), with the mean of the *distances*; FA
 """
 
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,8 @@ from train.tracking.figures import figure
 from train.tracking.scores import Value
 
 Densities = NDArray[np.float64]
+
+PAIRS = 200  # random pairs beside each pair of the most anomalous: their mean distance is then known to about 1 %
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,44 @@ def most_anomalous(detection: Detection, count: int) -> list[Found]:
     return [Found(bool(labels[i]), int(i - labels[i] * len(detection.normal)), float(scores[i])) for i in chosen]
 
 
+def mutual_distance(most: list[Found], normal: NDArray[Any], anomalies: NDArray[Any], seed: int) -> float | None:
+    """Mean L2 distance of two of the most anomalous images, divided by that of two random ones of the same sets: near 0
+    they are near-duplicates of each other, at 1 they differ as any two.
+
+    normal, anomalies: (n, d) and (m, d), what stands for the images of both sets. None of a single image, and where
+    random ones do not differ.
+    """
+    generator = np.random.default_rng(seed)
+    sets = (normal, anomalies)
+    found, random = [], []
+    for one, other in combinations(most, 2):
+        first, second = sets[one.anomaly], sets[other.anomaly]
+        found.append(np.linalg.norm(first[one.row].astype(np.float64) - second[other.row]))
+        rows = generator.integers(len(first), size=PAIRS)
+        if one.anomaly == other.anomaly:
+            others = (rows + generator.integers(1, len(first), PAIRS)) % len(first)
+        else:
+            others = generator.integers(len(second), size=PAIRS)
+        random.append(np.linalg.norm(first[rows].astype(np.float64) - second[others], axis=1).mean())
+    return float(np.mean(found) / np.mean(random)) if np.any(random) else None
+
+
+def pixels(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Every image at size x size pixels as one row: (n, 3 * size * size). images: (n, height, width, 3)."""
+    if images.shape[1:3] != (size, size):
+        resized = (PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.BILINEAR) for image in images)
+        images = np.stack([np.asarray(image) for image in resized])
+    return images.reshape(len(images), -1)
+
+
+def samples(detection: Detection) -> dict[str, NDArray[np.float32]]:
+    """The scores of both sets, of whose order the AUC is a statistic."""
+    return {
+        "anomaly/auc/normal": detection.normal.astype(np.float32),
+        "anomaly/auc/anomalies": detection.anomalies.astype(np.float32),
+    }
+
+
 def measured(detection: Detection, most: list[Found], k: int, names: tuple[str, str]) -> dict[str, Value]:
     """The scores to publish. names: of the normal and the anomalous image set."""
     return {
@@ -114,6 +156,8 @@ def measured(detection: Detection, most: list[Found], k: int, names: tuple[str, 
         "anomaly/auc/interval": list(detection.interval),
         "anomaly/against": names[1],
         "anomaly/k": k,
+        "anomaly/most/count": len(most),
+        "anomaly/most/anomalies": sum(found.anomaly for found in most),
         "anomaly/most": [{"set": names[found.anomaly], "row": found.row, "score": found.score} for found in most],
     }
 

@@ -17,6 +17,7 @@ from train.tracking.problem import Problem
 PERPLEXITY = 30.0  # scikit-learn's default
 SMALLEST = 4  # points: t-SNE needs a perplexity of at least 1
 NEAREST = 10
+SURROUNDING = 50  # points of a map, enough to tell a line from a cloud
 
 
 def draw(n: int, sample: int, seed: int) -> NDArray[np.int64]:
@@ -70,8 +71,8 @@ def rescale(vectors: Vectors) -> Vectors:
     return np.asarray(centered / spread, dtype=np.float32)
 
 
-def purity(coordinates: Vectors, labels: NDArray[np.int64], seed: int) -> float:
-    """Share of each point's 10 nearest points in the map that have its class, averaged over points; itself excluded.
+def purities(coordinates: Vectors, labels: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+    """Share of each point's 10 nearest points in the map that have its class, (n,); itself excluded.
 
     coordinates: (n, 2). labels: (n,). Fewer than eleven points: all others. Points of equal distance are taken in random
     order, so that classes that lie on one spot come out at chance.
@@ -80,7 +81,26 @@ def purity(coordinates: Vectors, labels: NDArray[np.int64], seed: int) -> float:
     points, classes = coordinates[order], np.asarray(labels)[order]
     k = min(NEAREST, len(points) - 1)
     nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)  # without the point itself
-    return float((classes[nearest] == classes[:, None]).mean())
+    shares = np.empty(len(points), np.float32)
+    shares[order] = (classes[nearest] == classes[:, None]).mean(axis=1)
+    return shares
+
+
+def lines(coordinates: Vectors) -> NDArray[np.float32]:
+    """How much the map looks like a line around each point, (n,): the share of the variance of the 50 nearest points,
+    itself among them, along their own main axis. 1 on a line or a smooth curve, and where they lie on one spot; 0.5 at
+    least.
+
+    coordinates: (n, 2). Fewer than fifty points: all.
+    """
+    k = min(SURROUNDING, len(coordinates))
+    around = NearestNeighbors(n_neighbors=k).fit(coordinates).kneighbors(coordinates, return_distance=False)
+    offsets = coordinates[around].astype(np.float64)
+    offsets -= offsets.mean(axis=1, keepdims=True)
+    variances = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", offsets, offsets))  # (n, 2), ascending
+    total = variances.sum(axis=1)
+    shares = np.divide(variances[:, 1], total, out=np.ones_like(total), where=total > 0)
+    return np.asarray(shares, np.float32)
 
 
 def map_figure(

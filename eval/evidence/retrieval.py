@@ -40,10 +40,12 @@ def retrieve(embeddings: Embeddings, neighbors: Neighbors, seed: int) -> Retriev
     return Retrieval(queries, neighbors.train_ids[queries, :SHOWN], farthest_of(embeddings.train, queries, SHOWN))
 
 
-def measure(embeddings: Embeddings, neighbors: Neighbors, images: Images, seed: int) -> dict[str, Value]:
-    """The scores over the whole training set.
+def measure(
+    embeddings: Embeddings, neighbors: Neighbors, images: Images, seed: int
+) -> tuple[dict[str, Value], dict[str, NDArray[np.float32]]]:
+    """The scores over the whole training set, and what they are the means of: (n,) each, by metric path.
 
-    Raises Problem where the embeddings are not one vector for each image.
+    A ratio of colors is None where all images have one. Raises Problem where the embeddings are not one vector for each image.
     """
     if len(images.train) != len(embeddings.train):
         raise Problem(
@@ -53,12 +55,29 @@ def measure(embeddings: Embeddings, neighbors: Neighbors, images: Images, seed: 
     ids = np.asarray(neighbors.train_ids[:, :SHOWN])
     hits = precision(ids, embeddings.train_labels)
     far = farthest(embeddings.train)
-    return {
-        "retrieve/precision@5": float(hits.mean()),
+    measured = {
+        "retrieve/precision@5": hits,
+        "retrieve/color": color_ratios(mean_colors(images.train), ids, seed),
+        "retrieve/background": color_ratios(border_colors(images.train), ids, seed),
+        "retrieve/hubness": among_hubs(far),
+    }
+    values: dict[str, Value] = {
+        **{path: None if sample is None else float(sample.mean()) for path, sample in measured.items()},
         "retrieve/precision@5/interval": list(mean_interval(hits, seed)),
-        "retrieve/color": color_ratio(mean_colors(images.train), ids, seed),
-        "retrieve/hubness": hubness(far),
         "retrieve/farthest_distinct": len(np.unique(far)),
+    }
+    return values, {path: sample.astype(np.float32) for path, sample in measured.items() if sample is not None}
+
+
+def shown(retrieval: Retrieval) -> dict[str, Value]:
+    """The queries, and how far they share their farthest images: how many of those differ, of how many places, and the
+    share of the queries that have the most common one."""
+    different, times = np.unique(retrieval.farthest, return_counts=True)
+    return {
+        "retrieve/queries": retrieval.queries.tolist(),
+        "retrieve/shown/farthest_distinct": len(different),
+        "retrieve/shown/farthest_places": retrieval.farthest.size,
+        "retrieve/shown/farthest_shared": float(times.max() / len(retrieval.queries)),
     }
 
 
@@ -104,23 +123,37 @@ def precision(ids: Ids, labels: NDArray[np.int64]) -> NDArray[np.float64]:
     return shares
 
 
-def color_ratio(colors: NDArray[np.float64], ids: Ids, seed: int) -> float | None:
-    """Mean color distance of images and their neighbors, divided by that of as many random pairs of different images.
+def color_ratios(colors: NDArray[np.float64], ids: Ids, seed: int) -> NDArray[np.float64] | None:
+    """Mean color distance of each image and its neighbors, (n,), divided by that of as many random pairs of different
+    images of the whole set.
 
-    colors: (n, 3) mean RGB of each image. ids: (n, k). Below 1 neighbors are closer in color than chance. None where
-    all images have one color.
+    colors: (n, 3), one of each image. ids: (n, k). On average below 1 where neighbors are closer in color than chance.
+    None where all images have one color.
     """
     count, k = ids.shape
     generator = np.random.default_rng(seed)
     others = (np.arange(count)[:, None] + generator.integers(1, count, (count, k))) % count
-    near, random = (np.linalg.norm(colors[:, None] - colors[pairs], axis=2).mean() for pairs in (ids, others))
-    return float(near / random) if random else None
+    near, random = (np.linalg.norm(colors[:, None] - colors[pairs], axis=2) for pairs in (ids, others))
+    return np.asarray(near.mean(axis=1) / random.mean()) if random.any() else None
 
 
 def mean_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean red, green and blue of each image, 0 to 255. images: (n, height, width, 3). Returns (n, 3)."""
     colors: NDArray[np.float64] = images.mean(axis=(1, 2), dtype=np.float64)
     return colors
+
+
+def border_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean red, green and blue of each image's border, an eighth wide, which is mostly background. Shapes as `mean_colors`."""
+    height, width = images.shape[1:3]
+    border = np.ones((height, width), bool)
+    border[_inner(height), _inner(width)] = False
+    return np.stack([image[border].mean(axis=0, dtype=np.float64) for image in images])
+
+
+def _inner(extent: int) -> slice:
+    margin = max(1, extent // 8)
+    return slice(margin, extent - margin)
 
 
 def farthest(vectors: Vectors) -> Ids:
@@ -175,6 +208,8 @@ def squared_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray
     return distances
 
 
-def hubness(ids: Ids, most: int = 10) -> float:
-    """The share of `ids` taken by the `most` frequent ones."""
-    return float(np.sort(np.bincount(ids))[::-1][:most].sum() / len(ids))
+def among_hubs(ids: Ids, most: int = 10) -> NDArray[np.bool_]:
+    """Which of `ids`, (n,), are one of the `most` frequent ones; of equally frequent ones the smaller id. The share of
+    those is the hubness."""
+    frequent = np.argsort(-np.bincount(ids), kind="stable")[:most]
+    return np.isin(ids, frequent)
