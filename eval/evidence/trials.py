@@ -1,0 +1,342 @@
+"""The trials of a sweep, read from a local study or from W&B, and what they say about the parameters."""
+
+import math
+import sqlite3
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from train.tracking import Problem
+from train.tracking.declarations import check_name, listing
+from train.tracking.stage import online
+from train.tracking.store import home
+
+STATES = ("finished", "stopped", "failed", "running", "waiting")
+STATE_OF = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+    # and as W&B calls them
+    "finished": "finished",
+    "killed": "stopped",
+    "preempted": "stopped",
+    "failed": "failed",
+    "crashed": "failed",
+    "running": "running",
+    "preempting": "running",
+    "pending": "waiting",
+}
+LEAST = 4  # finished trials from which an importance is taken
+
+Parameter = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """value: the sweep's metric; of a stopped trial the last that was seen. command: what follows `python`."""
+
+    number: int
+    state: str
+    parameters: Mapping[str, Parameter]
+    value: float | None
+    metrics: Mapping[str, float]
+    command: tuple[str, ...]
+    variant: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of the parameters other than the seed, over its finished trials. spread: the sample standard
+    deviation, None of a single trial."""
+
+    parameters: Mapping[str, Parameter]
+    mean: float
+    spread: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """definition: the sweep file as it was run."""
+
+    definition: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+
+    @property
+    def metric(self) -> str:
+        return str(self.definition["metric"]["name"])
+
+    @property
+    def maximize(self) -> bool:
+        return bool(self.definition["metric"].get("goal") == "maximize")  # W&B minimizes unless told otherwise
+
+    @property
+    def swept(self) -> list[str]:
+        """The parameters that are not held at one value, in the order of the file."""
+        return [name for name, spec in self.definition.get("parameters", {}).items() if "value" not in spec]
+
+    @property
+    def finished(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state == "finished" and trial.value is not None]
+
+    @property
+    def placed(self) -> list[Trial]:
+        """The trials with a value, finished or not, whose every parameter is known."""
+        return [
+            trial for trial in self.trials if trial.value is not None and set(self.swept) <= trial.parameters.keys()
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {state: sum(trial.state == state for trial in self.trials) for state in STATES}
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def read(name: str) -> Sweep:
+    """A local study by its name, or ENTITY/PROJECT/SWEEP from W&B.
+
+    Raises Problem where there is none, or where it says too little to go by.
+    """
+    sweep = _from_wandb(name) if "/" in name else _from_study(name)
+    if not (sweep.definition.get("metric") or {}).get("name"):
+        raise Problem(f"sweep {name!r} names no metric, so its trials cannot be compared; add metric: to its file")
+    nested = [name for name, spec in sweep.definition.get("parameters", {}).items() if "parameters" in spec]
+    if nested:
+        raise Problem(f"sweep {name!r} nests parameters ({listing(nested)}); every parameter of a stage is one flag")
+    return sweep
+
+
+def studies() -> Path:
+    """Where the local studies are kept, each in NAME.sqlite."""
+    return home() / "sweeps"
+
+
+def _from_study(name: str) -> Sweep:
+    path = studies() / f"{check_name(name, 'name of a sweep')}.sqlite"
+    known = [file.stem for file in studies().glob("*.sqlite")]
+    if name not in known:
+        raise Problem(
+            f"no study {name!r} here; known studies: {listing(known, name)}."
+            f" Run: python -m sweeps.run sweeps/{name}.yaml"
+        )
+    try:
+        # Opened for reading: nothing that asks about a study may make or change one.
+        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": lambda: _connection(path)})
+        try:
+            study = optuna.load_study(study_name=name, storage=storage)
+            definition, trials = study.user_attrs.get("definition"), study.get_trials()
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, KeyError, RuntimeError) as error:
+        raise Problem(
+            f"{path} holds no study {name!r} that can be read; move it away and run the sweep anew"
+        ) from error
+    if not isinstance(definition, Mapping):
+        raise Problem(f"the study {name!r} does not hold what it was made from; run it with python -m sweeps.run")
+    return Sweep(definition, tuple(_trial_of_study(trial) for trial in trials))
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=60, check_same_thread=False)
+
+
+def _trial_of_study(trial: FrozenTrial) -> Trial:
+    said = trial.user_attrs
+    values = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+    stopped = trial.state == TrialState.PRUNED and values
+    return Trial(
+        number=trial.number,
+        state=STATE_OF[trial.state],
+        parameters=dict(trial.params),
+        value=_number(trial.value if trial.value is not None or not stopped else values[-1]),
+        metrics=_metrics(said.get("metrics") or {}),
+        command=tuple(map(str, said.get("command") or ())),
+        variant=said.get("variant"),
+        run=said.get("run"),
+    )
+
+
+def _from_wandb(path: str) -> Sweep:
+    if path.count("/") != 2 or not all(path.split("/")):
+        raise Problem(f"{path!r} is no sweep; give the name of a local study, or ENTITY/PROJECT/SWEEP")
+    if not online():
+        raise Problem(
+            f"{path!r} is a sweep at W&B, which is not asked here; run wandb login, and leave MODE=offline out"
+        )
+    import wandb
+
+    try:
+        api: Any = wandb.Api()
+        sweep = api.sweep(path)
+        definition = sweep.config
+        return Sweep(definition, trials_of_runs(definition, sweep.runs))
+    except (wandb.errors.Error, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise Problem(
+            f"no sweep {path!r} to be had from W&B ({said}); check its three parts and the connection"
+        ) from error
+
+
+def trials_of_runs(definition: Mapping[str, Any], runs: Iterable[Any]) -> tuple[Trial, ...]:
+    """The trials of W&B's runs of a sweep, in the order in which they began."""
+    trials = []
+    metric = str((definition.get("metric") or {}).get("name"))
+    for number, run in enumerate(sorted(runs, key=lambda run: str(run.created_at))):
+        specs = definition.get("parameters", {})
+        settings = {name: run.config[name] for name in specs if run.config.get(name) is not None}
+        metrics = _metrics(run.summary_metrics)
+        trials.append(
+            Trial(
+                number=number,
+                state=STATE_OF.get(run.state, "failed"),
+                parameters={name: value for name, value in settings.items() if "value" not in specs[name]},
+                value=metrics.get(metric),
+                metrics=metrics,
+                command=(
+                    "-m",
+                    str(definition.get("program")),
+                    *(f"--{name}={value}" for name, value in settings.items()),
+                ),
+                variant=run.group,
+                run=run.id,
+            )
+        )
+    return tuple(trials)
+
+
+def _metrics(said: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers, without W&B's own (`_step`, `_runtime`)."""
+    numbers = {name: _number(value) for name, value in said.items() if not name.startswith("_")}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+# -- what they say -----------------------------------------------------------------------------------------------------
+
+
+def best(sweep: Sweep) -> Trial | None:
+    """The finished trial whose metric is the best; of equals the first."""
+    return min(sweep.finished, key=lambda trial: _rank(sweep, trial.value), default=None)
+
+
+def over_seeds(sweep: Sweep) -> list[Point]:
+    """Where `seed` is swept: every setting of the other parameters over its seeds, the best mean first."""
+    if "seed" not in sweep.swept:
+        return []
+    groups: dict[tuple[Parameter, ...], list[Trial]] = {}
+    others = [name for name in sweep.swept if name != "seed"]
+    for trial in sweep.finished:
+        groups.setdefault(tuple(trial.parameters.get(name) for name in others), []).append(trial)
+    points = []
+    for setting, trials in groups.items():
+        values = [trial.value for trial in trials if trial.value is not None]
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        points.append(Point(dict(zip(others, setting, strict=True)), statistics.fmean(values), spread, len(values)))
+    return sorted(points, key=lambda point: _rank(sweep, point.mean))
+
+
+def _rank(sweep: Sweep, value: float | None) -> float:
+    assert value is not None
+    return -value if sweep.maximize else value
+
+
+def importance(sweep: Sweep) -> tuple[dict[str, float] | None, str]:
+    """The share of the metric's variance that each parameter explains by itself, largest first, and how it was found. What
+    is missing to 1 is owed to parameters together, and to what was not swept. None, and why, where too little is known.
+
+    On a full grid these are the main effects, exactly; elsewhere fANOVA (Hutter et al. 2014, by Optuna), over the range
+    that was tried.
+    """
+    trials = [trial for trial in sweep.placed if trial.state == "finished"]
+    values = np.array([trial.value for trial in trials])
+    columns = {name: [trial.parameters[name] for trial in trials] for name in sweep.swept}
+    columns = {name: column for name, column in columns.items() if len(set(column)) > 1}
+    if len(trials) < LEAST:
+        return None, f"not decided: finished trials {len(trials)}, needed {LEAST}"
+    if len(columns) < 2:
+        return None, f"not decided: {', '.join(columns) or 'no parameter'} alone varies, so there is nothing to share"
+    if len(set(values)) == 1:
+        return None, "not decided: all finished trials ended in the same value"
+    if full_grid(columns):
+        shares, basis = main_effects(columns, values), f"main effects, {len(trials)} trials of a full grid"
+    else:
+        axes = {name: _axis(column, sweep.definition["parameters"][name]) for name, column in columns.items()}
+        shares, basis = _fanova(axes, values), f"fANOVA, {len(trials)} finished trials"
+    return dict(sorted(shares.items(), key=lambda item: -item[1])), basis
+
+
+def full_grid(columns: Mapping[str, Sequence[Parameter]]) -> bool:
+    """Whether every combination of the values was tried, each as often."""
+    tried = Counter(zip(*columns.values(), strict=True))
+    return len(tried) == math.prod(len(set(column)) for column in columns.values()) and len(set(tried.values())) == 1
+
+
+def main_effects(columns: Mapping[str, Sequence[Parameter]], values: NDArray[np.float64]) -> dict[str, float]:
+    """Variance of the means over each parameter's values, as a share of the variance. The columns are a full grid."""
+    shares = {}
+    for name, column in columns.items():
+        levels = {level: [i for i, value in enumerate(column) if value == level] for level in column}
+        means = [values[rows].mean() for rows in levels.values()]
+        shares[name] = float(np.var(means) / np.var(values))
+    return shares
+
+
+def _fanova(
+    axes: Mapping[str, tuple[Sequence[Any], BaseDistribution]], values: NDArray[np.float64]
+) -> dict[str, float]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # that a study in memory was made is no news
+    try:
+        study = optuna.create_study()
+    finally:
+        optuna.logging.set_verbosity(before)
+    distributions = {name: distribution for name, (_, distribution) in axes.items()}
+    for row, value in enumerate(values):
+        params = {name: column[row] for name, (column, _) in axes.items()}
+        study.add_trial(create_trial(params=params, distributions=distributions, value=float(value)))
+    shares = FanovaImportanceEvaluator(seed=0).evaluate(study)
+    return {name: float(share) for name, share in shares.items()}
+
+
+def ranged(spec: Mapping[str, Any]) -> bool:
+    """Whether a parameter is drawn from a range, and not from listed values."""
+    return "min" in spec or "mu" in spec
+
+
+def logarithmic(spec: Mapping[str, Any]) -> bool:
+    """Whether a parameter is drawn evenly on a logarithmic scale."""
+    return "log_uniform" in str(spec.get("distribution"))
+
+
+def _axis(values: Sequence[Parameter], spec: Mapping[str, Any]) -> tuple[list[Any], BaseDistribution]:
+    """One parameter's values as fANOVA shall see them: a range where it was drawn from one, in its logarithm where it was
+    drawn evenly there; else choices."""
+    if not ranged(spec):
+        return list(values), CategoricalDistribution(sorted(set(values), key=lambda value: (str(type(value)), value)))
+    numbers = [float(value) for value in values if value is not None]
+    if logarithmic(spec):
+        numbers = [math.log10(number) for number in numbers]
+    return numbers, FloatDistribution(min(numbers), max(numbers))
