@@ -7,9 +7,14 @@ PEEL_HOME.
 
 from dataclasses import dataclass
 
-from eval.labbook.evidence import gather
-from eval.labbook.measures import summary_frame
+import plotly.graph_objects as go
+
+from eval.labbook import chapters
+from eval.labbook.chapters import CHAPTERS
+from eval.labbook.drawings import drawing, overlay
+from eval.labbook.evidence import Book, gather
 from eval.labbook.page import render
+from eval.labbook.tables import summary_frame
 from train.tracking.command import launch
 from train.tracking.problem import Problem
 from train.tracking.stage import Stage
@@ -39,9 +44,26 @@ def main(config: Config) -> None:
         book = gather(stage, config.variants, config.anomalies)
         page = render(book).encode()
         stage.panel("report/table", summary_frame(book))
+        for name, figure in overlays(book).items():
+            stage.panel(name, figure)
         stage.publish("report", lambda folder: write_whole(folder / PAGE, page), {"dataset": stage.dataset})
     write_whole(home() / PAGE, page)
     print(home() / PAGE)
+
+
+def overlays(book: Book) -> dict[str, go.Figure]:
+    """The figures that show every variant at once, as panels of the run: `report/roc`."""
+    figures = {}
+    for panel in {panel.path: panel for chapter in CHAPTERS for panel in chapter.panels if panel.overlay}.values():
+        shown = {
+            variant: drawing(book.evidence[panel.artifact, variant].scores.figures[panel.path])
+            for variant in book.variants
+            if chapters.shown(book, panel.artifact, variant, panel.path)
+        }
+        if shown:
+            data = overlay(shown, book.variants, panel.only).data
+            figures[f"report/{panel.path.partition('/')[2]}"] = go.Figure(data["data"], data["layout"])
+    return figures
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def blobs(classes: int, n: int, dimensions: int, seed: int, distance: float = 10
         raise ValueError(f"{classes} axes in {dimensions} dimensions")
     rng = np.random.default_rng(seed)
     centers = distance * np.eye(classes, dimensions)
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     rotation = np.linalg.qr(rng.normal(size=(dimensions, dimensions)))[0]
     for split in ("train", "test"):
         labels = rng.permutation(np.repeat(np.arange(classes), n)).astype(np.int64)

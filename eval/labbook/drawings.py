@@ -6,7 +6,7 @@ WebGL, which plotly.js needs for many points, allows a page only a handful of fi
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,20 @@ from numpy.typing import NDArray
 from train.tracking.figures import color
 
 Kind = Literal["map", "plot"]
+
+# Variants stay apart without color too.
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px,1px,2px")
+GUESSING = "chance"  # how the name of a trace begins that shows what guessing gives
+SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the curves of one variant look, in plotly's words."""
+
+    color: str
+    dash: str
+    symbol: str
 
 
 @dataclass(frozen=True)
@@ -47,25 +61,60 @@ def drawing(figure: go.Figure) -> Drawing:
     return Drawing("plot", title, plain)
 
 
-def overlay(drawings: Mapping[str, Drawing]) -> Drawing:
-    """The plots of several variants in one: a color each; traces that all share (a diagonal) once, as they are."""
+def style(index: int) -> Style:
+    """Of the variant at this place of the book, everywhere on the page."""
+    return Style(color(index), DASHES[index % len(DASHES)], SHAPES[index % len(SHAPES)])
+
+
+def overlay(drawings: Mapping[str, Drawing], order: Sequence[str], only: str | None = None) -> Drawing:
+    """The plots of several variants in one, each trace in its variant's style and marked as the variant's own.
+
+    order: all variants of the book, which gives the styles. only: take just the traces of this name. What guessing gives
+    belongs to no variant: it is drawn once, as it is.
+    """
     first = next(iter(drawings.values()))
-    shared = [
-        trace
-        for trace in first.data["data"]
-        if len(drawings) > 1 and all(trace in other.data["data"] for other in drawings.values())
-    ]
-    traces = []
-    for index, (variant, plot) in enumerate(drawings.items()):
+    traces, shared = [], []
+    for variant, plot in drawings.items():
+        own = []
         for trace in plot.data["data"]:
-            if trace in shared:
-                continue
-            name = trace.get("name", "")
-            name = name if variant in name else f"{variant}: {name}".rstrip(": ")
-            traces.append({**trace, "name": name, "line": {**trace.get("line", {}), "color": color(index)}})
-            if "marker" in trace:
-                traces[-1]["marker"] = {**trace["marker"], "color": color(index)}
-    return Drawing("plot", first.title if len(drawings) == 1 else "", {**first.data, "data": [*traces, *shared]})
+            if str(trace.get("name", "")).startswith(GUESSING):
+                shared += [trace] if trace not in shared else []
+            elif only in (None, trace.get("name", "")):
+                own.append(trace)
+        look = style(order.index(variant))
+        traces += [_styled(trace, variant, look, bare=only is not None) for trace in own]
+        if len(own) > 1:  # one line of the legend stands for them all
+            for index, trace in enumerate(traces[-len(own) :]):
+                trace.update({"showlegend": False} if index else {"name": variant})
+    titles = {_without(variant, plot.title) for variant, plot in drawings.items()}
+    title = titles.pop() if len(titles) == 1 else ""
+    drawn = [*traces, *shared]
+    axes = {f"yaxis{str(trace.get('yaxis', 'y'))[1:]}" for trace in drawn}
+    layout = {
+        key: part
+        for key, part in first.data["layout"].items()
+        if not key.startswith("yaxis") or key in axes or not drawn
+    }
+    return Drawing("plot", title, {**first.data, "data": drawn, "layout": layout})
+
+
+def _styled(trace: dict[str, Any], variant: str, style: Style, bare: bool) -> dict[str, Any]:
+    """bare: the variant's name says all; the trace's own is left out."""
+    name = "" if bare else str(trace.get("name", ""))
+    styled = {**trace, "meta": {"variant": variant}, "legendgroup": variant, "showlegend": True}
+    styled["name"] = name if variant in name else f"{variant}: {name}".rstrip(": ")
+    if trace.get("type", "scatter") == "bar":
+        styled["marker"] = {**trace.get("marker", {}), "color": style.color}
+        return styled
+    styled["line"] = {**trace.get("line", {}), "color": style.color, "dash": style.dash}
+    if "markers" in trace.get("mode", "lines"):  # what is measured once an epoch stands out from the batches
+        styled["marker"] = {**trace.get("marker", {}), "color": style.color, "symbol": style.symbol, "size": 7}
+        styled["line"]["width"] = 2
+    return styled
+
+
+def _without(variant: str, title: str) -> str:
+    return title.replace(variant, "").strip(" ,:–")
 
 
 def rows_by_name(map_: Drawing) -> dict[str, NDArray[np.int32]]:

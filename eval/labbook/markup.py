@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from typing import Any
 
 
@@ -17,7 +18,7 @@ def join(*parts: str) -> Html:
     return Html("".join(escape(part) for part in parts))
 
 
-def tag(element: str, *children: str, **attributes: str | int | bool | None) -> Html:
+def tag(element: str, *children: str, **attributes: str | int | float | bool | None) -> Html:
     """`<element attributes>children</element>`. class_ is `class`, data_row is `data-row`; True is a bare attribute,
     None and False leave it out."""
     given = ""
@@ -32,3 +33,18 @@ def data(value: Any, **attributes: str) -> Html:
     """`value` as JSON in a script element that no browser runs, and that no text in it can end."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return tag("script", Html(text), type="application/json", **attributes)
+
+
+def reference(text: str) -> Html:
+    """An artifact as one asks for it: `probe:digits-vicreg`."""
+    return tag("code", text, class_="reference")
+
+
+def command(text: str) -> Html:
+    """What a person can type."""
+    return tag("code", text, class_="command")
+
+
+def panel_id(artifact: str, variant: str, path: str) -> str:
+    """Where a panel of a variant stands on the page."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", f"panel-{artifact}-{variant}-{path}")

@@ -1,15 +1,22 @@
 """The numbers of the lab book: where each stands in the scores, how it is written, which way is better."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pandas as pd
-
 from eval.labbook.evidence import Book
-from eval.labbook.markup import Html, join, tag
 
 Form = Literal["percent", "share", "decimal", "tenth", "scale", "count", "percents", "text", "confused", "most"]
+Interval = tuple[float, float]
+
+# What `compare` says of a difference, and for a measure where more, or less, is better.
+WORDS: Mapping[tuple[str, int], str] = {
+    ("higher", 1): "better",
+    ("lower", 1): "worse",
+    ("higher", -1): "worse",
+    ("lower", -1): "better",
+}
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,7 @@ class Measure:
 
     better: 1 where more is better, -1 where less is, 0 where a number describes and does not rank.
     mark: path of the value that knowing nothing would give, or that value.
+    compared: whether the path means the same in `compare`.
     """
 
     artifact: str
@@ -27,26 +35,55 @@ class Measure:
     better: int = 0
     mark: str | float | None = None
     about: str = ""
+    compared: bool = True
 
 
-SUMMARY = (
-    Measure("probe", "probe/top1", "Probe, representation", "percent", 1, "probe/chance",
-            "Test accuracy of a linear probe on the representation, in percent"),
-    Measure("probe", "probe/features/top1", "Probe, features", "percent", 1, "probe/chance",
-            "Test accuracy of a linear probe on what the encoder's head reads, in percent"),
-    Measure("training", "knn/top1", "kNN", "percent", 1, None,
-            "Accuracy of nearest neighbors on held-out training images at the end of training, in percent"),
-    Measure("anomaly", "anomaly/auc", "Anomaly AUC", "share", 1, 0.5,
-            "Area under the ROC curve: how often an anomaly scores higher than a normal test image"),
-    Measure("cluster", "cluster/silhouette/clusters", "Silhouette, clusters", "decimal", 1, None,
-            "Silhouette of the k-means clusters in the representation"),
-    Measure("cluster", "cluster/silhouette/classes", "Silhouette, classes", "decimal", 1, None,
-            "Silhouette of the class labels in the representation"),
-    Measure("retrieve", "retrieve/precision@5", "Precision@5", "percent", 1, "probe/chance",
-            "How many of the 5 nearest images are of the image's own class, in percent"),
-    Measure("project", "collapse/effective_rank", "Effective rank", "tenth", 0, None,
-            "How many dimensions the test representations fill; it describes and is not ranked"),
-)  # fmt: skip
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over n seeds. spread: standard deviation over them, None for one. interval: 95 %, None where not taken."""
+
+    value: float
+    spread: float | None
+    n: int
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two variants. verdict: "higher", "lower", "no difference shown" (the interval includes 0) or "not decided" (there
+    is no interval)."""
+
+    value: float
+    interval: Interval | None
+    verdict: str
+
+    @property
+    def decided(self) -> bool:
+        return self.verdict in ("higher", "lower")
+
+    def word(self, measure: Measure) -> str:
+        """The verdict, as "better" or "worse" where the measure ranks."""
+        return WORDS.get((self.verdict, measure.better), self.verdict)
+
+
+PROBE = Measure("probe", "probe/top1", "Probe, representation", "percent", 1, "probe/chance",
+                "Test accuracy of a linear probe on the representation, in percent")  # fmt: skip
+FEATURES = Measure("probe", "probe/features/top1", "Probe, features", "percent", 1, "probe/chance",
+                   "Test accuracy of a linear probe on what the encoder's head reads, in percent")  # fmt: skip
+KNN = Measure("training", "knn/top1", "kNN", "percent", 1, None,
+              "Accuracy of nearest neighbors on held-out training images at the end of training, in percent")  # fmt: skip
+AUC = Measure("anomaly", "anomaly/auc", "Anomaly AUC", "share", 1, 0.5,
+              "Area under the ROC curve: how often an anomaly scores higher than a normal test image")  # fmt: skip
+CLUSTERS = Measure("cluster", "cluster/silhouette/clusters", "Silhouette, clusters", "decimal", 1, None,
+                   "Silhouette of the k-means clusters in the representation")  # fmt: skip
+CLASSES = Measure("cluster", "cluster/silhouette/classes", "Silhouette, classes", "decimal", 1, None,
+                  "Silhouette of the class labels in the representation")  # fmt: skip
+PRECISION = Measure("retrieve", "retrieve/precision@5", "Precision@5", "percent", 1, "probe/chance",
+                    "How many of the 5 nearest images are of the image's own class, in percent")  # fmt: skip
+RANK = Measure("project", "collapse/effective_rank", "Effective rank", "tenth", 0, None,
+               "How many dimensions the test representations fill; it describes and is not ranked")  # fmt: skip
+
+SUMMARY = (PROBE, FEATURES, KNN, AUC, CLUSTERS, CLASSES, PRECISION, RANK)
 
 
 def number(value: Any, form: Form) -> str:
@@ -56,153 +93,88 @@ def number(value: Any, form: Form) -> str:
     if isinstance(value, str):
         return value
     if form == "percent":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:z.1f} %".replace("-", MINUS)
     if form == "count":
         return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if form == "scale":
-        return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+        return f"{value:.3g}".replace("-", MINUS)
     digits = 3 if form != "tenth" and abs(value) < 10 else 1
-    return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z.{digits}f}".replace("-", MINUS)
 
 
-def interval(book: Book, measure: Measure, variant: str) -> tuple[float, float] | None:
-    ends = book.value(measure.artifact, variant, f"{measure.path}/interval")
-    return (float(ends[0]), float(ends[1])) if isinstance(ends, list) and len(ends) == 2 else None
+def signed(value: float, form: Form) -> str:
+    """A difference as text: with its sign, percents as points."""
+    text = f"{number(value, form)} points".replace(" %", "") if form == "percent" else number(value, form)
+    return text if value < 0 or not text.strip("0. points") else f"+{text}"
+
+
+def span(ends: Interval, form: Form) -> str:
+    """An interval as text, the unit once."""
+    return " to ".join(number(end, form) for end in ends).replace(" % to", " to")
+
+
+def estimate(book: Book, measure: Measure, variant: str) -> Estimate | None:
+    """The mean over seeds that `compare` has found, else the value of the variant's own artifact; None without either."""
+    own, ends = book.value(measure.artifact, variant, measure.path), _interval(book, measure, variant)
+    if isinstance(mean := _compared(book, measure, f"{variant}/mean"), int | float):
+        n, spread = (_compared(book, measure, f"{variant}/{part}") for part in ("n", "spread"))
+        return Estimate(
+            float(mean),
+            float(spread) if isinstance(spread, int | float) else None,
+            int(n) if isinstance(n, int | float) else 1,
+            _ends(_compared(book, measure, f"{variant}/interval")) or (ends if n == 1 else None),
+        )
+    return Estimate(float(own), None, 1, ends) if isinstance(own, int | float) else None
+
+
+def difference(book: Book, measure: Measure, first: str, second: str) -> Difference | None:
+    """`first` minus `second`, as `compare` found it; without `compare` that of the values, on which nothing is decided."""
+    opposite = {"higher": "lower", "lower": "higher"}
+    for a, b, sign in ((first, second, 1), (second, first, -1)):
+        value, ends, verdict = (
+            _compared(book, measure, f"{a}-minus-{b}/{part}") for part in ("difference", "interval", "verdict")
+        )
+        if isinstance(value, int | float):
+            low_high = _ends(ends)
+            if sign < 0:
+                low_high = low_high and (-low_high[1], -low_high[0])
+                verdict = opposite.get(str(verdict), verdict)
+            return Difference(sign * float(value), low_high, str(verdict))
+    estimates = [estimate(book, measure, variant) for variant in (first, second)]
+    if estimates[0] is None or estimates[1] is None:
+        return None
+    return Difference(estimates[0].value - estimates[1].value, None, "not decided")
+
+
+def _compared(book: Book, measure: Measure, key: str) -> Any:
+    """What `compare` says at `measure/key`: of this data set's variants, and of the same anomalies."""
+    if book.compare is None or not measure.compared:
+        return None
+    values = book.compare.scores.values
+    if measure.artifact == "anomaly" and values.get("compare/anomalies") != book.anomalies:
+        return None
+    return values.get(f"{measure.path}/{key}")
+
+
+def _interval(book: Book, measure: Measure, variant: str) -> Interval | None:
+    return _ends(book.value(measure.artifact, variant, f"{measure.path}/interval"))
+
+
+def _ends(value: Any) -> Interval | None:
+    return (float(value[0]), float(value[1])) if isinstance(value, list) and len(value) == 2 else None
 
 
 def best(book: Book, measure: Measure) -> set[str]:
-    """The variants with the best value, as it is written; none where there is no other to compare it with."""
-    values = {variant: book.value(measure.artifact, variant, measure.path) for variant in book.variants}
-    numbers = {variant: value for variant, value in values.items() if isinstance(value, int | float)}
-    if not measure.better or not numbers:
+    """The variants with the best value, as it is written, and those that `compare` does not show to differ from them;
+    none where there is no other to compare with."""
+    found = {variant: estimate(book, measure, variant) for variant in book.variants}
+    values = {variant: known.value for variant, known in found.items() if known is not None}
+    if not measure.better or not values:
         return set()
-    top = number(max(numbers.values(), key=lambda value: measure.better * value), measure.form)
-    winners = {variant for variant, value in numbers.items() if number(value, measure.form) == top}
-    return winners if len(winners) < len(numbers) else set()
-
-
-def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: bool = False) -> Html:
-    """A table cell: the value, its interval, and a dash with the reason where there is none."""
-    value = book.value(measure.artifact, variant, measure.path)
-    if value is None or value == []:
-        return _missing(book, measure.artifact, variant)
-    parts: list[str] = [tag("span", _text(book, measure, variant), class_="value")]
-    if variant in winners:
-        parts.append(tag("abbr", "best", title="best of the variants compared", class_="best"))
-    ends = interval(book, measure, variant)
-    if ends:
-        parts.append(tag("small", " to ".join(number(end, measure.form) for end in ends).replace(" % to", " to")))
-    if bar and isinstance(value, int | float):
-        parts.append(_bar(book, measure, variant, float(value), ends))
-    return tag("td", *parts, class_="won" if variant in winners else None)
-
-
-def _missing(book: Book, artifact: str, variant: str, rows: int | None = None) -> Html:
-    return tag("td", "– ", tag("small", book.missing(artifact, variant)), class_="missing", rowspan=rows)
-
-
-def _text(book: Book, measure: Measure, variant: str) -> str:
-    value: Any = book.value(measure.artifact, variant, measure.path)
-    if measure.form == "confused":
-        return join(
-            *(
-                tag("span", f"{_name(book, true)} → {_name(book, predicted)} {number(rate, 'percent')}", class_="line")
-                for true, predicted, rate in value[:5]
-            )
-        )
-    if measure.form == "most":
-        sets = [str(entry["set"]) for entry in value]
-        return ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
-    return number(value, measure.form)
-
-
-def _name(book: Book, label: Any) -> str:
-    return book.images.classes[label] if isinstance(label, int) else str(label)
-
-
-def _bar(book: Book, measure: Measure, variant: str, value: float, ends: tuple[float, float] | None) -> Html:
-    """Value and interval on a scale that the whole column shares; a tick where knowing nothing would be."""
-    values = [book.value(measure.artifact, other, measure.path) for other in book.variants]
-    numbers = [float(known) for known in values if isinstance(known, int | float)]
-    low, high = (0.0, 1.0) if measure.form in ("percent", "share") else (min(0.0, *numbers), max(0.0, *numbers) or 1.0)
-
-    def place(at: float) -> float:
-        return 100 * (min(max(at, low), high) - low) / (high - low)
-
-    marks = [tag("i", class_="reach", style=f"left:{place(0):.2f}%;width:{place(value) - place(0):.2f}%")]
-    if value < 0:
-        marks = [tag("i", class_="reach", style=f"left:{place(value):.2f}%;width:{place(0) - place(value):.2f}%")]
-    if ends:
-        width = place(ends[1]) - place(ends[0])
-        marks.append(tag("i", class_="interval", style=f"left:{place(ends[0]):.2f}%;width:{width:.2f}%"))
-    chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
-    if isinstance(chance, int | float):
-        marks.append(tag("i", class_="chance", style=f"left:{place(chance):.2f}%"))
-    return tag("span", *marks, class_="bar", aria_hidden="true")
-
-
-def summary(book: Book) -> Html:
-    """The first table: a row a variant, a column a measure."""
-    winners = {measure.path: best(book, measure) for measure in SUMMARY}
-    head = [tag("th", "Variant", scope="col")]
-    head += [tag("th", measure.label, scope="col", title=measure.about) for measure in SUMMARY]
-    rows = [
-        tag(
-            "tr",
-            tag("th", variant, scope="row"),
-            *(cell(book, measure, variant, winners[measure.path], bar=True) for measure in SUMMARY),
-        )
-        for variant in book.variants
-    ]
-    return _table("Every variant side by side", head, rows, "summary")
-
-
-def numbers(book: Book, measures: Sequence[Measure], title: str) -> Html:
-    """A chapter's table: a row a measure, a column a variant."""
-    head = [tag("td"), *(tag("th", variant, scope="col") for variant in book.variants)]
-    rows = []
-    for index, measure in enumerate(measures):
-        winners = best(book, measure)
-        cells = []
-        for variant in book.variants:
-            if (measure.artifact, variant) in book.evidence:
-                cells.append(cell(book, measure, variant, winners))
-            elif index == 0:  # one dash stands for the whole column
-                cells.append(_missing(book, measure.artifact, variant, rows=len(measures)))
-        rows.append(tag("tr", tag("th", measure.label, scope="row", title=measure.about or None), *cells))
-    return _table(title, head, rows, "numbers")
-
-
-def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
-    """A row a class of a measure that is a list in class order."""
-    lists: Mapping[str, Any] = {variant: book.value(artifact, variant, path) for variant in book.variants}
-    head = [tag("td"), *(tag("th", variant, scope="col") for variant in book.variants)]
-    rows = []
-    for index, name in enumerate(book.images.classes):
-        cells = []
-        for variant in book.variants:
-            values = lists[variant]
-            if isinstance(values, list) and index < len(values) and values[index] is not None:
-                cells.append(tag("td", tag("span", number(values[index], "percent"), class_="value")))
-            else:
-                cells.append(_missing(book, artifact, variant))
-        rows.append(tag("tr", tag("th", name, scope="row"), *cells))
-    return tag("details", tag("summary", title), _table(title, head, rows, "numbers"))
-
-
-def _table(title: str, head: Sequence[Html], rows: Sequence[Html], kind: str) -> Html:
-    table = tag("table", tag("caption", title), tag("thead", tag("tr", *head)), tag("tbody", *rows), class_=kind)
-    # A box of its own that scrolls sideways: the keyboard must reach it.
-    return tag("div", table, class_="box", tabindex=0, role="region", aria_label=title)
-
-
-def summary_frame(book: Book) -> pd.DataFrame:
-    """The first table as plain numbers, with the ends of each interval."""
-    columns: dict[str, list[Any]] = {"variant": list(book.variants)}
-    for measure in SUMMARY:
-        columns[measure.path] = [book.value(measure.artifact, variant, measure.path) for variant in book.variants]
-        ends = [interval(book, measure, variant) for variant in book.variants]
-        if any(ends):
-            for index, end in enumerate(("low", "high")):
-                columns[f"{measure.path}/{end}"] = [pair and pair[index] for pair in ends]
-    return pd.DataFrame(columns, dtype=object)
+    first = max(values, key=lambda variant: measure.better * values[variant])
+    winners = {v for v, value in values.items() if number(value, measure.form) == number(values[first], measure.form)}
+    for variant in values:
+        apart = difference(book, measure, first, variant) if variant != first else None
+        if apart and apart.verdict == "no difference shown":
+            winners.add(variant)
+    return winners if len(winners) < len(values) else set()

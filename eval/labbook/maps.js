@@ -1,97 +1,6 @@
-"use strict";
-// Draws the figures of the lab book as they come into view, and shows the image behind each point of a map.
+// Clouds of points: drawn on a canvas, with the image behind each point.
 
-const settings = JSON.parse(document.getElementById("settings").textContent);
-const sprite = document.getElementById("sprite");
 const pointed = document.getElementById("pointed");
-
-// ---- copying ---------------------------------------------------------------------------------------------------------
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {  // a browser that keeps the clipboard from files
-    const area = document.body.appendChild(document.createElement("textarea"));
-    area.value = text;
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  const note = document.getElementById("copied");
-  note.textContent = "copied: " + text;
-  note.classList.add("shown");
-  clearTimeout(copy.timer);
-  copy.timer = setTimeout(() => note.classList.remove("shown"), 1800);
-}
-
-document.addEventListener("click", event => {
-  const button = event.target.closest("button[data-copy]");
-  if (button) copy(button.dataset.copy);
-});
-
-// ---- thumbnails ------------------------------------------------------------------------------------------------------
-
-const spriteReady = sprite.decode();
-
-async function thumbnail(canvas, row) {
-  canvas.width = canvas.height = settings.size;
-  canvas.dataset.row = row;
-  await spriteReady;
-  if (canvas.dataset.row !== String(row)) return;  // another image has been asked for meanwhile
-  const size = settings.size;
-  canvas.getContext("2d").drawImage(
-    sprite, (row % settings.columns) * size, Math.floor(row / settings.columns) * size, size, size, 0, 0, size, size);
-  canvas.dataset.shown = row;
-}
-
-for (const canvas of document.querySelectorAll("canvas.thumb")) thumbnail(canvas, Number(canvas.dataset.row));
-
-// ---- symbols ---------------------------------------------------------------------------------------------------------
-
-// One path for each of plotly's symbols that the lab uses; r is the radius of a circle of about the same area.
-function symbol(context, name, x, y, r) {
-  context.beginPath();
-  if (name === "diamond") {
-    const d = r * 1.3;
-    context.moveTo(x, y - d); context.lineTo(x + d, y); context.lineTo(x, y + d); context.lineTo(x - d, y);
-  } else if (name === "square") {
-    context.rect(x - r * 0.9, y - r * 0.9, r * 1.8, r * 1.8);
-  } else if (name === "triangle-up") {
-    context.moveTo(x, y - r * 1.35); context.lineTo(x + r * 1.2, y + r * 0.8); context.lineTo(x - r * 1.2, y + r * 0.8);
-  } else if (name === "cross" || name === "x") {
-    const arm = r * 1.25, half = r * 0.42, turn = name === "x" ? Math.PI / 4 : 0;
-    const corners = [[half, half], [half, arm], [-half, arm], [-half, half], [-arm, half], [-arm, -half],
-      [-half, -half], [-half, -arm], [half, -arm], [half, -half], [arm, -half], [arm, half]];
-    for (const [u, v] of corners)
-      context.lineTo(x + u * Math.cos(turn) - v * Math.sin(turn), y + u * Math.sin(turn) + v * Math.cos(turn));
-  } else if (name.startsWith("star")) {
-    for (let k = 0; k < 10; k++) {
-      const reach = k % 2 ? r * 0.6 : r * 1.45, angle = Math.PI * (k / 5 - 0.5);
-      context.lineTo(x + reach * Math.cos(angle), y + reach * Math.sin(angle));
-    }
-  } else {
-    context.arc(x, y, r, 0, 2 * Math.PI);
-  }
-  context.closePath();
-}
-
-function sharp(canvas, width, height) {
-  const ratio = Math.min(window.devicePixelRatio || 1, 2);
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
-  return context;
-}
-
-for (const canvas of document.querySelectorAll("canvas.swatch")) {
-  const context = sharp(canvas, 12, 12);
-  context.fillStyle = canvas.dataset.color;
-  symbol(context, canvas.dataset.symbol, 6, 6, 4.4);
-  context.fill();
-}
-
-// ---- maps ------------------------------------------------------------------------------------------------------------
 
 const groups = new Map();  // name -> which traces are hidden, which one is looked at, and the maps that obey
 const maps = new Set();    // those drawn at the moment
@@ -135,7 +44,7 @@ class PointMap {
     this.listen();
     this.group.maps.add(this);
     maps.add(this);
-    this.resizing = new ResizeObserver(() => this.draw());
+    this.resizing = new ResizeObserver(() => { if (!printing.on) this.draw(); });
     this.showAll();
     this.resizing.observe(element);
   }
@@ -187,7 +96,7 @@ class PointMap {
   draw() {
     const width = this.element.clientWidth, height = this.element.clientHeight;
     if (!width || !height) return;
-    const frame = {left: 36, top: 4, right: width - 4, bottom: height - 34};
+    const frame = {left: 44, top: 4, right: width - 4, bottom: height - 34};
     this.frame = frame;
     this.scale = Math.min((frame.right - frame.left) / this.view.width, (frame.bottom - frame.top) / this.view.height);
     this.middle = [(frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2];
@@ -375,6 +284,21 @@ class PointMap {
     this.choose(seen[now < 0 ? (by > 0 ? 0 : seen.length - 1) : (now + by + seen.length) % seen.length]);
   }
 
+  // As a picture, for paper: Chromium prints no canvas that it has not shown.
+  freeze() {
+    this.choose(-1);
+    this.draw();
+    this.still = this.element.appendChild(new Image());
+    this.still.src = this.canvas.toDataURL();
+    this.canvas.hidden = this.still.complete;  // a browser that is not yet done with it prints the canvas
+  }
+
+  thaw() {
+    this.still?.remove();
+    this.canvas.hidden = false;
+    this.draw();
+  }
+
   release() {
     if (this.chosen >= 0) this.choose(-1);
     this.listening.abort();
@@ -406,79 +330,3 @@ for (const legend of document.querySelectorAll(".legend")) {
 }
 
 addEventListener("scroll", () => { for (const map of maps) if (map.chosen >= 0) map.choose(-1); }, {passive: true});
-
-// ---- plots -----------------------------------------------------------------------------------------------------------
-
-const touch = matchMedia("(hover: none)").matches;
-
-function plot(element, content) {
-  const layout = {...content.layout, autosize: true};
-  if (layout.template !== null) layout.template = settings.templates[layout.template];
-  layout.margin = {l: 10, r: 10, t: 10, b: 10, pad: 0};
-  layout.font = {...layout.font, size: 12, color: "#3b4046"};
-  layout.legend = {...layout.legend, orientation: "h", x: 0, xanchor: "left", y: 0, yanchor: "bottom",
-                   yref: "container", xref: "container", title: {text: ""}};
-  for (const key of new Set([...Object.keys(layout).filter(key => /^[xy]axis\d*$/.test(key)), "xaxis", "yaxis"]))
-    layout[key] = {...layout[key], automargin: true};
-  return Plotly.newPlot(element, content.data, layout, {responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"]});
-}
-
-// ---- drawing what is seen --------------------------------------------------------------------------------------------
-
-const drawn = new Map();  // element -> what releases it
-const waiting = new Set();
-
-async function drawNext() {
-  drawNext.busy = true;
-  for (const element of waiting) {
-    waiting.delete(element);
-    if (drawn.has(element)) continue;
-    const content = JSON.parse(element.parentElement.querySelector("script.figure").textContent);
-    if (content.kind === "map") {
-      const map = new PointMap(element, content);
-      drawn.set(element, () => map.release());
-    } else {
-      drawn.set(element, () => Plotly.purge(element));
-      await plot(element, content);
-    }
-    element.dataset.drawn = "true";
-    await new Promise(requestAnimationFrame);  // scrolling goes before drawing
-  }
-  drawNext.busy = false;
-}
-
-const near = new IntersectionObserver(entries => {
-  for (const {target, isIntersecting} of entries) {
-    if (isIntersecting) waiting.add(target); else waiting.delete(target);
-  }
-  if (!drawNext.busy) drawNext();
-}, {rootMargin: "300px 200px"});
-
-const far = new IntersectionObserver(entries => {
-  for (const {target, isIntersecting} of entries) {
-    if (isIntersecting || !drawn.has(target)) continue;
-    drawn.get(target)();
-    drawn.delete(target);
-    delete target.dataset.drawn;
-  }
-}, {rootMargin: "4000px"});
-
-for (const element of document.querySelectorAll(".drawing")) {
-  near.observe(element);
-  far.observe(element);
-}
-
-// ---- contents --------------------------------------------------------------------------------------------------------
-
-const links = new Map([...document.querySelectorAll("nav a")].map(link => [link.hash.slice(1), link]));
-const current = new IntersectionObserver(entries => {
-  for (const {target, isIntersecting} of entries) {
-    if (!isIntersecting) continue;
-    for (const link of links.values()) link.removeAttribute("aria-current");
-    const link = links.get(target.id), strip = link.closest("nav");
-    link.setAttribute("aria-current", "true");
-    strip.scrollLeft = link.offsetLeft - strip.clientWidth / 3;
-  }
-}, {rootMargin: "-30% 0px -65%"});
-for (const chapter of document.querySelectorAll(".chapter")) current.observe(chapter);

@@ -1,0 +1,275 @@
+"""A chapter's figures and pictures: a cell for each variant, or one for all, and below each where it came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from eval.labbook.chapters import Chapter, Panel
+from eval.labbook.drawings import Drawing, drawing, overlay, rows_by_name
+from eval.labbook.evidence import Book, Evidence, Source
+from eval.labbook.markup import Html, command, data, join, panel_id, reference, tag
+from eval.labbook.queries import queries
+from eval.labbook.thumbnails import address
+from train.tracking.problem import Problem
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Cells that stand beside each other, by variant; the only one of a figure that shows several is "".
+
+    kind: of what is in them (map, plot, picture). heading: what all share. absent: why others have none.
+    """
+
+    kind: str
+    heading: Html
+    cells: Mapping[str, Html]
+    absent: Html
+
+    def html(self, variant: str | None = None) -> Html:
+        """variant: whose row it is, where it is one variant's."""
+        cells = tag("div", *self.cells.values(), class_="cells") if self.cells else ""
+        return tag("section", self.heading, cells, self.absent, class_=f"row {self.kind}s", data_variant=variant)
+
+
+class Panels:
+    """Every panel of one page, and what they share: numbers, ids that are given once, templates of plotly."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.templates: list[Any] = []
+        self._number = count(1)
+        self._named: set[str] = set()
+
+    def of(self, chapter: Chapter) -> Html:
+        """The chapter's panels, row by row. Panels that have a single cell stand together in one row."""
+        variants = chapter.variants(self.book)
+        if chapter.side_by_side:
+            return self._by_variant(chapter.panels, variants)
+        parts: list[str] = []
+        together: list[_Row] = []
+        for panel in chapter.panels:
+            row = None if panel.content == "queries" else self._row(panel, variants)
+            alone = row is not None and len(row.cells) == 1
+            if not alone or (together and row and together[0].kind != row.kind):
+                parts += _joined(together)
+                together = []
+            if row is None:
+                parts.append(self._queries(panel, variants))
+            elif alone:
+                together.append(row)
+            else:
+                parts.append(row.html())
+        return join(*parts, *_joined(together))
+
+    def _by_variant(self, panels: Sequence[Panel], variants: Sequence[str]) -> Html:
+        """A row a variant with all its panels; what the panels of all variants share stands above, once."""
+        columns = [self._row(panel, variants, by_variant=True) for panel in panels]
+        rows = []
+        for variant in variants:
+            cells = {str(index): row.cells[variant] for index, row in enumerate(columns) if variant in row.cells}
+            if cells:
+                rows.append(_Row(columns[0].kind, tag("h3", variant), cells, join()).html(variant))
+        above = tag("section", *(row.heading for row in columns), class_="row legends")
+        absent = dict.fromkeys(row.absent for row in columns)
+        return join(above, tag("div", *rows, class_="side-by-side"), *absent)
+
+    def _queries(self, panel: Panel, variants: Sequence[str]) -> Html:
+        """Pictures that are shown query by query, each with a row a variant."""
+        having = self._having(panel, variants)
+        parts = [
+            tag("h3", panel.label),
+            tag("p", panel.note, class_="title") if panel.note else "",
+            queries(self.book, variants),
+            self._absent(panel, variants, having),
+            _lines({variant: found.source for variant, found in having.items()}),
+        ]
+        return tag("section", *parts, class_="row")
+
+    def _having(self, panel: Panel, variants: Sequence[str]) -> dict[str, Evidence]:
+        """The evidence of the variants that have this panel."""
+        known = {variant: self.book.evidence.get((panel.artifact, variant)) for variant in variants}
+        return {variant: found for variant, found in known.items() if found and _has(found, panel)}
+
+    def _row(self, panel: Panel, variants: Sequence[str], by_variant: bool = False) -> _Row:
+        """One panel of the variants that have it, and why the others have none."""
+        having = self._having(panel, variants)
+        absent = self._absent(panel, variants, having)
+        note = tag("p", panel.note, class_="title") if panel.note else ""
+        if not having:
+            return _Row("plot", tag("h3", panel.label), {}, absent)
+        alone = len(having) == 1 and not by_variant
+        sources = {variant: found.source for variant, found in having.items()}
+        headings = {variant: panel.label if alone or by_variant else variant for variant in having}
+        if panel.content == "picture":
+            pictures = {v: self._picture(panel, v, found, headings[v], alone) for v, found in having.items()}
+            return _Row("picture", join() if alone else join(tag("h3", panel.label), note), pictures, absent)
+        drawings = {variant: drawing(found.scores.figures[panel.path]) for variant, found in having.items()}
+        if panel.overlay and all(shown.kind == "plot" for shown in drawings.values()):
+            shown = overlay(drawings, self.book.variants, panel.only)
+            return _Row("plot", join(), {"": self._figure(panel, shown, sources, panel.label, panel.note)}, absent)
+        # What all figures of the row say stands above it, once: the legend, and the title but for the variant's name.
+        group = self._group()
+        first = next(iter(drawings.values()))
+        common = not alone and all(shown.kind == "map" and shown.keys == first.keys for shown in drawings.values())
+        titles = {
+            shown.title.removeprefix(variant).removesuffix(variant).strip(" ,:–") for variant, shown in drawings.items()
+        }
+        shared = not alone and len(titles) == 1
+        cells = {}
+        for variant, shown in drawings.items():
+            own = group if common else self._group()
+            title = "" if shared or shown.title == panel.label else shown.title
+            legend = "" if common else _legend(shown, own)
+            cells[variant] = self._figure(
+                panel, shown, {variant: sources[variant]}, headings[variant], title, own, legend
+            )
+        heading = join(
+            tag("h3", panel.label),
+            *(tag("p", title, class_="title") for title in titles if shared and title != panel.label),
+            note,
+            _legend(first, group) if common else "",
+        )
+        hushed = alone or (by_variant and not common)  # the cells say it all
+        return _Row(first.kind, join() if hushed else heading, cells, absent)
+
+    def _group(self) -> str:
+        return f"group-{next(self._number)}"
+
+    def _figure(
+        self,
+        panel: Panel,
+        shown: Drawing,
+        sources: Mapping[str, Source],
+        heading: str,
+        title: str,
+        group: str = "",
+        legend: str = "",
+    ) -> Html:
+        """sources: by variant; the figure belongs to its only variant, or shows several."""
+        number = next(self._number)
+        only = next(iter(sources)) if len(sources) == 1 else ""
+        content: dict[str, Any] = {"kind": shown.kind, **shown.data}
+        if shown.kind == "map":
+            thumbnails = panel.thumbnails and bool(rows_by_name(shown))
+            if thumbnails:
+                self._check_rows(shown, sources[only])
+            content.update(group=group, link=panel.artifact, thumbnails=thumbnails)
+        else:
+            content["layout"] = {**content["layout"], "template": self._template(content["layout"].get("template"))}
+        described = f"{panel.label}{' of ' + only if only else ''}. {shown.title}".rstrip(". ") + "."
+        if shown.kind == "map":
+            described += " Arrow keys step through the points, plus and minus zoom, 0 shows all."
+        drawn = tag(
+            "div",
+            class_=f"drawing {shown.kind}",
+            id=f"drawing-{number}",
+            role="application" if shown.kind == "map" else "img",
+            aria_label=described,
+            tabindex=0 if shown.kind == "map" else None,
+        )
+        above = tag("div", tag("h4", heading), tag("p", title, class_="title") if title else "", legend)
+        return self._cell(panel, sources, [above, drawn, data(content, class_="figure")])
+
+    def _picture(self, panel: Panel, variant: str, evidence: Evidence, heading: str, alone: bool) -> Html:
+        picture = evidence.scores.pictures[panel.path]
+        image = tag(
+            "img",
+            src=address(picture),
+            alt=f"{panel.label}, for {variant}. {panel.note}".strip(),
+            width=picture.width,
+            height=picture.height,
+            decoding="async",
+            class_="picture",
+        )
+        above = tag("div", tag("h4", heading), tag("p", panel.note, class_="title") if alone and panel.note else "")
+        return self._cell(panel, {variant: evidence.source}, [above, image])
+
+    def _cell(self, panel: Panel, sources: Mapping[str, Source], parts: Sequence[str]) -> Html:
+        """A figure with its sources below. Where a panel stands in two chapters, links lead to the first."""
+        names = {variant: panel_id(panel.artifact, variant, panel.path) for variant in sources}
+        anchors = [tag("span", id=name, class_="anchor") for name in names.values() if name not in self._named]
+        self._named.update(names.values())
+        belongs = next(iter(sources)) if len(sources) == 1 else None
+        return tag("figure", *anchors, *parts, tag("figcaption", _lines(sources)), class_="cell", data_variant=belongs)
+
+    def _check_rows(self, shown: Drawing, source: Source) -> None:
+        """The rows that a map names must be test images, and of the class that the map says: else it was made from
+        other images, and would show wrong thumbnails."""
+        labels = np.asarray(self.book.images.test_labels)
+        classes = self.book.images.classes
+        for name, rows in rows_by_name(shown).items():
+            fits = not len(rows) or (rows.min() >= 0 and rows.max() < len(labels))
+            if not fits or (name in classes and (labels[rows] != classes.index(name)).any()):
+                raise Problem(
+                    f"{source.version.reference} was made from other images than {self.book.images_source.version.reference};"
+                    f" remake it: python -m {source.stage} --embeddings {source.asked.partition(':')[2]}"
+                )
+
+    def _absent(self, panel: Panel, variants: Sequence[str], having: Mapping[str, Evidence]) -> Html:
+        """Why each of the other variants has no such panel; where none has it, what would make it."""
+        missing = [variant for variant in variants if variant not in having]
+        if not missing:
+            return join()
+        reasons = {variant: self.book.missing(panel.artifact, variant) for variant in missing}
+        notes = [tag("span", f"– {variant} ({reason}) ", data_variant=variant) for variant, reason in reasons.items()]
+        cure = self.book.cure(panel.artifact, missing[0])
+        return tag("p", *notes, command(cure) if cure and not having else "", class_="absent")
+
+    def _template(self, template: Any) -> int | None:
+        """Figures share their template: the page holds each once."""
+        if template is None:
+            return None
+        if template not in self.templates:
+            self.templates.append(template)
+        return self.templates.index(template)
+
+
+def _joined(rows: Sequence[_Row]) -> list[Html]:
+    """Rows of one cell each as one row; what they say of absent variants is said once."""
+    if not rows:
+        return []
+    cells = {str(index): cell for index, row in enumerate(rows) for cell in row.cells.values()}
+    absent = dict.fromkeys(row.absent for row in rows)
+    return [_Row(rows[0].kind, join(), cells, join(*absent)).html()]
+
+
+def _has(evidence: Evidence, panel: Panel) -> bool:
+    return panel.path in (evidence.scores.figures if panel.content == "figure" else evidence.scores.pictures)
+
+
+def _legend(shown: Drawing, group: str) -> str:
+    """Buttons that hide and show the traces of every map in `group`. A plot brings its own."""
+    if shown.kind == "plot":
+        return ""
+    keys = []
+    for index, (name, color, symbol) in enumerate(shown.keys):
+        swatch = tag("canvas", class_="swatch", data_color=color, data_symbol=symbol, aria_hidden="true")
+        keys.append(tag("button", swatch, name, type="button", data_trace=index, aria_pressed="true"))
+    return tag("div", *keys, class_="legend", data_group=group, role="group", aria_label="Show or hide")
+
+
+def _lines(sources: Mapping[str, Source]) -> Html:
+    """Those of one variant are read at once, those of several unfolded."""
+    lines = join(*(tag("span", _line(source), data_variant=variant) for variant, source in sources.items()))
+    return lines if len(sources) < 2 else tag("details", tag("summary", "Sources"), lines, class_="lines")
+
+
+def _line(source: Source) -> Html:
+    """Reference, version and digest, and buttons that copy the reference or the command that shows the lineage."""
+    version = source.version
+    return tag(
+        "span",
+        reference(source.asked),
+        " → ",
+        tag("code", version.reference, class_="version"),
+        " ",
+        tag("code", version.digest[:12], title=version.digest, class_="digest"),
+        " ",
+        tag("button", "copy", type="button", data_copy=source.asked, aria_label=f"copy {source.asked}"),
+        " ",
+        tag("button", "lineage", type="button", data_copy=source.lineage, title=f"copy: {source.lineage}"),
+        class_="source",
+    )

@@ -1,0 +1,203 @@
+"""The tables of the lab book: a row a variant, a column a measure; a reader sorts them and hides rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from eval.labbook.evidence import Book
+from eval.labbook.markup import Html, command, join, reference, tag
+from eval.labbook.measures import (
+    SUMMARY,
+    Estimate,
+    Interval,
+    Measure,
+    best,
+    difference,
+    estimate,
+    number,
+    signed,
+    span,
+)
+
+VERDICTS = {"better": "higher", "worse": "lower", "no difference shown": "none", "not decided": "undecided"}
+
+
+def summary(book: Book) -> Html:
+    """The first table, and what its numbers rest on."""
+    return join(*_basis(book), _table("Every variant side by side", book, SUMMARY, book.variants, "summary", bar=True))
+
+
+def numbers(book: Book, measures: Sequence[Measure], variants: Sequence[str], title: str) -> Html:
+    """A chapter's table."""
+    return _table(title, book, measures, variants, "numbers")
+
+
+def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
+    """A column a class, of a measure that is a list in class order."""
+    rows = []
+    for variant in book.variants:
+        values: Any = book.value(artifact, variant, path)
+        values = values if isinstance(values, list) else []
+        cells = [
+            tag("td", tag("span", number(values[index], "percent"), class_="value"), data_value=values[index])
+            if index < len(values) and values[index] is not None
+            else _missing(book, artifact, variant)
+            for index in range(len(book.images.classes))
+        ]
+        rows.append(_row(variant, cells))
+    return tag("details", tag("summary", title), _box(title, ["Variant", *book.images.classes], rows, "numbers"))
+
+
+def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
+    """`base` minus every other variant, with the verdict on each difference."""
+    title = f"{base} minus the others"
+    rows = []
+    for variant in book.variants:
+        if variant == base:
+            continue
+        cells = []
+        for measure in measures:
+            found = difference(book, measure, base, variant)
+            if found is None:
+                missing = [name for name in (base, variant) if estimate(book, measure, name) is None]
+                cells.append(_missing(book, measure.artifact, missing[0]))
+                continue
+            word = found.word(measure)
+            cells.append(
+                tag(
+                    "td",
+                    tag("span", signed(found.value, measure.form), class_="value"),
+                    tag("small", span(found.interval, measure.form).removesuffix(" %")) if found.interval else "",
+                    tag("span", word, class_="verdict", data_verdict=VERDICTS.get(word, word)),
+                    data_value=found.value,
+                )
+            )
+        rows.append(_row(variant, cells, f"{base} {variant}"))
+    return _box(
+        title, [f"{base} minus", *(measure.label for measure in measures)], rows, "pairs", [m.about for m in measures]
+    )
+
+
+def _basis(book: Book) -> list[Html]:
+    """How many seeds the numbers come from, and whether they are the newest."""
+    notes = []
+    if book.compare is None:
+        notes.append(
+            join("One seed each; the intervals cover test images alone. Over seeds, with the differences: ",
+                 command(book.comparing))
+        )  # fmt: skip
+    if outdated := book.outdated:
+        references = [part for text in outdated for part in (", ", reference(text))][1:]
+        notes.append(
+            join("Made anew since the comparison, so that means and pictures may differ: ", *references, ". Compare again: ",
+                 command(book.comparing))
+        )  # fmt: skip
+    return [tag("p", note, class_="absent") for note in notes]
+
+
+def _table(
+    title: str, book: Book, measures: Sequence[Measure], variants: Sequence[str], kind: str, bar: bool = False
+) -> Html:
+    winners = {measure.path: best(book, measure) & set(variants) for measure in measures}
+    rows = [
+        _row(variant, [cell(book, measure, variant, winners[measure.path], bar) for measure in measures])
+        for variant in variants
+    ]
+    heads = ["Variant", *(measure.label for measure in measures)]
+    return _box(title, heads, rows, kind, [measure.about for measure in measures])
+
+
+def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: bool = False) -> Html:
+    """The value, over how many seeds, its interval; a dash with the reason where there is none."""
+    known = estimate(book, measure, variant)
+    if known is None:
+        value = book.value(measure.artifact, variant, measure.path)
+        return tag("td", _text(book, measure, value)) if value else _missing(book, measure.artifact, variant)
+    parts = [tag("span", number(known.value, measure.form), class_="value")]
+    if known.spread is not None:
+        spread = number(known.spread, measure.form).removesuffix(" %")
+        parts.append(tag("small", f" ± {spread} (n = {known.n})", class_="spread"))
+    if variant in winners:
+        parts.append(tag("abbr", "best", title="the best, or not shown to differ from it", class_="best"))
+    if known.interval:
+        parts.append(tag("small", span(known.interval, measure.form)))
+    if bar:
+        parts.append(_bar(book, measure, variant, known))
+    return tag("td", *parts, class_="won" if variant in winners else None, data_value=known.value)
+
+
+def _missing(book: Book, artifact: str, variant: str) -> Html:
+    return tag("td", "–, ", tag("small", book.missing(artifact, variant)), class_="missing")
+
+
+def _text(book: Book, measure: Measure, value: Any) -> Html:
+    """A value that is no number."""
+    if measure.form == "confused":
+        pairs = [f"{_name(book, true)} → {_name(book, taken)} {number(rate, 'percent')}" for true, taken, rate in value]
+        return join(*(tag("span", pair, class_="line") for pair in pairs[:5]))
+    if measure.form == "most":
+        sets = [str(entry["set"]) for entry in value]
+        return join(", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets)))
+    return tag("span", number(value, measure.form), class_="value")
+
+
+def _name(book: Book, label: Any) -> str:
+    return book.images.classes[label] if isinstance(label, int) else str(label)
+
+
+def _bar(book: Book, measure: Measure, variant: str, known: Estimate) -> Html:
+    """Value and interval on a scale that the whole column shares; a tick where knowing nothing would be."""
+    estimates = [estimate(book, measure, other) for other in book.variants]
+    values = [other.value for other in estimates if other]
+    low, high = (0.0, 1.0) if measure.form in ("percent", "share") else (min(0.0, *values), max(0.0, *values) or 1.0)
+
+    def place(at: float) -> float:
+        return 100 * (min(max(at, low), high) - low) / (high - low)
+
+    def between(kind: str, ends: Interval) -> Html:
+        left, right = sorted(place(end) for end in ends)
+        return tag("i", class_=kind, style=f"left:{left:.2f}%;width:{right - left:.2f}%")
+
+    marks = [between("reach", (0.0, known.value))]
+    if known.interval:
+        marks.append(between("interval", known.interval))
+    chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
+    if isinstance(chance, int | float):
+        marks.append(tag("i", class_="chance", style=f"left:{place(chance):.2f}%"))
+    return tag("span", *marks, class_="bar", aria_hidden="true")
+
+
+def _row(variant: str, cells: Sequence[Html], belongs: str = "") -> Html:
+    return tag("tr", tag("th", variant, scope="row"), *cells, data_variant=belongs or variant)
+
+
+def _box(title: str, heads: Sequence[str], rows: Sequence[Html], kind: str, about: Sequence[str] = ()) -> Html:
+    titles = ["", *about, *[""] * (len(heads) - 1 - len(about))]
+    head = [tag("th", text, scope="col", title=title or None) for text, title in zip(heads, titles, strict=True)]
+    table = tag(
+        "table",
+        tag("caption", title),
+        tag("thead", tag("tr", *head)),
+        tag("tbody", *rows),
+        class_=f"{kind} sortable",
+    )
+    # A box of its own that scrolls sideways: the keyboard must reach it.
+    return tag("div", table, class_="box", tabindex=0, role="region", aria_label=title)
+
+
+def summary_frame(book: Book) -> pd.DataFrame:
+    """The first table as plain numbers: each measure, the ends of its interval, its spread and seeds where taken."""
+    columns: dict[str, list[Any]] = {"variant": list(book.variants)}
+    for measure in SUMMARY:
+        found = [estimate(book, measure, variant) for variant in book.variants]
+        columns[measure.path] = [known and known.value for known in found]
+        if any(known and known.interval for known in found):
+            for index, end in enumerate(("low", "high")):
+                columns[f"{measure.path}/{end}"] = [
+                    known.interval[index] if known and known.interval else None for known in found
+                ]
+        if any(known and known.spread is not None for known in found):
+            columns[f"{measure.path}/spread"] = [known and known.spread for known in found]
+            columns[f"{measure.path}/seeds"] = [known and known.n for known in found]
+    return pd.DataFrame(columns, dtype=object)
