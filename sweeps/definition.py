@@ -1,0 +1,301 @@
+"""A sweep file in W&B's schema: what of it can run here, read and checked. Everything else is refused by its name."""
+
+import itertools
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeps.hyperband import Hyperband
+from train.tracking import Problem
+from train.tracking.declarations import clean_name, stages
+from train.tracking.stage import digest_of
+
+Value = bool | int | float | str | None
+
+METHODS = ("grid", "random", "bayes")
+GOALS = ("minimize", "maximize")
+KEYS = ("program", "command", "method", "metric", "parameters", "run_cap", "early_terminate")
+SPOKEN = ("name", "description", "project", "entity")  # of the sweep at W&B; here they change nothing
+DISTRIBUTIONS = {  # their own keys beside `distribution`
+    "constant": ("value",),
+    "categorical": ("values",),
+    "int_uniform": ("min", "max"),
+    "uniform": ("min", "max"),
+    "q_uniform": ("min", "max", "q"),
+    "log_uniform_values": ("min", "max"),
+    "q_log_uniform_values": ("min", "max", "q"),
+}
+IN_A_GRID = ("constant", "categorical", "int_uniform")
+PROGRAM = ("${interpreter}", "-m", "${program}")
+MACROS = ("${env}", "${interpreter}", "${program}", "${args}")
+COMMAND = '["${env}", "${interpreter}", "-m", "${program}", "${args}"]'
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A field of the program's configuration. values: of a constant or a choice; else a range, both ends included.
+
+    q: what the values are multiples of; 0 where they are not.
+    """
+
+    name: str
+    distribution: str
+    values: tuple[Value, ...] = ()
+    low: float = 0
+    high: float = 0
+    q: float = 0
+
+    @property
+    def fixed(self) -> bool:
+        return self.distribution == "constant"
+
+    @property
+    def whole(self) -> bool:
+        """Whether a value of the range is an integer."""
+        return self.distribution == "int_uniform" or (self.q != 0 and isinstance(self.q, int))
+
+    @property
+    def outermost(self) -> tuple[Value, ...]:
+        """Values that must be right for all to be."""
+        return self.values or (self.low, self.high)
+
+    def nearest(self, value: float) -> float:
+        """The multiple of q that is the nearest to `value`, as W&B rounds."""
+        count = round(value / self.q)
+        return count * self.q if isinstance(self.q, int) else float(f"{count * self.q:.12g}")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A sweep, checked. name: of its study. resolved: the file's content, with what `--set` replaced."""
+
+    file: Path
+    name: str
+    resolved: Mapping[str, Any]
+    program: str
+    method: str
+    metric: str
+    goal: str
+    parameters: tuple[Parameter, ...]
+    command: tuple[str, ...]
+    run_cap: int | None
+    hyperband: Hyperband | None
+
+    @property
+    def swept(self) -> tuple[Parameter, ...]:
+        return tuple(parameter for parameter in self.parameters if not parameter.fixed)
+
+    def points(self) -> Iterator[dict[str, Value]]:
+        """Every point of a grid, the last parameter fastest."""
+        ranges: list[Sequence[Value]] = [
+            parameter.values or range(int(parameter.low), int(parameter.high) + 1) for parameter in self.swept
+        ]
+        for values in itertools.product(*ranges):
+            yield dict(zip((parameter.name for parameter in self.swept), values, strict=True))
+
+    def flags(self, point: Mapping[str, Value]) -> list[str]:
+        """What W&B's agent puts in the place of ${args}."""
+        fixed = {parameter.name: parameter.values[0] for parameter in self.parameters if parameter.fixed}
+        values = {**fixed, **point}
+        return [f"--{parameter.name}={values[parameter.name]}" for parameter in self.parameters]
+
+    def arguments(self, point: Mapping[str, Value]) -> list[str]:
+        """What follows the interpreter: `-m`, the program, its flags."""
+        macros = {"${program}": [self.program], "${args}": self.flags(point)}
+        after = self.command[self.command.index(PROGRAM[0]) + 1 :]
+        return [word for part in after for word in macros.get(part, [part])]
+
+    def program_flags(self, point: Mapping[str, Value]) -> list[str]:
+        """The flags alone, and those that the file's command holds beside them."""
+        arguments = self.arguments(point)
+        return arguments[arguments.index("-m") + 2 :]
+
+    def command_line(self, point: Mapping[str, Value]) -> list[str]:
+        """The whole command of a trial, in this interpreter."""
+        before = self.command[: self.command.index(PROGRAM[0])]
+        prefix = ["/usr/bin/env" if part == "${env}" else part for part in before]
+        return [*prefix, sys.executable, *self.arguments(point)]
+
+
+def read(file: Path, replaced: Sequence[str] = ()) -> Definition:
+    """The sweep in `file`; each of `replaced` (NAME=VALUE, the value as in YAML) fixes a parameter.
+
+    Raises Problem, one line with the file's name, where the file is none that can run here.
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise Problem(f"cannot read {file}: {error.strerror}; give the path of a sweep file") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Problem(f"{file} is not YAML: {' '.join(str(error).split())}; mend it") from error
+    try:
+        return _definition(file, content, replaced)
+    except Problem as problem:
+        raise Problem(f"{file}: {problem}") from None
+
+
+def _definition(file: Path, content: Any, replaced: Sequence[str]) -> Definition:
+    _check_keys("", content, (*KEYS, *SPOKEN), ("program", "command", "method", "metric", "parameters"))
+    parameters = content["parameters"]
+    if not isinstance(parameters, dict) or not parameters:
+        raise Problem("'parameters' holds none; give at least one, such as seed: {values: [0, 1, 2]}")
+    resolved = {**content, "parameters": {**parameters, **_replacements(replaced, parameters)}}
+    method = _one_of("method", content["method"], METHODS)
+    metric = content["metric"]
+    _check_keys("metric.", metric, ("name", "goal"), ("name",))
+    name = clean_name(file.stem)
+    if not name:
+        raise Problem("a name of letters and digits must stand before its suffix; rename it")
+    run_cap = content.get("run_cap")
+    if run_cap is not None:
+        _number("run_cap", run_cap, least=1, whole=True)
+    return Definition(
+        file=file,
+        name=name if resolved == content else f"{name[:121]}-{digest_of(resolved)[:6]}",
+        resolved=resolved,
+        program=_one_of("program", content["program"], stages()),
+        method=method,
+        metric=str(metric["name"]),
+        goal=_one_of("metric.goal", metric.get("goal", "minimize"), GOALS),  # W&B's own default
+        parameters=tuple(_parameter(str(key), given, method) for key, given in resolved["parameters"].items()),
+        command=_command(content["command"]),
+        run_cap=run_cap,
+        hyperband=_hyperband(content["early_terminate"]) if "early_terminate" in content else None,
+    )
+
+
+def _replacements(replaced: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    fixed = {}
+    for text in replaced:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise Problem(f"--set {text!r} is not NAME=VALUE")
+        if name not in parameters:
+            raise Problem(f"--set {text!r}: there is no parameter {name!r}; there are: {', '.join(parameters)}")
+        try:
+            fixed[name] = {"value": yaml.safe_load(value)}
+        except yaml.YAMLError as error:
+            raise Problem(f"--set {text!r}: the value is not YAML; put it in quotes") from error
+    return fixed
+
+
+def _parameter(name: str, given: Any, method: str) -> Parameter:
+    place = f"parameters.{name}"
+    if not isinstance(given, dict):
+        raise Problem(f"'{place}' is {given!r}; write {{value: {given}}}, or {{values: [...]}}")
+    if "parameters" in given:
+        raise Problem(f"'{place}.parameters': nested parameters are not supported; a configuration is flat")
+    kind = given.get("distribution", _default_distribution(given))
+    if kind == "log_uniform":
+        raise Problem(f"'{place}.distribution': 'log_uniform' (exponents) is not supported; take log_uniform_values")
+    _one_of(f"{place}.distribution", kind, tuple(DISTRIBUTIONS))
+    needed = [key for key in DISTRIBUTIONS[kind] if key != "q"]
+    _check_keys(f"{place}.", given, ("distribution", *DISTRIBUTIONS[kind]), needed)
+    if method == "grid" and kind not in IN_A_GRID:
+        raise Problem(f"'{place}': a grid has no {kind!r}; list its values")
+    if kind == "constant":
+        return Parameter(name, kind, (_plain(f"{place}.value", given["value"]),))
+    if kind == "categorical":
+        return Parameter(name, kind, _choices(place, given["values"]))
+    low, high = (_number(f"{place}.{end}", given[end], whole=kind == "int_uniform") for end in ("min", "max"))
+    if not low < high:
+        raise Problem(f"'{place}': min {low} is not below max {high}")
+    if "log" in kind and low <= 0:
+        raise Problem(f"'{place}.min': {low} has no logarithm; give more than 0")
+    if not kind.startswith("q_"):
+        return Parameter(name, kind, (), low, high)
+    q = _number(f"{place}.q", given.get("q", 1.0))  # W&B's own default, a float
+    if not 0 < q <= high - low:
+        raise Problem(f"'{place}.q': {q} is not above 0 and at most max - min")
+    unrounded = Parameter(name, kind, (), low, high, q)
+    ends = unrounded.nearest(low), unrounded.nearest(high)
+    return Parameter(name, kind, (), max(ends[0], q) if "log" in kind else ends[0], ends[1], q)
+
+
+def _default_distribution(given: Mapping[str, Any]) -> str:
+    """As W&B decides where none is named."""
+    if "values" in given:
+        return "categorical"
+    if "min" in given or "max" in given:
+        return "int_uniform" if all(type(given.get(end)) is int for end in ("min", "max")) else "uniform"
+    return "constant"
+
+
+def _choices(place: str, given: Any) -> tuple[Value, ...]:
+    if not isinstance(given, list) or not given:
+        raise Problem(f"'{place}.values' is {given!r}; give a list of at least one value")
+    values = tuple(_plain(f"{place}.values", value) for value in given)
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise Problem(f"'{place}.values' holds {value!r} twice; leave one out")
+    return values
+
+
+def _plain(place: str, value: Any) -> Value:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise Problem(f"'{place}': {value!r} is nested; only plain values are supported")
+    return value
+
+
+def _command(given: Any) -> tuple[str, ...]:
+    """Raises Problem where W&B's agent would start something else than `python -m PROGRAM FLAGS`."""
+    parts = tuple(map(str, given)) if isinstance(given, list) else ()
+    for part in parts:
+        if "${" in part and part not in MACROS:
+            raise Problem(f"'command': {part!r} is not supported; write {COMMAND}")
+    starts = [index for index in range(len(parts)) if parts[index : index + 3] == PROGRAM]
+    if not starts or "${args}" not in parts[starts[0] :] or any(parts.count(macro) > 1 for macro in MACROS):
+        raise Problem(f"'command' does not start the program as a module; write {COMMAND}")
+    return parts
+
+
+def _hyperband(given: Any) -> Hyperband:
+    place = "early_terminate."
+    _check_keys(place, given, ("type", "min_iter", "max_iter", "s", "eta"), ("type",))
+    _one_of(f"{place}type", given["type"], ("hyperband",))
+    eta = _number(f"{place}eta", given.get("eta", 3))
+    if eta <= 1:
+        raise Problem(f"'{place}eta': {eta} is not above 1")
+    if "max_iter" in given:
+        _check_keys(place, given, ("type", "max_iter", "s", "eta"), ("s",))
+        last = _number(f"{place}max_iter", given["max_iter"], least=1, whole=True)
+        hyperband = Hyperband.downwards(int(last), int(_number(f"{place}s", given["s"], least=1, whole=True)), eta)
+        if not hyperband.bands:
+            raise Problem(f"'{place}max_iter': {last} is below eta, {eta}, so that nothing would ever be weighed")
+        return hyperband
+    _check_keys(place, given, ("type", "min_iter", "eta"), ("min_iter",))
+    return Hyperband.upwards(int(_number(f"{place}min_iter", given["min_iter"], least=1, whole=True)), eta)
+
+
+def _check_keys(place: str, given: Any, known: Sequence[str], needed: Sequence[str]) -> None:
+    """place: where the keys stand, with a dot behind; empty for the file itself."""
+    if not isinstance(given, dict):
+        raise Problem(f"{place.rstrip('.') or 'the file'} holds {given!r}, not keys; it needs: {', '.join(needed)}")
+    for key in given:
+        if key not in known:
+            raise Problem(f"'{place}{key}' is not supported here; leave it out, or launch the file with wandb sweep")
+    for key in needed:
+        if key not in given:
+            example = f": {COMMAND}" if key == "command" else ""
+            raise Problem(f"'{place}{key}' is missing; write it{example}")
+
+
+def _one_of(place: str, value: Any, known: Sequence[str]) -> str:
+    if value not in known:
+        raise Problem(f"'{place}': {value!r} is not supported; choose one of: {', '.join(known)}")
+    return str(value)
+
+
+def _number(place: str, value: Any, least: float = -math.inf, whole: bool = False) -> float:
+    if isinstance(value, str):
+        raise Problem(f"'{place}': {value!r} is a text to YAML; write a number as 1.0e-4")
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+        raise Problem(f"'{place}': {value!r} is no {'integer' if whole else 'number'}")
+    if value < least:
+        raise Problem(f"'{place}': {value} is not at least {least}")
+    return value

@@ -1,0 +1,100 @@
+"""One run of a program in a process of its own: started, watched by what it logs, ended, and never left running twice."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+POLL = 0.2  # seconds between two looks
+
+
+class Program:
+    """files: stem of its files: .log (what it prints), .jsonl (what it logs), .lock (holds its process id).
+
+    The program itself holds the lock for as long as it lives, also when whoever started it was killed.
+    """
+
+    def __init__(self, files: Path) -> None:
+        self.log, self._history, self._lock = (files.with_name(files.name + end) for end in (".log", ".jsonl", ".lock"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._read = 0  # bytes of the history
+
+    def start(self, command: Sequence[str], waiting: Callable[[], object]) -> None:
+        """Ends what a killed runner has left, calling `waiting` meanwhile, and starts the command."""
+        with self._lock.open("a+") as lock:
+            asked = False
+            while not _take(lock):
+                if not asked:
+                    _end(lock)
+                asked = True
+                waiting()
+                time.sleep(POLL)
+            lock.truncate(0)  # who finds no process id here waits, and sends a signal to nobody
+            self._history.unlink(missing_ok=True)
+            with self.log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "PEEL_HISTORY": str(self._history)},
+                    process_group=0,  # Ctrl-C ends it through its runner, once
+                    pass_fds=[lock.fileno()],
+                )
+            lock.write(str(self._process.pid))
+
+    def ended(self) -> int | None:
+        """The exit code; None while it runs, after a moment's wait."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(POLL)
+        return None
+
+    def stop(self, waiting: Callable[[], object]) -> int:
+        """Asks it to end, as Ctrl-C would, and waits until it has, calling `waiting` meanwhile: a training saves what it
+        has. Its exit code. Ctrl-C meanwhile asks again: a training then ends at once.
+        """
+        assert self._process is not None
+        self._process.terminate()
+        while True:
+            try:
+                if (code := self.ended()) is not None:
+                    return code
+                waiting()
+            except KeyboardInterrupt:
+                self._process.terminate()
+
+    def new_entries(self) -> list[dict[str, Any]]:
+        """What it has logged since the last call."""
+        if not self._history.exists():
+            return []
+        with self._history.open("rb") as file:
+            file.seek(self._read)
+            whole, newline, _ = file.read().rpartition(b"\n")  # the last line may be half there
+        self._read += len(whole) + len(newline)
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def last_line(self) -> str:
+        """Of what it printed: where it failed, that says why."""
+        lines = self.log.read_text(errors="replace").replace("\r", "\n").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _end(lock: IO[str]) -> None:
+    lock.seek(0)
+    with contextlib.suppress(ProcessLookupError, ValueError):  # it has just ended, or was only just started
+        os.kill(int(lock.read()), signal.SIGTERM)

@@ -1,0 +1,108 @@
+"""Executes a W&B sweep file on this machine, without an account: the same file that `wandb sweep` takes.
+
+Each trial is an ordinary run of the program, in its own process. The same command in another shell takes part; after an
+interruption it goes on. Exit code 1 where a trial failed, 2 on bad input.
+"""
+
+import contextlib
+import fcntl
+import importlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction
+
+from sweeps.definition import Definition, read
+from sweeps.runner import Runner
+from sweeps.study import Study
+from train.tracking import Problem, launch, parse
+from train.tracking.declarations import NUMBER, declaration, declarations, reference
+from train.tracking.stage import destination, online
+from train.tracking.store import Store, home
+
+
+@dataclass(frozen=True)
+class Config:
+    file: Positional[Path]
+    """The sweep file."""
+    set: Annotated[tuple[tuple[str, ...], ...], UseAppendAction] = ()
+    """NAME=VALUE: fixes a parameter, such as images=cifar10. That makes it another sweep, with a study of its own."""
+    trials: int | None = None
+    """End after so many trials. A random or Bayesian search goes beyond its run_cap then."""
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise Problem(f"--trials {self.trials} is not at least 1")
+
+
+def main(config: Config) -> None:
+    definition = read(config.file, [text for group in config.set for text in group])
+    if definition.method != "grid" and not (definition.run_cap or config.trials):
+        raise Problem(f"{config.file}: a {definition.method} search has no end; write run_cap, or give --trials")
+    program = importlib.import_module(definition.program)
+    check(definition, program)
+    print(f"Results go to {destination()}", flush=True)
+    folder = home() / "sweeps"
+    provide_inputs(definition, folder)
+    with contextlib.closing(Study(definition, folder)) as study, contextlib.closing(Store()) as store:
+        failed = Runner(study, store, program).run(config.trials)
+    if failed:
+        sys.exit(1)
+
+
+def check(definition: Definition, program: ModuleType) -> None:
+    """Raises Problem unless the program takes every value of every parameter, the others at their first."""
+    first = {parameter.name: parameter.outermost[0] for parameter in definition.swept}
+    points = [first]
+    points += [{**first, parameter.name: value} for parameter in definition.swept for value in parameter.outermost[1:]]
+    for point in points:
+        try:
+            parse(program, definition.program_flags(point))
+        except Problem as problem:
+            raise Problem(f"{definition.file}: {problem}") from None
+
+
+def provide_inputs(definition: Definition, folder: Path) -> None:
+    """Prepares the images that the trials name and are missing. Raises Problem where another input is."""
+    if online():
+        return  # they come from W&B
+    for parameter in definition.parameters:
+        name = parameter.name
+        if name in declarations() and definition.program in declaration(name).consumers:
+            for value in filter(None, parameter.values):
+                _, alias = reference(str(value), name)
+                provide(name, alias, folder)
+
+
+def provide(name: str, alias: str, folder: Path) -> None:
+    with contextlib.closing(Store()) as store:
+        if name == "images" and not NUMBER.fullmatch(alias) and store.find(name, alias) is None:
+            with alone(folder / f"images-{alias}.lock"):  # another shell may be preparing them
+                if store.find(name, alias) is None:
+                    prepare(alias)
+        store.get(name, alias, f"Run: python -m {' or '.join(declaration(name).producers)}")
+
+
+def prepare(dataset: str) -> None:
+    command = ["-m", "train.prepare", "--dataset", dataset]
+    print(f"\npython {shlex.join(command)}", flush=True)
+    if code := subprocess.run([sys.executable, *command]).returncode:
+        raise Problem(f"images:{dataset} is missing, and python {shlex.join(command)} failed (exit code {code})")
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    launch(main)

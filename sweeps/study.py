@@ -1,0 +1,234 @@
+"""A sweep's trials as an Optuna study in SQLite, which any number of runners on one machine share.
+
+What others may rely on, with nothing but Optuna (`optuna.load_study(study_name=NAME, storage="sqlite:///...")`): the study
+NAME lies in HOME/sweeps/NAME.sqlite and HOME/sweeps/NAME/ holds what its trials printed (NUMBER.log) and logged (NUMBER.jsonl).
+
+- study.user_attrs: `file` (the sweep file's name) and `definition` (its content, with what `--set` replaced).
+- trial.params: the swept parameters, with their exact values. trial.value: the metric. trial.intermediate_values: the metric
+  by epoch; where the program logs none beside it, by its place in the history, from 0.
+- trial.state: WAITING (queued, also again after an interruption), RUNNING, COMPLETE, PRUNED (stopped by early_terminate; its
+  value is the last one reported), FAIL.
+- trial.user_attrs, once it has ended: `command` (what follows the interpreter: ["-m", "train.pretrain", "--images=digits",
+  ...]), `run` (the id of the stage's run; None where it never came to one), `variant` (None where unknown), `metrics` (the
+  last scalars of the run, by path), `exit_code` (None where the result was there and nothing was run), `reused`.
+  `runner` and `heartbeat` (Unix time) belong to the runners.
+
+A grid's points are all queued when the study is founded, one trial each, so that a point has one trial for ever. Optuna does not
+make claims atomic on SQLite; here every access is made alone, under a lock on NAME.lock that the system frees with its holder.
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.definition import Definition, Parameter, Value
+from sweeps.rounding import Rounding
+from train.tracking import Problem
+
+BEAT = float(os.environ.get("PEEL_HEARTBEAT", "5"))  # seconds between two signs of life
+GRACE = 6 * BEAT  # without one for so long a runner counts as killed
+DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
+UNCOMPARED = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this runner has taken."""
+
+    number: int
+    point: Mapping[str, Value]
+
+
+class Study:
+    """Opens the study of a sweep, founding it where there is none.
+
+    Raises Problem where its file cannot be used or belongs to another sweep.
+    """
+
+    def __init__(self, definition: Definition, folder: Path) -> None:
+        self.definition = definition
+        self.path = folder / f"{definition.name}.sqlite"
+        self.files = folder / definition.name
+        self.runner = secrets.token_hex(8)
+        self.distributions = {parameter.name: distribution(parameter) for parameter in definition.swept}
+        self.files.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with self._alone():
+            try:
+                with contextlib.closing(sqlite3.connect(self.path)) as connection:
+                    connection.execute("PRAGMA schema_version")
+            except sqlite3.Error as error:
+                raise Problem(f"cannot use {self.path}: {error}; move it away") from error
+            self._storage = optuna.storages.RDBStorage(
+                f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": 60}}
+            )
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=definition.name,
+                direction=DIRECTIONS[definition.goal],
+                load_if_exists=True,
+            )
+            self._id = self._storage.get_study_id_from_name(definition.name)
+            self._check_definition()
+            if definition.method == "grid":
+                self._queue_grid()
+
+    def close(self) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    # -- founding ------------------------------------------------------------------------------------------------------
+
+    def _check_definition(self) -> None:
+        def compared(content: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in content.items() if key not in UNCOMPARED}
+
+        before = self._study.user_attrs.get("definition")
+        if before is not None and compared(before) != compared(self.definition.resolved):
+            raise Problem(
+                f"{self.definition.file} is not what the study {self.definition.name} was begun with; rename the file,"
+                f" or move {self.path} away (what its trials made is reused)"
+            )
+        self._study.set_user_attr("definition", dict(self.definition.resolved))
+        self._study.set_user_attr("file", self.definition.file.name)
+
+    def _queue_grid(self) -> None:
+        """Queues what is not there yet: all of the grid, or what a killed founder had left out."""
+        there = len(self._trials())
+        for point in list(self.definition.points())[there:]:
+            self._study.add_trial(
+                optuna.create_trial(state=TrialState.WAITING, params=point, distributions=self.distributions)
+            )
+
+    # -- claims --------------------------------------------------------------------------------------------------------
+
+    def claim(self, cap: int | None) -> Claim | None:
+        """The next trial, this runner's alone from now on; None where there is none to begin.
+
+        cap: of how many trials may have begun, over all runners.
+        """
+        with self._alone():
+            self._requeue()
+            trials = self._trials()
+            queued = [trial for trial in trials if trial.state == TrialState.WAITING]
+            if cap is not None and len(trials) - len(queued) >= cap:
+                return None
+            if not queued and self.definition.method == "grid":
+                return None
+            self._study.sampler = self._sampler(len(trials))
+            trial = self._study.ask(self.distributions)  # the first that is queued, else a new one
+            self._mark(trial.number, runner=self.runner, heartbeat=time.time())
+            return Claim(trial.number, trial.params)
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """Draws from the trial's own number: no two runners draw alike, and a random search can be repeated."""
+        sampler: optuna.samplers.BaseSampler
+        if self.definition.method == "bayes":
+            sampler = optuna.samplers.TPESampler(seed=number, constant_liar=True)
+        else:
+            sampler = optuna.samplers.RandomSampler(seed=number)
+        return Rounding(sampler, {parameter.name: parameter for parameter in self.definition.swept if parameter.q})
+
+    def _requeue(self) -> None:
+        """Queues the trials of killed runners again. One without a heartbeat was killed while it claimed."""
+        for trial in self._trials():
+            heartbeat = trial.user_attrs.get("heartbeat", -math.inf)
+            if trial.state == TrialState.RUNNING and time.time() - heartbeat > GRACE:
+                self._release(trial.number)
+
+    def _release(self, number: int) -> None:
+        self._mark(number, runner=None)
+        self._storage.set_trial_state_values(self._trial_id(number), TrialState.WAITING)
+
+    # -- the trial in hand ---------------------------------------------------------------------------------------------
+
+    def beat(self, number: int) -> bool:
+        """Says that this runner lives. False where the trial is no longer its own: it was silent for too long."""
+        with self._alone():
+            own = self._own(number)
+            if own:
+                self._mark(number, heartbeat=time.time())
+            return own
+
+    def report(self, number: int, values: Mapping[int, float]) -> None:
+        """Records the metric by step. Does nothing where the trial is no longer this runner's."""
+        with self._alone():
+            if self._own(number):
+                for step, value in values.items():
+                    self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+
+    def give_back(self, number: int) -> None:
+        """Queues the trial again, as after Ctrl-C."""
+        with self._alone():
+            if self._own(number):
+                self._release(number)
+
+    def finish(self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> bool:
+        """Records how the trial ended. False where it is no longer this runner's to say. value: of a COMPLETE one."""
+        with self._alone():
+            own = self._own(number)
+            if own:
+                self._mark(number, **attributes)
+                self._study.tell(number, value, state)
+            return own
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number."""
+        with self._alone():
+            return self._trials()
+
+    def counts(self) -> Counter[TrialState]:
+        return Counter(trial.state for trial in self.trials())
+
+    # -- under the lock ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self.path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+    def _mark(self, number: int, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            self._storage.set_trial_user_attr(self._trial_id(number), name, value)
+
+    def _own(self, number: int) -> bool:
+        trial = self._storage.get_trial(self._trial_id(number))
+        return trial.state == TrialState.RUNNING and trial.user_attrs.get("runner") == self.runner
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """What Optuna draws from; multiples of q are drawn as their neighborhood and rounded then."""
+    if parameter.distribution == "categorical":
+        return CategoricalDistribution(parameter.values)
+    logarithmic = "log" in parameter.distribution
+    if parameter.whole:
+        return IntDistribution(int(parameter.low), int(parameter.high), log=logarithmic)
+    return FloatDistribution(parameter.low, parameter.high, log=logarithmic)
