@@ -16,6 +16,7 @@ import pytest
 
 from eval import embed
 from tests.published import refusal
+from tests.test_sweep_stage import TERMS, found, grid, noisy
 from train.data.embeddings import Embeddings
 from train.tracking import parse
 from train.tracking.declarations import declarations, stages
@@ -25,7 +26,7 @@ from train.tracking.store import Store
 CHAIN = (
     "train.prepare --dataset {folder}",
     "train.prepare --dataset photos",
-    "train.pretrain --images shapes --preset small --epochs 2 --batch-size 16 --width 4 --view-count 2",
+    "train.pretrain --images shapes --preset small --epochs 5 --batch-size 16 --width 4 --view-count 2",
     "train.patches --images shapes --patches 8",
     "train.patches --images shapes --kind pixels",
     "eval.embed --encoder {variant}",
@@ -36,8 +37,15 @@ CHAIN = (
     "eval.retrieve --embeddings {variant}",
     "eval.anomaly --embeddings {variant} --anomalies {variant}-on-photos",
     "eval.cluster --embeddings {variant}",
+    "train.pretrain --images shapes --preset small --views neighbors --neighbors {variant} --batch-size 16 --width 4",
+    "train.eigenmaps --embeddings {variant} --k 6 --dimension 3",
+    "eval.probe --embeddings {eigenmaps} --resamples 200",
+    "eval.compare --variants {variant} {eigenmaps} --anomalies photos --resamples 50",
+    "eval.claims --compare shapes",
     "eval.report --variants {variant} --anomalies photos",
+    "eval.sweep --sweep terms",
 )
+MADE = (("variant", "train.pretrain", "encoder"), ("eigenmaps", "train.eigenmaps", "embeddings"))  # names of the chain
 # What the user's card asks to see in W&B, by stage: panel -> kind of record.
 PANELS = {
     "train.prepare": {"images/samples": "image-file", "images/classes": "plotly-file", "images/table": "table-file"},
@@ -53,6 +61,14 @@ PANELS = {
     },
     "eval.anomaly": {"anomaly/roc": "plotly-file", "anomaly/most": "image-file", "anomaly/table": "table-file"},
     "eval.cluster": {"cluster/clusters": "plotly-file", "cluster/classes": "plotly-file"},
+    "train.eigenmaps": {"eigenmaps/spectrum": "plotly-file"},
+    "eval.compare": {
+        "compare/table": "table-file",
+        "compare/differences": "table-file",
+        "compare/probe": "plotly-file",
+    },
+    "eval.claims": {"claims/table": "table-file", "claims/verdicts": "plotly-file"},
+    "eval.sweep": {"sweep/table": "table-file", "sweep/parallel": "plotly-file"},
     "eval.report": {"report/table": "table-file"},
 }
 
@@ -79,14 +95,16 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PEEL_HOME", str(root / "peel"))
         for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.delenv(name, raising=False)
-        variant = ""
+        found(TERMS, grid(noisy))  # a sweep, for eval.sweep
+        names = {"folder": str(root / "shapes")}
         for command in CHAIN:
-            stage, *flags = command.format(folder=root / "shapes", variant=variant).split()
+            stage, *flags = command.format(**names).split()
             module = importlib.import_module(stage)
             module.main(parse(module, flags))
-            if stage == "train.pretrain":
-                store = Store()
-                variant = str(store.maker(store.get("encoder", "latest")).variant)  # type: ignore[union-attr]
+            for name, maker, artifact in MADE:
+                if stage == maker and name not in names:
+                    store = Store()
+                    names[name] = str(store.maker(store.get(artifact, "latest")).variant)  # type: ignore[union-attr]
     yield root / "peel"
 
 
@@ -136,7 +154,7 @@ def test_the_report_leads_back_to_the_images(store: Store) -> None:
         assert run is not None
         frontier += [source for source in run.inputs.values() if source and source.reference not in seen]
     names = {version.name for version in seen.values()}
-    assert names == set(declarations()), "every kind of artifact has a part in the lab book"
+    assert names == set(declarations()) - {"sweep"}, "every kind of artifact but sweeps has a part in the lab book"
     assert "images:v0" in seen and "images:v1" in seen
 
 
@@ -170,7 +188,7 @@ def logged_media(records: list[dict[str, Any]]) -> dict[str, str]:
 
 def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -> None:
     before = [(version.reference, version.digest) for version in store.versions()]
-    variant = store.maker(store.get("probe", "latest")).variant  # type: ignore[union-attr]
+    variant = store.maker(store.get("retrieve", "latest")).variant  # type: ignore[union-attr]
     for stage, flags in (
         ("eval.probe", ["--embeddings", str(variant), "--resamples", "200"]),
         ("eval.retrieve", ["--embeddings", str(variant)]),
@@ -184,7 +202,7 @@ def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -
 
 
 def test_only_another_set_is_embedded_without_its_training_images(store: Store) -> None:
-    variant = store.maker(store.get("probe", "latest")).variant  # type: ignore[union-attr]
+    variant = store.maker(store.get("retrieve", "latest")).variant  # type: ignore[union-attr]
     own, other = (Embeddings.load(store.folder(store.get("embeddings", f"{variant}{on}"))) for on in ("", "-on-photos"))
     assert len(own.train) == len(own.train_labels) == 72 and len(other.train) == len(other.train_labels) == 0
     assert len(other.test) == len(other.test_labels) > 0

@@ -37,6 +37,18 @@ def test_resnet18_is_the_exercises_to_the_letter() -> None:
     assert features.shape[1] == 512 and representation.shape[1] == 128
 
 
+def test_fourconv_is_four_convolutions_and_one_linear_layer_to_1024_dimensions() -> None:
+    encoder = Encoder(architecture("fourconv", hidden=0, dimension=0)).eval()
+    layers = [module for module in encoder.modules() if list(module.parameters(recurse=False))]
+    assert [type(layer).__name__ for layer in layers] == ["Conv2d"] * 4 + ["Linear"]
+    convolved = nn.Sequential(*layers[:4])(noise(1, 3, 32, 32))
+    last = layers[4]
+    assert isinstance(last, nn.Linear) and last.in_features == convolved.numel(), "a 32-pixel image's whole map is read"
+    for side in (8, 32, 50):
+        features, representation = encoder(noise(2, 3, side, side))
+        assert torch.equal(features, representation) and features.shape == (2, 1024)
+
+
 def test_representation_is_the_head_of_the_features() -> None:
     encoder = Encoder(architecture("compact")).eval()
     features, representation = encoder(noise(4, 3, 32, 32))
@@ -51,7 +63,7 @@ def test_features_are_averaged_over_the_map_so_that_crops_and_whole_images_fit()
 
 def test_a_saved_encoder_encodes_as_before(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    for backbone in ("compact", "patches", "pixels"):
+    for backbone in ("compact", "fourconv", "patches", "pixels"):
         changes = {} if backbone == "compact" else {"hidden": 0, "dimension": 0}
         encoder = Encoder(architecture(backbone, **changes))
         encoder(noise(16, 3, 32, 32) * 2 + 1)  # moves the running statistics, which must be saved too

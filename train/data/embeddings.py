@@ -1,4 +1,4 @@
-"""What evaluations read: the vectors of one encoder for one image set."""
+"""What evaluations read: the vectors of one image set, by an encoder or by a method that has none."""
 
 import json
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ Layer = Literal["representation", "features"]
 @dataclass(frozen=True)
 class Embeddings:
     """own: whether the images are of the set that the encoder was made from; else it was transferred to another one.
+    transductive: whether train and test images were embedded together, without an encoder that could embed others.
 
     train, test: representation (n, d) float32. train_features, test_features: what the encoder's head reads, (n, f);
     the same arrays where an encoder has no head. *_labels: (n,) int64, indices into `classes`."""
@@ -29,12 +30,13 @@ class Embeddings:
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
     own: bool = True
+    transductive: bool = False
 
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (split, f"{split}_features", f"{split}_labels"):
                 np.save(folder / f"{key}.npy", getattr(self, key))
-        about = {"classes": self.classes, "own": self.own}
+        about = {"classes": self.classes, "own": self.own, "transductive": self.transductive}
         (folder / "embeddings.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
@@ -42,7 +44,8 @@ class Embeddings:
         about = json.loads((folder / "embeddings.json").read_text())
         keys = [key for split in SPLITS for key in (split, f"{split}_features", f"{split}_labels")]
         arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
-        return cls(tuple(about["classes"]), **arrays, own=about["own"])
+        transductive = about.get("transductive", False)  # older versions are all of encoders, and do not say so
+        return cls(tuple(about["classes"]), **arrays, own=about["own"], transductive=transductive)
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from train.data.views import batch, normalise
 from train.models.compact import compact
+from train.models.fourconv import fourconv
 from train.models.patches import WhitenedPatches
 from train.models.resnet import resnet18
 
@@ -22,8 +23,9 @@ from train.models.resnet import resnet18
 class Architecture:
     """What rebuilds an encoder. size, mean, std: how an image must be resized and normalised before it is encoded.
 
-    backbone: compact, resnet18, patches or pixels. width: channels of the compact backbone's first stage, or the number
-    of patches. hidden, dimension: widths of the head; 0 where the encoder has none and its representation is its features.
+    backbone: compact, resnet18, fourconv, patches or pixels. width: channels of the compact backbone's first stage, or the
+    number of patches. hidden, dimension: widths of the head; 0 where the encoder has none and its representation is its
+    features.
     """
 
     backbone: str
@@ -50,6 +52,8 @@ class Encoder(nn.Module):
             features = self.backbone.features
         elif architecture.backbone == "resnet18":
             self.backbone, features = resnet18()
+        elif architecture.backbone == "fourconv":
+            self.backbone, features = fourconv()
         else:
             self.backbone, features = compact(architecture.width)
         self.dimension = architecture.dimension or features
