@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from eval.evidence.density import (
     check_comparable,
+    check_inductive,
     check_same_encoder,
     detect,
     figures,
@@ -48,13 +49,15 @@ class Config:
 def main(config: Config) -> None:
     with Stage("eval.anomaly", config) as stage:
         folder = stage.fetch("embeddings", config.embeddings)
+        embeddings = Embeddings.load(folder)
+        check_inductive(embeddings, config.embeddings)
         neighbors = Neighbors.load(stage.fetch("neighbors", config.neighbors or stage.alias))
         stage.check_made_from("neighbors", "embeddings")
         normal = Images.load(stage.fetch("images", config.images or str(stage.dataset)))
         stage.check_made_from("embeddings", "images")
 
         other_folder = stage.fetch("embeddings", config.anomalies)
-        embeddings, other = Embeddings.load(folder), Embeddings.load(other_folder)
+        other = Embeddings.load(other_folder)
         check_comparable(embeddings, other)
         against = str(Origin.load(other_folder).dataset)
         check_same_encoder(Origin.load(folder), Origin.load(other_folder), stage.alias)

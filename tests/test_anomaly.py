@@ -238,3 +238,10 @@ def test_embeddings_without_an_encoder_cannot_be_normal(lab: tuple[Embeddings, E
     index.main(index.Config("blobs-eigenmaps", k=3))
     line = refusal(lambda: anomaly.main(anomaly.Config("blobs-eigenmaps", "blobs-vicreg-on-others")))
     assert "blobs-eigenmaps has no encoder" in line
+
+    with Stage("train.eigenmaps", Made()) as stage:
+        stage.fetch("images", "blobs")
+        stage.variant, stage.seed = "blobs-eigenmaps", 0
+        stage.publish("embeddings", dataclasses.replace(lab[0], transductive=True).save)
+    line = refusal(lambda: anomaly.main(anomaly.Config("blobs-eigenmaps", "never-made")))
+    assert "'blobs-eigenmaps' are transductive" in line

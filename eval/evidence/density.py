@@ -49,6 +49,14 @@ class Found:
     score: float
 
 
+def check_inductive(embeddings: Embeddings, given: str) -> None:
+    """Raises Problem where other images cannot be embedded beside these. given: their alias."""
+    if embeddings.transductive:
+        raise Problem(
+            f"{given!r} are transductive: no encoder made them that could embed anomalies; name embeddings that have one"
+        )
+
+
 def check_comparable(normal: Embeddings, anomalies: Embeddings) -> None:
     """Raises Problem where the vectors of the two have different widths."""
     width, other = normal.train.shape[1], anomalies.test.shape[1]

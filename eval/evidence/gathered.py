@@ -60,18 +60,12 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict
     datasets = {}
     for variant, seeds in found.items():
         if not seeds:
-            known = {alias for name in SCORES for version in stage.store.versions(name) for alias in version.aliases}
-            raise Problem(
-                f"nothing was made for the variant {variant!r}; known aliases: {listing(known, near=variant)}."
-                " Run: make run"
-            )
+            raise nothing_made(stage, variant)
         origin = next(iter(seeds[0].values())).origin
         if origin.variant != variant:
             raise Problem(f"{variant!r} is one seed of {origin.variant!r}; name that: all of its seeds are found")
-        datasets[variant] = origin.dataset
-    if len(set(datasets.values())) > 1:
-        of = ", ".join(f"{variant} of {dataset}" for variant, dataset in datasets.items())
-        raise Problem(f"only variants of one data set can be compared, not {of}; give --variants of one")
+        datasets[variant] = str(origin.dataset)
+    one_dataset(datasets)
     if anomalies is not None and not any("anomaly" in seed for seeds in found.values() for seed in seeds):
         raise Problem(
             f"none of the variants was measured against the anomalies {anomalies!r}; run python -m eval.anomaly, or leave"
@@ -79,6 +73,21 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict
         )
     stage.variant = stage.seed = None
     return found
+
+
+def nothing_made(stage: Stage, variant: str) -> Problem:
+    known = {alias for name in SCORES for version in stage.store.versions(name) for alias in version.aliases}
+    return Problem(
+        f"nothing was made for the variant {variant!r}; known aliases: {listing(known, near=variant)}. Run: make run"
+    )
+
+
+def one_dataset(datasets: Mapping[str, str]) -> str:
+    """The data set that all variants are of. datasets: by variant. Raises Problem where there are several."""
+    if len(set(datasets.values())) > 1:
+        of = ", ".join(f"{variant} of {dataset}" for variant, dataset in datasets.items())
+        raise Problem(f"only variants of one data set can be compared, not {of}; give --variants of one")
+    return next(iter(datasets.values()))
 
 
 def _seeds(stage: Stage, variant: str, anomalies: str | None) -> list[dict[str, Reading]]:

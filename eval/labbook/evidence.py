@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.evidence.gathered import Reading, nothing_made, one_dataset, read, read_all
 from train.data.images import Images
-from train.tracking.declarations import declaration, listing
-from train.tracking.problem import Problem
 from train.tracking.records import Version
 from train.tracking.scores import Scores, Value
 from train.tracking.stage import Origin, Stage
-
-SCORES = ("training", "probe", "project", "retrieve", "anomaly", "cluster")
 
 # What a method cannot have, and why. Every other gap can be filled.
 IMPOSSIBLE = {
@@ -24,8 +21,8 @@ IMPOSSIBLE = {
 METHODS = {
     "vicreg": "train.pretrain --images DATASET",
     "vicreg-variance0": "train.pretrain --images DATASET --variance 0",
-    "vicreg-neighbors": "train.pretrain --images DATASET --views neighbors --neighbors DATASET-vicreg",
-    "eigenmaps": "train.eigenmaps --images DATASET",
+    "vicreg-neighbors": "train.pretrain --images DATASET --views neighbors",
+    "eigenmaps": "train.eigenmaps --embeddings DATASET-untrained",
     "untrained": "train.pretrain --images DATASET --epochs 0",
     "pixels": "train.patches --images DATASET --kind pixels",
     "patches": "train.patches --images DATASET --kind patches",
@@ -149,43 +146,25 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> Book
     evidence: dict[tuple[str, str], Evidence] = {}
     datasets: dict[str, str] = {}
     for variant in variants:
-        for name in SCORES:
-            alias = variant
-            if name == "anomaly":
-                if anomalies is None:
-                    continue
-                alias = declaration(name).aliases_for({"variant": variant, "seed": 0, "anomalies": anomalies})[0]
-            folder = stage.fetch_if_made(name, alias)
-            if folder is None:
-                continue
-            origin = Origin.load(folder)
-            evidence[name, variant] = Evidence(Scores.load(folder), _source(stage, name, alias, origin))
-            datasets[variant] = str(origin.dataset)
+        for name, reading in read_all(stage, variant, anomalies).items():
+            evidence[name, variant] = Evidence(reading.scores, _source(reading))
+            datasets[variant] = str(reading.origin.dataset)
         if variant not in datasets:
-            known = {alias for name in SCORES for version in stage.store.versions(name) for alias in version.aliases}
-            raise Problem(
-                f"nothing was made for the variant {variant!r}; known aliases: {listing(known, near=variant)}. Run: make run"
-            )
-    if len(set(datasets.values())) > 1:
-        of = ", ".join(f"{variant} of {dataset}" for variant, dataset in datasets.items())
-        raise Problem(f"one lab book shows one data set, not {of}; give --variants of one")
-    (dataset,) = set(datasets.values())
-    compare, claims = (_if_made(stage, name, dataset) for name in ("compare", "claims"))
+            raise nothing_made(stage, variant)
+    dataset = one_dataset(datasets)
+    compare, claims = (_evidence(read(stage, name, dataset)) for name in ("compare", "claims"))
     folder = stage.fetch("images", dataset)
-    source = _source(stage, "images", dataset, Origin.load(folder))
+    version = stage.inputs["images", dataset]
+    assert version is not None
+    source = Source(f"images:{dataset}", version, Origin.load(folder).stage)
     # The page is about several variants: it belongs to their data set, not to the first of them.
     stage.variant = stage.seed = None
     return Book(tuple(variants), anomalies, evidence, Images.load(folder), source, compare, claims)
 
 
-def _if_made(stage: Stage, name: str, alias: str) -> Evidence | None:
-    folder = stage.fetch_if_made(name, alias)
-    if folder is None:
-        return None
-    return Evidence(Scores.load(folder), _source(stage, name, alias, Origin.load(folder)))
+def _evidence(reading: Reading | None) -> Evidence | None:
+    return Evidence(reading.scores, _source(reading)) if reading else None
 
 
-def _source(stage: Stage, name: str, alias: str, origin: Origin) -> Source:
-    version = stage.inputs[name, alias]
-    assert version is not None
-    return Source(f"{name}:{alias}", version, origin.stage)
+def _source(reading: Reading) -> Source:
+    return Source(reading.asked, reading.version, reading.origin.stage)
