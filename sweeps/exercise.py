@@ -5,23 +5,26 @@ A step whose inputs, settings and outputs are all as they were is reused; `--fre
 
 import contextlib
 import importlib
+import multiprocessing
 import shlex
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from train.tracking import Problem, launch, parse
+from train.tracking.command import answer
 from train.tracking.records import Version
 from train.tracking.stage import destination, settings
 from train.tracking.store import Store, home, write_whole
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
+# What most stages import, and what takes long. None of them starts a thread or touches a GPU by being imported.
+PRELOADED = ["eval.anomaly", "eval.cluster", "eval.probe", "eval.project", "eval.retrieve", "train.pretrain", "wandb"]
 
 # How each representation is made, from the floor up: the stage and its flags. Evaluations follow for all alike.
 METHODS = (
@@ -85,7 +88,7 @@ class Exercise:
         state = "reused" if made else "made"
         if made is None:
             print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
-            code = run_to_its_end([sys.executable, "-m", *command])
+            code = run_to_its_end(run_stage, stage, flags)
             made = self.store.made(stage, key) if not code else None
             if made is None:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
@@ -170,17 +173,28 @@ def alias(variant: str, seed: int) -> str:
     return f"{variant}-s{seed}" if seed else variant
 
 
-def run_to_its_end(command: Sequence[str]) -> int:
-    """The exit code of a stage. Ctrl-C reaches the stage by itself, a SIGTERM is passed on; either way it is waited for,
-    so that a training can save what it has."""
-    process = subprocess.Popen(command)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
+def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:
+    """The exit code of `body(*arguments)` in a process of its own, as `python -m STAGE` would be, without the seconds that
+    its imports take: it is forked from a process that has them. Ctrl-C reaches it by itself, a SIGTERM is passed on; either
+    way it is waited for, so that a training can save what it has."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(PRELOADED)
+    process = server.Process(target=body, args=arguments)
+    process.start()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
-        while True:
+        while process.exitcode is None:
             with contextlib.suppress(KeyboardInterrupt):
-                return process.wait()
+                process.join()
+        return process.exitcode
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def run_stage(stage: str, flags: Sequence[str]) -> None:
+    """What `python -m STAGE FLAGS` does."""
+    module = importlib.import_module(stage)
+    answer(stage, lambda: module.main(parse(module, flags)))
 
 
 def count(images: Path) -> int:

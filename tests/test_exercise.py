@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,14 @@ from sweeps import exercise
 from sweeps.exercise import Config, Exercise
 from train.tracking import Problem, Stage
 from train.tracking.store import Store, home
+
+
+@pytest.fixture(autouse=True)
+def server() -> Iterator[None]:
+    """A process to fork from that has this test's environment and output."""
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as CPython's own tests do
+
 
 PHOTOS = ("train.prepare", "--dataset", "photos")
 
@@ -63,21 +73,35 @@ def test_the_lab_book_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_driver_waits_until_its_stage_has_saved(tmp_path: Path) -> None:
-    stage = textwrap.dedent(f"""
-        import signal, time
-        def save(number, frame):
-            time.sleep(1)
-            open({str(tmp_path / "saved")!r}, "w").close()
-            raise SystemExit(130)
-        signal.signal(signal.SIGINT, save)
-        signal.signal(signal.SIGTERM, save)
-        print("ready", flush=True)
-        time.sleep(60)
-    """)
-    driver = f"import sys; from sweeps.exercise import run_to_its_end; sys.exit(run_to_its_end([sys.executable, '-c', {stage!r}]))"
+    (tmp_path / "slow.py").write_text(
+        textwrap.dedent(f"""
+            import signal, time
+            def save(number, frame):
+                time.sleep(1)
+                open({str(tmp_path / "saved")!r}, "w").close()
+                raise SystemExit(130)
+            def body():
+                signal.signal(signal.SIGINT, save)
+                signal.signal(signal.SIGTERM, save)
+                print("ready", flush=True)
+                time.sleep(60)
+        """)
+    )
+    (tmp_path / "driver.py").write_text(
+        textwrap.dedent("""
+            import sys
+            import slow
+            from sweeps import exercise
+            if __name__ == "__main__":
+                exercise.PRELOADED = []
+                sys.exit(exercise.run_to_its_end(slow.body))
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     for number, to_all in ((signal.SIGINT, True), (signal.SIGTERM, False)):
         (tmp_path / "saved").unlink(missing_ok=True)
-        process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, start_new_session=True)
+        command = [sys.executable, str(tmp_path / "driver.py")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, env=environment)
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         if to_all:
             os.killpg(process.pid, number)  # as a terminal does
@@ -86,3 +110,10 @@ def test_an_interrupted_driver_waits_until_its_stage_has_saved(tmp_path: Path) -
         assert process.wait() == 130
         assert (tmp_path / "saved").exists()
         process.stdout.close()
+
+
+def test_what_is_loaded_ahead_starts_no_thread() -> None:
+    """Forking a process with threads can leave a lock that nobody will open."""
+    script = f"import importlib, threading; [importlib.import_module(name) for name in {exercise.PRELOADED!r}]; print(threading.active_count())"
+    counted = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert counted.stdout == "1\n"
