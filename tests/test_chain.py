@@ -20,7 +20,7 @@ from tests.test_sweep_stage import TERMS, found, grid, noisy
 from train.data.embeddings import Embeddings
 from train.tracking import parse
 from train.tracking.declarations import declarations, stages
-from train.tracking.records import Run
+from train.tracking.records import Run, Version
 from train.tracking.store import Store
 
 CHAIN = (
@@ -101,10 +101,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             stage, *flags = command.format(**names).split()
             module = importlib.import_module(stage)
             module.main(parse(module, flags))
-            for name, maker, artifact in MADE:
-                if stage == maker and name not in names:
+            for name, producer, artifact in MADE:
+                if stage == producer and name not in names:
                     store = Store()
-                    names[name] = str(store.maker(store.get(artifact, "latest")).variant)  # type: ignore[union-attr]
+                    names[name] = str(maker(store, store.get(artifact, "latest")).variant)
     yield root / "peel"
 
 
@@ -114,12 +114,17 @@ def store(chain: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store()
 
 
+def maker(store: Store, version: Version) -> Run:
+    run = store.maker(version)
+    assert run is not None
+    return run
+
+
 def runs(store: Store) -> dict[str, list[Run]]:
     """The runs that made something, by stage."""
     made: dict[str, list[Run]] = {}
     for version in store.versions():
-        run = store.maker(version)
-        assert run is not None
+        run = maker(store, version)
         if run.id not in [known.id for known in made.get(run.stage, [])]:
             made.setdefault(run.stage, []).append(run)
     return made
@@ -132,15 +137,14 @@ def test_every_stage_fetches_and_publishes_exactly_what_is_declared(store: Store
         fetched = {name for run in made for (name, _), version in run.inputs.items() if version}
         assert fetched == {name for name, entry in declarations().items() if stage in entry.consumers}, stage
         ids = {run.id for run in made}
-        published = {version.name for version in store.versions() if store.maker(version).id in ids}  # type: ignore[union-attr]
+        published = {version.name for version in store.versions() if maker(store, version).id in ids}
         assert published == {name for name, entry in declarations().items() if stage in entry.producers}, stage
 
 
 def test_versions_never_depend_on_themselves_though_the_names_may_form_a_cycle(store: Store) -> None:
     made_before: set[int] = set()
     for version in store.versions():
-        run = store.maker(version)
-        assert run is not None
+        run = maker(store, version)
         assert {source.id for source in run.inputs.values() if source} <= made_before
         made_before.add(version.id)
 
@@ -150,8 +154,7 @@ def test_the_report_leads_back_to_the_images(store: Store) -> None:
     while frontier:
         version = frontier.pop()
         seen[version.reference] = version
-        run = store.maker(version)
-        assert run is not None
+        run = maker(store, version)
         frontier += [source for source in run.inputs.values() if source and source.reference not in seen]
     names = {version.name for version in seen.values()}
     assert names == set(declarations()) - {"sweep"}, "every kind of artifact but sweeps has a part in the lab book"
@@ -188,7 +191,7 @@ def logged_media(records: list[dict[str, Any]]) -> dict[str, str]:
 
 def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -> None:
     before = [(version.reference, version.digest) for version in store.versions()]
-    variant = store.maker(store.get("retrieve", "latest")).variant  # type: ignore[union-attr]
+    variant = maker(store, store.get("retrieve", "latest")).variant
     for stage, flags in (
         ("eval.probe", ["--embeddings", str(variant), "--resamples", "200"]),
         ("eval.retrieve", ["--embeddings", str(variant)]),
@@ -202,7 +205,7 @@ def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -
 
 
 def test_only_another_set_is_embedded_without_its_training_images(store: Store) -> None:
-    variant = store.maker(store.get("retrieve", "latest")).variant  # type: ignore[union-attr]
+    variant = maker(store, store.get("retrieve", "latest")).variant
     own, other = (Embeddings.load(store.folder(store.get("embeddings", f"{variant}{on}"))) for on in ("", "-on-photos"))
     assert len(own.train) == len(own.train_labels) == 72 and len(other.train) == len(other.train_labels) == 0
     assert len(other.test) == len(other.test_labels) > 0

@@ -3,7 +3,9 @@
 import json
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,16 +246,19 @@ def test_fewer_images_are_among_more() -> None:
     ],
 )
 def test_a_variant_is_named_after_its_settings_and_what_distances_were_taken_on(
-    settings: dict[str, object], source: str | None, name: str
+    settings: dict[str, Any], source: str | None, name: str
 ) -> None:
-    assert stage.variant_name(stage.Config(**settings), "x", source) == name  # type: ignore[arg-type]
+    assert stage.variant_name(stage.Config(**settings), "x", source) == name
 
 
 def test_bad_input_is_refused_in_one_line_and_publishes_nothing() -> None:
+    def made(settings: dict[str, Any]) -> None:
+        stage.main(stage.Config(**settings))
+
     publish_source()
     before = Store().versions("embeddings")
     for wrong, said in (
-        ({}, "--images or --embeddings"),
+        (dict[str, Any](), "--images or --embeddings"),
         ({"images": "blobs", "embeddings": "blobs-untrained"}, "--images or --embeddings"),
         ({"images": "blobs", "k": 0}, "--k 0"),
         ({"images": "blobs", "k": 180}, "--k 179"),
@@ -262,7 +267,7 @@ def test_bad_input_is_refused_in_one_line_and_publishes_nothing() -> None:
         ({"images": "blobs", "count": 91}, "--count 91 is more than the 90"),
         ({"embeddings": "nothing"}, "embeddings:nothing"),
     ):
-        assert said in refusal(lambda wrong=wrong: stage.main(stage.Config(**wrong))), wrong  # type: ignore[misc]
+        assert said in refusal(partial(made, wrong)), wrong
     assert Store().versions("embeddings") == before
 
 

@@ -223,7 +223,7 @@ def test_a_claim_stands_in_its_chapter_and_in_the_table_and_leads_to_its_panels(
     )
     assert "does not hold Without" in text(answer(book, 2)) and "near <chance>" not in text(answer(book, 3))
     shown = table(book)
-    assert "2 claims: 1 holds, 1 does not hold, 0 not decided." in text(shown)
+    assert "Verdicts on 2 claims: 1 holds, 1 does not hold, 0 not decided." in text(shown)
     assert "14.1 % is at most twice 10 %." in text(shown)
     row = shown[shown.index('<tr id="claim-collapse">') :].partition("</tr>")[0]
     targets = re.findall(r'<a href="#([^"]+)" data-shows="shapes-vicreg">', row)

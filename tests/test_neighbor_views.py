@@ -52,7 +52,8 @@ def images(peel_home: Path) -> Images:
 
 
 def config(*flags: str) -> Config:
-    return parse(pretrain, [*FLAGS, "--views=neighbors", *flags])  # type: ignore[no-any-return]
+    parsed: Config = parse(pretrain, [*FLAGS, "--views=neighbors", *flags])
+    return parsed
 
 
 def seen_by_the_network(

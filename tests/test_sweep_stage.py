@@ -25,7 +25,7 @@ from train.tracking.scores import Scores
 from train.tracking.stage import Origin, settings
 from train.tracking.store import Store, home
 
-TERMS = {
+TERMS: dict[str, Any] = {
     "program": "train.pretrain",
     "method": "grid",
     "metric": {"name": "knn/top1", "goal": "maximize"},
@@ -105,7 +105,7 @@ def grid(
     value: Callable[..., float], names: Sequence[str] = ("variance", "without", "seed")
 ) -> list[tuple[dict[str, Any], float | None, TrialState]]:
     """Every point of TERMS, finished with `value(**parameters)`."""
-    values = [TERMS["parameters"][name]["values"] for name in names]  # type: ignore[index]
+    values = [TERMS["parameters"][name]["values"] for name in names]
     points = [dict(zip(names, point, strict=True)) for point in itertools.product(*values)]
     return [(point, value(**point), TrialState.COMPLETE) for point in points]
 
@@ -136,13 +136,13 @@ def test_the_artifact_holds_every_trial_the_counts_and_the_best_command() -> Non
     pd.testing.assert_frame_equal(table[["variance", "without", "seed", "knn/top1"]], expected)
     assert table["state"].tolist() == ["finished"] * 12 + ["failed", "running"]
     assert "_runtime" not in table
-    values = Scores.load(published()).values
+    values: dict[str, Any] = Scores.load(published()).values
     assert {state: values[f"sweep/trials/{state}"] for state in STATES} == dict(
         zip(STATES, (12, 0, 1, 1, 0), strict=True)
     )
     assert values["sweep/best/value"] == expected["knn/top1"].max()
     row = expected["knn/top1"].idxmax()
-    assert dict(values["sweep/best/parameters"]) == expected.loc[row, ["variance", "without", "seed"]].to_dict()  # type: ignore[arg-type]
+    assert dict(values["sweep/best/parameters"]) == expected.loc[row, ["variance", "without", "seed"]].to_dict()
     python, *command = shlex.split(str(values["sweep/best/command"]))
     assert python == "python"
     assert command == ["-m", "train.pretrain", *flags(grid(noisy)[row][0])]
@@ -160,10 +160,10 @@ def test_settings_are_compared_by_their_mean_over_the_seeds_with_spread_and_coun
     np.testing.assert_allclose(table.to_numpy(), expected.loc[table.index].to_numpy())
     assert table["knn/top1 mean"].is_monotonic_decreasing
 
-    values = Scores.load(published()).values
-    setting = dict(values["sweep/best/parameters"])  # type: ignore[arg-type]
+    values: dict[str, Any] = Scores.load(published()).values
+    setting = dict(values["sweep/best/parameters"])
     mean, spread, n = expected.loc[(setting["variance"], setting["without"])]
-    np.testing.assert_allclose(values["sweep/best/seeds"], [mean, spread, n])  # type: ignore[arg-type]
+    np.testing.assert_allclose(values["sweep/best/seeds"], [mean, spread, n])
 
 
 def test_one_seed_has_no_spread() -> None:

@@ -22,7 +22,7 @@ def table(book: Book) -> Html:
     )
     tally = ", ".join(f"{count} {verdict}" for verdict, count in _tally(book).items())
     return join(
-        tag("p", f"{len(rows)} claims: {tally}.", class_="tally"),
+        tag("p", f"Verdicts on {len(rows)} claims: {tally}.", class_="tally"),
         tag("div", inside, class_="box", tabindex=0, role="region", aria_label="Claims and verdicts"),
     )
 
