@@ -1,6 +1,7 @@
 """Tests never reach a real server: set before wandb is imported, here and in every process that a test starts."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ os.environ.update(
     WANDB_CONFIG_DIR=f"{_EMPTY}/wandb",
     PEEL_HOME=f"{_EMPTY}/peel",
 )
+
+# Started in the background, a shell has us ignore Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
