@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 
 from eval import embed
+from tests.chained import CHAIN, PANELS, run
 from tests.published import refusal
 from tests.test_sweep_stage import TERMS, found, grid, noisy
 from train.data.embeddings import Embeddings
@@ -22,55 +23,6 @@ from train.tracking import parse
 from train.tracking.declarations import declarations, stages
 from train.tracking.records import Run, Version
 from train.tracking.store import Store
-
-CHAIN = (
-    "train.prepare --dataset {folder}",
-    "train.prepare --dataset photos",
-    "train.pretrain --images shapes --preset small --epochs 5 --batch-size 16 --width 4 --view-count 2",
-    "train.patches --images shapes --patches 8",
-    "train.patches --images shapes --kind pixels",
-    "eval.embed --encoder {variant}",
-    "eval.embed --encoder {variant} --images photos --train False",
-    "eval.index --embeddings {variant} --k 6",
-    "eval.probe --embeddings {variant} --resamples 200",
-    "eval.project --embeddings {variant}",
-    "eval.retrieve --embeddings {variant}",
-    "eval.anomaly --embeddings {variant} --anomalies {variant}-on-photos",
-    "eval.cluster --embeddings {variant}",
-    "train.pretrain --images shapes --preset small --views neighbors --neighbors {variant} --batch-size 16 --width 4",
-    "train.eigenmaps --embeddings {variant} --k 6 --dimension 3",
-    "eval.probe --embeddings {eigenmaps} --resamples 200",
-    "eval.compare --variants {variant} {eigenmaps} --anomalies photos --resamples 50",
-    "eval.claims --compare shapes",
-    "eval.report --variants {variant} --anomalies photos",
-    "eval.sweep --sweep terms",
-)
-MADE = (("variant", "train.pretrain", "encoder"), ("eigenmaps", "train.eigenmaps", "embeddings"))  # names of the chain
-# What the user's card asks to see in W&B, by stage: panel -> kind of record.
-PANELS = {
-    "train.prepare": {"images/samples": "image-file", "images/classes": "plotly-file", "images/table": "table-file"},
-    "train.pretrain": {"training/invariance": "plotly-file", "training/knn": "plotly-file"},
-    "eval.embed": {"embed/spread": "plotly-file"},
-    "eval.index": {"neighbors/distances": "plotly-file"},
-    "eval.probe": {"probe/confusion": "plotly-file"},
-    "eval.project": {"project/pca": "plotly-file", "project/tsne": "plotly-file"},
-    "eval.retrieve": {
-        "retrieve/nearest": "image-file",
-        "retrieve/farthest": "image-file",
-        "retrieve/table": "table-file",
-    },
-    "eval.anomaly": {"anomaly/roc": "plotly-file", "anomaly/most": "image-file", "anomaly/table": "table-file"},
-    "eval.cluster": {"cluster/clusters": "plotly-file", "cluster/classes": "plotly-file"},
-    "train.eigenmaps": {"eigenmaps/spectrum": "plotly-file"},
-    "eval.compare": {
-        "compare/table": "table-file",
-        "compare/differences": "table-file",
-        "compare/probe": "plotly-file",
-    },
-    "eval.claims": {"claims/table": "table-file", "claims/verdicts": "plotly-file"},
-    "eval.sweep": {"sweep/table": "table-file", "sweep/parallel": "plotly-file"},
-    "eval.report": {"report/table": "table-file"},
-}
 
 
 def draw_shapes(folder: Path) -> None:
@@ -96,15 +48,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.delenv(name, raising=False)
         found(TERMS, grid(noisy))  # a sweep, for eval.sweep
-        names = {"folder": str(root / "shapes")}
-        for command in CHAIN:
-            stage, *flags = command.format(**names).split()
-            module = importlib.import_module(stage)
-            module.main(parse(module, flags))
-            for name, producer, artifact in MADE:
-                if stage == producer and name not in names:
-                    store = Store()
-                    names[name] = str(maker(store, store.get(artifact, "latest")).variant)
+        commands = (*CHAIN, "eval.sweep --sweep terms")
+        run(commands, source=str(root / "shapes"), images="shapes", epochs="5")
     yield root / "peel"
 
 
