@@ -51,7 +51,7 @@ class Lab:
 
     def run(self, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
         path = f"{WANDB.parent}:{os.environ['PATH']}"  # as in an activated environment: an agent starts `python`
-        environment = {**os.environ, **self.server.environment, "PEEL_HOME": str(self.home), "PATH": path, **variables}
+        environment = {**alone(), **self.server.environment, "PEEL_HOME": str(self.home), "PATH": path, **variables}
         return subprocess.run(command, text=True, capture_output=True, cwd=self.home, env=environment)
 
     def python(self, *arguments: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -59,6 +59,11 @@ class Lab:
 
     def store(self) -> Store:
         return Store(self.home / "store")
+
+
+def alone() -> dict[str, str]:
+    """The environment, without the client that this process may have started: a child has its own."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
 
 
 def chain(server: Server, home: Path, **variables: str) -> Lab:

@@ -23,7 +23,7 @@ def operation(*names: str) -> Callable[[Operation], Operation]:
 # -- who and what ------------------------------------------------------------------------------------------------------
 
 
-@operation("Viewer", "GetDefaultEntity")
+@operation("Viewer", "GetViewer", "GetDefaultEntity")
 def _viewer(state: State, asked: Variables, base: str) -> Reply:
     return {"viewer": replies.viewer()}
 

@@ -47,7 +47,10 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.stream.get("wandb-history.jsonl", [])]
+        """One row a step, the last that came. The client counts on that: a record that it sends again has the steps that
+        it had before (it keeps them beside it, in `.syncstate`), in lines of their own."""
+        rows = map(json.loads, self.stream.get("wandb-history.jsonl", []))
+        return list({row["_step"]: row for row in rows}.values())
 
     @property
     def summary(self) -> str:

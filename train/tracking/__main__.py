@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from train.tracking import housekeeping, tables
+from train.tracking import housekeeping, remote, tables
+from train.tracking import publish as publishing
 from train.tracking.command import answer
 from train.tracking.declarations import declaration, declarations, reference
 from train.tracking.problem import Problem
@@ -228,6 +229,69 @@ def gc(store: Store, yes: bool) -> Answer:
     return Answer(data, tables.heaps(data, superseded))
 
 
+# -- publish -----------------------------------------------------------------------------------------------------------
+
+
+def publish(store: Store, refs: Sequence[str], dry: bool) -> Answer:
+    """Brings to W&B what was made here without it, or with `refs` what they were made from. Exit code 1 where some failed."""
+    wanted = [_find(store, ref) for ref in refs]
+    with store.in_use():
+        planned = publishing.parcels(store, wanted or None)
+        if dry:
+            return _would_publish(store, planned)
+        to = publishing.Destination.here()
+        told = publishing.publish(store, to, planned, _sending)
+    data = {
+        "to": to.place,
+        "published": [parcel.run.id for parcel in told.published],
+        "there": told.present,
+        "failed": {parcel.run.id: why for parcel, why in told.failed},
+        "aliases": {"moved": told.moved, "not moved": told.unpointed},
+    }
+    lines = [f"not published: {parcel.title}: {why}" for parcel, why in told.failed]
+    bare = [parcel.title for parcel in told.published if not parcel.record and parcel.run.stage != "pull"]
+    lines += [f"published without curves and panels, whose record is gone from here: {title}" for title in bare]
+    if told.unpointed:
+        lines.append(
+            f"{tables.count(told.unpointed, 'alias', 'aliases')} could not be moved; run the same command again"
+        )
+    total = (
+        f"{len(told.published)} published, {told.present} there already, {len(told.failed)} failed,"
+        f" {tables.count(told.moved, 'alias', 'aliases')} moved  ->  {to.place}"
+    )
+    return Answer(data, [*lines, total], code=1 if told.failed or told.unpointed else 0)
+
+
+def _would_publish(store: Store, planned: Sequence[publishing.Parcel]) -> Answer:
+    """Without an account everything counts as not there."""
+    place, there = "", {}
+    if remote.online():
+        to = publishing.Destination.here()
+        place, there = to.place, publishing.standing(to.api, to.path, [v for p in planned for v in p.outputs])
+    left = publishing.missing(store, place, planned, there)
+    images = sorted({v.reference for parcel in left for v in parcel.outputs if v.type == "dataset"})
+    size = sum(parcel.size for parcel in left)
+    data = {
+        "to": place or None,
+        "runs": [{"run": p.run.id, "makes": [v.reference for v in p.outputs], "size": p.size} for p in left],
+        "size": size,
+        "images": images,
+    }
+    lines = [f"{tables.size(parcel.size):>8}  {parcel.title}" for parcel in left]
+    note = [f"images go too: {', '.join(images)}"] if images else []
+    count = f"would publish {tables.count(len(left), 'run')}, {tables.size(size)}, and their records"
+    return Answer(data, [*lines, *note, f"{count}  ->  {place or 'your W&B project'}"])
+
+
+def _sending(parcels: Sequence[publishing.Parcel]) -> Iterator[publishing.Parcel]:
+    from tqdm import tqdm
+
+    with tqdm(parcels, unit="run", desc="publish") as bar:
+        for parcel in bar:
+            bar.set_postfix_str(parcel.title)
+            yield parcel
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +321,11 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("ref", metavar="REF", help="NAME:ALIAS, NAME:vN or NAME")
         if name == "pull":
             added.add_argument("--to", metavar="DIR", type=Path, required=True, help="the folder to copy into")
+    added = command("publish", "bring what was made here to W&B, with its lineage; what is there already stays")
+    added.add_argument("refs", metavar="REF", nargs="*", help="only these and what they were made from")
+    added.add_argument(
+        "--dry-run", action="store_true", help="say what would go, how many bytes, and whether images do"
+    )
     command("verify", "hash every stored file again; exit code 1 where one is damaged")
     command("gc", "what nothing needs any more, and its size").add_argument(
         "--yes", action="store_true", help="remove it"
@@ -265,11 +334,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ask(arguments: argparse.Namespace) -> Answer:
-    ref = getattr(arguments, "ref", None)
-    if asked := ref or getattr(arguments, "name", None):
+    refs = getattr(arguments, "refs", None) or [ref for ref in [getattr(arguments, "ref", None)] if ref is not None]
+    for asked in refs or [name for name in [getattr(arguments, "name", None)] if name is not None]:
         reference(asked)
     if not (home() / "store" / "registry.sqlite").exists():  # looking must not make a store
-        if ref:
+        if refs or arguments.command == "publish":
             raise Problem(NOTHING)
         empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}}
         return Answer(empty.get(arguments.command, {"freed": False, "size": 0, "versions": []}), [NOTHING])
@@ -284,6 +353,8 @@ def _ask(arguments: argparse.Namespace) -> Answer:
             case "pull":
                 with store.in_use():
                     return pull(store, arguments.ref, arguments.to)
+            case "publish":
+                return publish(store, arguments.refs, arguments.dry_run)
             case "verify":
                 return verify(store)
             case _:

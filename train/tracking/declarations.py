@@ -87,6 +87,17 @@ def check_alias(text: str) -> str:
     return check_name(text, "alias")
 
 
+def check_path(text: str, artifact: str) -> str:
+    """A path inside an artifact: relative, downwards, with `/` between its parts. Raises Problem for any other.
+
+    artifact: what the message calls it. As W&B does, and Windows' separators, drives and reserved signs besides.
+    """
+    parts = text.split("/")
+    if not text or any(part in ("", ".", "..") for part in parts) or re.search(r'[\x00-\x1f\x7f\\:*?"<>|]', text):
+        raise Problem(f"{artifact} holds the path {text!r}, which could lead out of its folder; nothing was written")
+    return text
+
+
 def clean_name(text: str) -> str:
     """`text` with everything that a name cannot hold replaced by a hyphen."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:128]

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+REMOTES = (  # what is at W&B; place: BASE_URL/ENTITY/PROJECT
+    """CREATE TABLE remotes (
+    place TEXT NOT NULL, version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE, reference TEXT NOT NULL,
+    PRIMARY KEY (place, version))""",
+    "CREATE INDEX remotes_by_version ON remotes (version)",
+    "CREATE TABLE published (place TEXT NOT NULL, run TEXT NOT NULL REFERENCES runs, PRIMARY KEY (place, run))",
+)
+MIGRATIONS = {1: REMOTES}  # what makes a registry of one format into one of the next
 SCHEMA = """
 CREATE TABLE artifacts (name TEXT PRIMARY KEY, type TEXT NOT NULL, next INTEGER NOT NULL);
 CREATE TABLE versions (
@@ -32,7 +40,7 @@ CREATE TABLE outputs (
     run TEXT NOT NULL REFERENCES runs, version INTEGER REFERENCES versions ON DELETE SET NULL,
     aliases TEXT NOT NULL, PRIMARY KEY (run, version));
 CREATE INDEX outputs_by_version ON outputs (version);
-"""
+""" + "".join(f"{statement};\n" for statement in REMOTES)
 
 
 class File(NamedTuple):

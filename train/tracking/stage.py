@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import netrc
 import os
 import secrets
 import shutil
@@ -19,12 +18,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
-from train.tracking.declarations import NUMBER, declaration, reference
+from train.tracking import remote
+from train.tracking.declarations import NUMBER, check_name, declaration, reference
 from train.tracking.problem import Problem
 from train.tracking.records import Draft, Run, Version
-from train.tracking.store import Store, home
+from train.tracking.remote import online
+from train.tracking.store import Store
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -55,8 +55,18 @@ class Origin:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        fields = json.loads((folder / ORIGIN).read_text())
-        return cls(**{**fields, "inputs": tuple(fields["inputs"])})
+        """Raises Problem where it is no origin: aliases, and so commands, are made of it, wherever it comes from."""
+        try:
+            fields = json.loads((folder / ORIGIN).read_text())
+            origin = cls(**{**fields, "inputs": tuple(map(str, fields["inputs"])), "config": dict(fields["config"])})
+            for name in (origin.dataset, origin.variant):
+                if name is not None:
+                    check_name(name, "name in an origin")
+            if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
+                raise TypeError(f"seed {origin.seed!r}")
+        except (OSError, ValueError, TypeError, KeyError, Problem) as error:
+            raise Problem(f"{folder.name}/{ORIGIN} says not what this is ({error}); fetch or make it anew") from error
+        return origin
 
     def save(self, folder: Path) -> None:
         (folder / ORIGIN).write_text(json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True))
@@ -78,46 +88,6 @@ def settings(job: str, config: "DataclassInstance") -> str:
 
 def digest_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def online() -> bool:
-    """Whether results go to W&B: an API key is configured and WANDB_MODE does not keep them here."""
-    if os.environ.get("WANDB_MODE", "online") != "online":
-        return False
-    settings = _wandb().setup().settings  # `Settings()` would not read the environment
-    if settings.mode != "online":  # `wandb offline` was called here
-        return False
-    if settings.api_key or settings.identity_token_file:
-        return True
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
-        keys = netrc.netrc(os.environ.get("NETRC") or Path("~/.netrc").expanduser())
-        return keys.authenticators(urlsplit(settings.base_url).netloc) is not None
-    return False
-
-
-def destination() -> str:
-    """Where results go, in a few words."""
-    if online():
-        entity = os.environ.get("WANDB_ENTITY")
-        return (
-            f"W&B project {entity + '/' if entity else ''}{project()}, images included (MODE=offline keeps them here)"
-        )
-    return f"this machine: {home()}"
-
-
-def project() -> str:
-    return os.environ.get("WANDB_PROJECT", "peel")
-
-
-def _wandb() -> Any:
-    """wandb, imported late (it takes a second), with its folders inside ours."""
-    for variable, folder in {"WANDB_DIR": "", "WANDB_CACHE_DIR": "wandb/cache", "WANDB_DATA_DIR": "wandb/data"}.items():
-        if variable not in os.environ:
-            (home() / folder).mkdir(parents=True, exist_ok=True)
-            os.environ[variable] = str(home() / folder)
-    import wandb
-
-    return wandb
 
 
 def revision() -> str:
@@ -146,7 +116,8 @@ class Stage:
         self.inputs: dict[tuple[str, str], Version | None] = {}
         self._origins: dict[str, Origin] = {}
         self._drafts: list[Draft] = []
-        self._remote: list[Any] = []
+        self._remote: list[Any] = []  # W&B's artifacts: what was pulled
+        self._logged: list[Any] = []  # and what was logged
         self._run: Any = None
         self._holds = contextlib.ExitStack()
 
@@ -214,30 +185,38 @@ class Stage:
 
     def _pull(self, name: str, alias: str, cure: str, needed: bool) -> Version | None:
         """Brings an artifact from W&B into the local store."""
-        wandb = _wandb()
-        path = "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), project(), f"{name}:{alias}")))
-        try:
-            artifact = wandb.Api().artifact(path)
-        except (wandb.errors.CommError, ValueError) as error:
-            if not needed and "not found" in str(error):
+        artifact = remote.find(name, alias)
+        if artifact is None:
+            if not needed:
                 return None
-            raise Problem(f"no artifact '{path}' at W&B ({error}). {cure}") from error
+            if self.store.find(name, alias):
+                cure = f"It was made here; to bring it there: python -m train.tracking publish {name}:{alias}"
+            raise Problem(f"no artifact '{remote.path(name, alias)}' at W&B. {cure}")
         count = len(self._remote)
-        folder = self._scratch / f"pulled-{count}"
-        artifact.download(root=str(folder))
         own = alias == "latest" or NUMBER.fullmatch(alias)
-        files = self.store.take(folder)
+        files = self.store.sound(name, artifact.digest)
+        if files is None:  # not here, or damaged
+            folder = self._scratch / f"pulled-{count}"
+            remote.download(artifact, folder)
+            files = self.store.take(folder)
         draft = Draft(name, declaration(name).type, () if own else (alias,), files, latest=alias == "latest")
         if draft.digest != artifact.digest:
             raise Problem(
-                f"{path} arrived with digest {draft.digest}, not {artifact.digest}; run the same command again"
+                f"{artifact.qualified_name} arrived with digest {draft.digest}, not {artifact.digest};"
+                " run the same command again"
             )
-        pulled = Run(f"pull-{self.id}-{count}", "pull", None, "", {"path": path}, "", time.time())
+        config = {"path": artifact.qualified_name}
+        pulled = Run(f"pull-{self.id}-{count}", "pull", None, "", config, "", time.time())
         (version,) = self.store.commit(pulled, [draft])
+        self._remember(version, artifact)
         self._remote.append(artifact)
         if self._run is not None:
             self._run.use_artifact(artifact)
         return version
+
+    def _remember(self, version: Version, artifact: Any, run: str | None = None) -> None:
+        where = remote.place(artifact.entity, artifact.project)
+        self.store.remember(where, {version.id: artifact.qualified_name}, run)
 
     @property
     def alias(self) -> str:
@@ -271,10 +250,10 @@ class Stage:
     def run(self) -> Any:
         """The `wandb` run, started when it is first needed: bad input leaves none behind."""
         if self._run is None:
-            wandb = _wandb()
+            wandb = remote.client()
             try:
                 self._run = wandb.init(
-                    project=project(),
+                    project=remote.project(),
                     id=self.id,
                     name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
                     job_type=self.job,
@@ -314,7 +293,7 @@ class Stage:
         import PIL.Image
         import plotly.graph_objects
 
-        wandb = _wandb()
+        wandb = remote.client()
         media: Any
         if isinstance(content, plotly.graph_objects.Figure):
             media = wandb.Plotly(content)
@@ -361,18 +340,7 @@ class Stage:
         """Every stage has a run, online or not; an online one holds the artifacts."""
         run = self.run
         if online():
-            wandb = _wandb()
-            for draft in self._drafts:
-                artifact = wandb.Artifact(draft.name, draft.type)
-                for path, content in draft.files.items():
-                    artifact.add_file(
-                        str(self.store.object(content.md5)), name=path, policy="immutable", skip_cache=True
-                    )
-                logged = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"]).wait()
-                if logged.digest != draft.digest:
-                    raise Problem(
-                        f"W&B stored {logged.name} with digest {logged.digest}, not {draft.digest}; run again"
-                    )
+            self._logged = [remote.upload(run, draft, self.store) for draft in self._drafts]
 
     def _commit(self) -> None:
         record = Run(
@@ -386,5 +354,8 @@ class Stage:
             time.time() - self.started,
             self.inputs,
         )
-        for version, draft in zip(self.store.commit(record, self._drafts), self._drafts, strict=True):
+        versions = self.store.commit(record, self._drafts)
+        for version, artifact in zip(versions, self._logged, strict=False):  # none where the run is offline
+            self._remember(version, artifact, self.id)
+        for version, draft in zip(versions, self._drafts, strict=True):
             print(f"{version.reference}  {', '.join(draft.aliases)}  {version.digest}")

@@ -20,12 +20,12 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, listing
 from train.tracking.problem import Problem
-from train.tracking.records import SCHEMA, SCHEMA_VERSION, Draft, File, Run, Version
+from train.tracking.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION, Draft, File, Run, Version
 
 
 def home() -> Path:
@@ -51,14 +51,16 @@ class Store:
             self._connection = sqlite3.connect(self.registry, timeout=60, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA foreign_keys = ON")
-            format_ = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            format_ = self._format()
         except OSError as error:
             raise Problem(
                 f"cannot write to {self.root}: {error.strerror}; set PEEL_HOME to a folder of yours"
             ) from error
         except sqlite3.Error as error:
             raise self._unusable(error) from error
-        if format_ != SCHEMA_VERSION:
+        if format_ in MIGRATIONS:
+            self._migrate()
+        elif format_ != SCHEMA_VERSION:
             self.close()
             raise Problem(
                 f"{self.root} was written by a newer Peel (format {format_}); update Peel or set PEEL_HOME"
@@ -77,6 +79,17 @@ class Store:
             os.link(draft, self.registry)
         draft.unlink()
         _sync(self.root)
+
+    def _format(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        """Brings a registry of an older Peel up to date, all of it or nothing, whoever else is at it."""
+        with self.transaction() as registry:
+            while (format_ := self._format()) in MIGRATIONS:
+                for statement in MIGRATIONS[format_]:
+                    registry.execute(statement)
+                registry.execute(f"PRAGMA user_version = {format_ + 1}")
 
     def _unusable(self, error: sqlite3.Error) -> Problem:
         cures = {
@@ -183,6 +196,14 @@ class Store:
         rows = self.rows("SELECT * FROM files WHERE version = ? ORDER BY path", [version.id])
         return {row["path"]: File(row["md5"], row["size"]) for row in rows}
 
+    def sound(self, name: str, digest: str) -> dict[str, File] | None:
+        """The files of the version of `name` with this digest, where it is here and none of them is damaged."""
+        for version in self._versions("WHERE versions.name = ? AND digest = ?", [name, digest]):
+            files = self.files(version)
+            if not any(map(self.damage, files.values())):
+                return files
+        return None
+
     def object(self, md5: str) -> Path:
         return self.objects / md5[:2] / md5
 
@@ -191,9 +212,9 @@ class Store:
         files = self.files(version)
         for path, content in files.items():
             if problem := self.damage(content):
-                raise Problem(
-                    f"{version.reference} is damaged: {path} {problem} ({self.object(content.md5)}); remake it with FRESH=1"
-                )
+                there = next(iter(self.remotes(version).values()), None)
+                cure = "remake it with FRESH=1" + (f"; a stage that works online fetches {there}" if there else "")
+                raise Problem(f"{version.reference} is damaged: {path} {problem} ({self.object(content.md5)}); {cure}")
         target = self.folders / version.folder
         if not target.is_dir():
             draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
@@ -229,6 +250,10 @@ class Store:
             [version.id],
         )
         return self._run(rows[0]) if rows else None
+
+    def run(self, name: str) -> Run:
+        (row,) = self.rows("SELECT * FROM runs WHERE id = ?", [name])
+        return self._run(row)
 
     def outputs(self, run: Run) -> list[Version]:
         """What `run` made, as far as it is still there."""
@@ -325,6 +350,26 @@ class Store:
         registry.executemany(
             "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", [(name, alias, version) for alias in aliases]
         )
+
+    # -- what is at W&B ------------------------------------------------------------------------------------------------
+
+    def remember(self, place: str, references: Mapping[int, str], run: str | None = None) -> None:
+        """That versions (by id) are at W&B under these references, and that all of `run` is.
+
+        place: BASE_URL/ENTITY/PROJECT.
+        """
+        with self.transaction() as registry:
+            registry.executemany(
+                "INSERT OR REPLACE INTO remotes VALUES (?, ?, ?)",
+                [(place, version, reference) for version, reference in references.items()],
+            )
+            if run is not None:
+                registry.execute("INSERT OR IGNORE INTO published VALUES (?, ?)", [place, run])
+
+    def remotes(self, version: Version) -> dict[str, str]:
+        """Place -> reference there."""
+        rows = self.rows("SELECT place, reference FROM remotes WHERE version = ?", [version.id])
+        return {row["place"]: row["reference"] for row in rows}
 
     # -- reuse ---------------------------------------------------------------------------------------------------------
 

@@ -104,8 +104,8 @@ def size(number: float) -> str:
     return f"{number:.1f} GB"
 
 
-def count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def count(number: int, what: str, many: str = "") -> str:
+    return f"{number} {what if number == 1 else many or f'{what}s'}"
 
 
 def _age(created: float) -> str:

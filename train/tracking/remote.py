@@ -1,0 +1,123 @@
+"""W&B itself: whether results go there, and artifacts to and from it."""
+
+import contextlib
+import netrc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from train.tracking.declarations import check_path
+from train.tracking.problem import Problem
+from train.tracking.records import Draft
+from train.tracking.store import Store, home
+
+
+def online() -> bool:
+    """Whether results go to W&B: an API key is configured and WANDB_MODE does not keep them here."""
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return False
+    settings = client().setup().settings  # `Settings()` would not read the environment
+    if settings.mode != "online":  # `wandb offline` was called here
+        return False
+    if settings.api_key or settings.identity_token_file:
+        return True
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        keys = netrc.netrc(os.environ.get("NETRC") or Path("~/.netrc").expanduser())
+        return keys.authenticators(urlsplit(settings.base_url).netloc) is not None
+    return False
+
+
+def destination() -> str:
+    """Where results go, in a few words."""
+    if online():
+        entity = os.environ.get("WANDB_ENTITY")
+        return (
+            f"W&B project {entity + '/' if entity else ''}{project()}, images included (MODE=offline keeps them here)"
+        )
+    return f"this machine: {home()}"
+
+
+def project() -> str:
+    return os.environ.get("WANDB_PROJECT", "peel")
+
+
+def client() -> Any:
+    """wandb, imported late (it takes a second), with its folders inside ours."""
+    for variable, folder in {"WANDB_DIR": "", "WANDB_CACHE_DIR": "wandb/cache", "WANDB_DATA_DIR": "wandb/data"}.items():
+        if variable not in os.environ:
+            (home() / folder).mkdir(parents=True, exist_ok=True)
+            os.environ[variable] = str(home() / folder)
+    import wandb
+
+    return wandb
+
+
+def place(entity: str, project: str) -> str:
+    """What the registry calls a project of a server. Without a user's name and password, should the address hold them."""
+    address = urlsplit(client().setup().settings.base_url)
+    host = address.netloc.rpartition("@")[2]
+    return f"{address.scheme}://{host}{address.path.rstrip('/')}/{entity}/{project}"
+
+
+def path(name: str, alias: str) -> str:
+    """What W&B calls an artifact of the project, without the entity where that is the account's own."""
+    return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), project(), f"{name}:{alias}")))
+
+
+def find(name: str, alias: str) -> Any | None:
+    """The artifact at W&B, None where there is none. Raises Problem where W&B cannot be asked."""
+    wandb = client()
+    asked = path(name, alias)
+    with asking(f"cannot ask W&B for {asked}", "WANDB_MODE=offline works with what is here"):
+        try:
+            return wandb.Api().artifact(asked)
+        except (wandb.errors.CommError, ValueError) as error:
+            if "not found" not in str(error):
+                raise
+            return None
+
+
+def download(artifact: Any, folder: Path) -> None:
+    """Writes the files of an artifact into the new `folder`. What its manifest says is hostile until checked: raises
+    Problem, and writes nothing, where a path leads out of the folder or a file is a reference to somewhere else."""
+    for inside, entry in artifact.manifest.entries.items():
+        check_path(inside, artifact.name)
+        if entry.ref is not None:
+            raise Problem(
+                f"{artifact.name} refers to {entry.ref!r} in place of holding {inside!r}; nothing was fetched"
+            )
+    folder.mkdir()
+    with asking(f"cannot fetch {artifact.name} from W&B"):
+        artifact.download(root=str(folder))
+
+
+def upload(run: Any, draft: Draft, store: Store, timeout: int | None = None) -> Any:
+    """Logs an artifact in a W&B run, and waits until it is there. Raises Problem where it arrives as something else."""
+    artifact = client().Artifact(draft.name, draft.type)
+    for inside, content in draft.files.items():
+        artifact.add_file(str(store.object(content.md5)), name=inside, policy="immutable", skip_cache=True)
+    with asking(f"W&B did not take {draft.name}"):
+        logged = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"]).wait(timeout)
+    if logged.digest != draft.digest:
+        raise Problem(f"W&B stored {logged.name} with digest {logged.digest}, not {draft.digest}; run again")
+    return logged
+
+
+@contextlib.contextmanager
+def asking(what: str, cure: str = "run the same command again") -> Iterator[None]:
+    """Turns what W&B's client raises into a Problem: it has private classes of errors besides its public ones."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise Problem(f"{what}: {one_line(error)}; {cure}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "wandb":
+            raise
+        raise Problem(f"{what}: {one_line(error)}; {cure}") from error
+
+
+def one_line(error: object) -> str:
+    """What W&B said."""
+    return " ".join(str(error).split())
