@@ -19,7 +19,8 @@ import numpy as np
 from train.tracking import Problem, launch, parse
 from train.tracking.command import answer
 from train.tracking.records import Version
-from train.tracking.stage import destination, settings
+from train.tracking.remote import destination
+from train.tracking.stage import settings
 from train.tracking.store import Store, home, write_whole
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended

@@ -23,7 +23,7 @@ from sweeps.runner import Runner
 from sweeps.study import Study
 from train.tracking import Problem, launch, parse
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
-from train.tracking.stage import destination, online
+from train.tracking.remote import destination, online
 from train.tracking.store import Store, home
 
 

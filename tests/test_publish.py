@@ -66,7 +66,9 @@ def whole(lab: Lab) -> None:
         read = {edge.version.reference for edge in state.used if edge.run == run_.name}
         assert read == {source.reference for source in here.inputs.values() if source}
         wrote = {
-            e.version.reference for e in state.made if e.run == run_.name and e.version.collection.name in declared
+            version.reference
+            for version in state.versions_of(state.made, run_.name)
+            if version.collection.name in declared
         }
         assert wrote == {version.reference for version in store.outputs(here)}
 

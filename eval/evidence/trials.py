@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from train.tracking import Problem
 from train.tracking.declarations import check_name, listing
-from train.tracking.stage import online
+from train.tracking.remote import online
 from train.tracking.store import home
 
 STATES = ("finished", "stopped", "failed", "running", "waiting")
