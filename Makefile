@@ -1,5 +1,7 @@
 # make run    the whole exercise on the digits (DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
 # make test   lint, types and tests
+# make faults ten times as many writers, kills and fuzzed inputs as make test tries, with its figures
+# make newest the online tests with the newest wandb, in an environment of its own; no other check waits for it
 # make clean  removes the environment, not the results
 
 DATASET ?= digits
@@ -13,13 +15,22 @@ ifdef MODE
 export WANDB_MODE := $(MODE)
 endif
 
-.PHONY: run test lint clean
+.PHONY: run test lint faults newest clean
 
 run: .venv/run
 	@$(BIN)/python -m sweeps.exercise --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
 
 test: lint
 	$(BIN)/pytest
+
+faults: .venv/test
+	$(BIN)/pytest --full -rP tests/test_faults.py
+
+newest: .venv/test
+	@$(PYTHON) -m venv --system-site-packages .venv-newest
+	@echo "$(CURDIR)/.venv/lib" > /dev/null
+	@.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade wandb
+	.venv-newest/bin/python -m pytest tests/test_online.py tests/test_publish.py
 
 lint: .venv/test
 	$(BIN)/ruff check .

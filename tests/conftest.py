@@ -26,6 +26,10 @@ os.environ.update(
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="try ten times as many faults, as make faults does")
+
+
 @pytest.fixture(autouse=True)
 def peel_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty PEEL_HOME for each test."""

@@ -96,7 +96,8 @@ def _run(state: State, asked: Variables, base: str) -> Reply:
 
 @operation("Runs")
 def _runs(state: State, asked: Variables, base: str) -> Reply:
-    wanted = json.loads(asked.get("filters") or "{}")
+    filters = json.loads(asked.get("filters") or "{}")
+    wanted = {key: value for part in filters.get("$and", [filters]) for key, value in part.items()}
     if unknown := set(wanted) - {"sweep"}:
         raise Refused(f"this server filters runs by their sweep alone, not by {sorted(unknown)}")
     runs = [

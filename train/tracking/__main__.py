@@ -5,6 +5,7 @@ Exit code 1 where `verify` finds a problem, 2 on bad input.
 """
 
 import argparse
+import errno
 import json
 import os
 import shutil
@@ -128,9 +129,10 @@ def _record(run: str) -> Path | None:
 
 def _find(store: Store, ref: str) -> Version:
     name, alias = reference(ref)
-    if not store.versions(name):
+    found = store.find(name, alias)
+    if found is None and not store.versions(name):
         raise Problem(_unmade(name))
-    return store.get(name, alias)
+    return found or store.get(name, alias)
 
 
 def _unmade(name: str) -> str:
@@ -150,7 +152,8 @@ def pull(store: Store, ref: str, to: Path) -> Answer:
     try:
         copied = _copy(store, files, to)
     except OSError as error:
-        raise Problem(f"cannot write {error.filename or to}: {error.strerror}; choose another --to") from error
+        cure = "free some space" if error.errno == errno.ENOSPC else "choose another --to"
+        raise Problem(f"cannot copy to {to}: {error.strerror}; {cure}") from error
     data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
     kept = f", {len(files) - copied} were there" if copied < len(files) else ""
     return Answer(data, [f"{version.reference}  {copied} files{kept}, {tables.size(version.size)}  ->  {to}"])
@@ -211,10 +214,10 @@ def _progress(files: Collection[File]) -> Iterator[File]:
             bar.update(content.size)
 
 
-def gc(store: Store, yes: bool) -> Answer:
-    """What nothing needs: its sizes, and with `yes` its end."""
+def gc(store: Store, yes: bool, keep: int) -> Answer:
+    """What nothing needs: its sizes, and with `yes` its end. keep: so many newest versions of each name stay besides."""
     with store.in_use(exclusively=True):
-        superseded = housekeeping.superseded(store)
+        superseded = housekeeping.superseded(store, keep)
         heaps = housekeeping.heaps(store, superseded)
         paths = [path for heap in heaps for path in heap.paths]
         if yes:
@@ -327,8 +330,14 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what would go, how many bytes, and whether images do"
     )
     command("verify", "hash every stored file again; exit code 1 where one is damaged")
-    command("gc", "what nothing needs any more, and its size").add_argument(
-        "--yes", action="store_true", help="remove it"
+    added = command("gc", "what nothing needs any more, and its size")
+    added.add_argument("--yes", action="store_true", help="remove it")
+    added.add_argument(
+        "--keep",
+        metavar="N",
+        type=int,
+        default=0,
+        help="keep the N newest versions of each artifact, and what they were made from, though no alias names them",
     )
     return parser
 
@@ -337,6 +346,8 @@ def _ask(arguments: argparse.Namespace) -> Answer:
     refs = getattr(arguments, "refs", None) or [ref for ref in [getattr(arguments, "ref", None)] if ref is not None]
     for asked in refs or [name for name in [getattr(arguments, "name", None)] if name is not None]:
         reference(asked)
+    if getattr(arguments, "keep", 0) < 0:
+        raise Problem(f"--keep {arguments.keep} is not at least 0")
     if not (home() / "store" / "registry.sqlite").exists():  # looking must not make a store
         if refs or arguments.command == "publish":
             raise Problem(NOTHING)
@@ -358,7 +369,7 @@ def _ask(arguments: argparse.Namespace) -> Answer:
             case "verify":
                 return verify(store)
             case _:
-                return gc(store, arguments.yes)
+                return gc(store, arguments.yes, arguments.keep)
 
 
 def main(flags: Iterable[str]) -> None:

@@ -69,12 +69,16 @@ def _made_from(store: Store, versions: Iterable[Version]) -> tuple[str, ...]:
 # -- what nothing needs ------------------------------------------------------------------------------------------------
 
 
-def superseded(store: Store) -> list[Version]:
-    """Versions that no alias names and that no version with an alias was made from, newest first."""
+def superseded(store: Store, keep: int = 0) -> list[Version]:
+    """Versions that no alias names, that are not among the `keep` newest of their name, and that no version which one
+    of both holds was made from; newest first."""
     rows = store.rows(
-        "WITH RECURSIVE needed (id) AS (SELECT version FROM aliases UNION"
+        "WITH RECURSIVE newest (id, place) AS"
+        " (SELECT id, row_number() OVER (PARTITION BY name ORDER BY number DESC) FROM versions),"
+        " needed (id) AS (SELECT version FROM aliases UNION SELECT id FROM newest WHERE place <= ? UNION"
         " SELECT inputs.version FROM needed JOIN outputs ON outputs.version = needed.id JOIN inputs USING (run)"
-        " WHERE inputs.version IS NOT NULL) SELECT id FROM needed"
+        " WHERE inputs.version IS NOT NULL) SELECT id FROM needed",
+        [keep],
     )
     needed = {row["id"] for row in rows}
     return [version for version in reversed(store.versions()) if version.id not in needed]

@@ -1,6 +1,7 @@
 """W&B itself: whether results go there, and artifacts to and from it."""
 
 import contextlib
+import logging
 import netrc
 import os
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def client() -> Any:
             os.environ[variable] = str(home() / folder)
     import wandb
 
+    logging.raiseExceptions = False  # on a full disk its log would print a traceback for each line that it cannot write
     return wandb
 
 

@@ -164,7 +164,7 @@ class Store:
 
     def by_id(self, ids: Sequence[int | None]) -> list[Version]:
         """Those of the versions that are still there, in the order published."""
-        return self._versions(f"WHERE versions.id IN ({','.join('?' * len(ids))})", ids)
+        return self._versions(f"WHERE versions.id IN ({','.join('?' * len(ids))})", ids) if ids else []
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """What the registry answers; records.py has its tables."""
@@ -246,7 +246,7 @@ class Store:
         """The latest run that made `version`; where none did here, the one that pulled it from W&B."""
         rows = self.rows(
             "SELECT runs.* FROM outputs JOIN runs ON runs.id = run WHERE version = ?"
-            " ORDER BY stage = 'pull', started DESC LIMIT 1",
+            " ORDER BY stage = 'pull', runs.rowid DESC LIMIT 1",  # the registry's order: clocks are set back
             [version.id],
         )
         return self._run(rows[0]) if rows else None
@@ -263,7 +263,7 @@ class Store:
     def readers(self, version: Version) -> list[Run]:
         """The runs that read `version`, oldest first."""
         rows = self.rows(
-            "SELECT DISTINCT runs.* FROM inputs JOIN runs ON runs.id = run WHERE version = ? ORDER BY started",
+            "SELECT DISTINCT runs.* FROM inputs JOIN runs ON runs.id = run WHERE version = ? ORDER BY runs.rowid",
             [version.id],
         )
         return [self._run(row) for row in rows]
@@ -378,7 +378,7 @@ class Store:
 
         Its aliases are pointed at it again, as if it had been logged once more. None where the stage must run.
         """
-        rows = self.rows("SELECT * FROM runs WHERE stage = ? AND settings = ? ORDER BY started DESC", [stage, settings])
+        rows = self.rows("SELECT * FROM runs WHERE stage = ? AND settings = ? ORDER BY rowid DESC", [stage, settings])
         for row in rows:
             if any(self.find(*asked) != version for asked, version in self._run(row).inputs.items()):
                 continue
