@@ -18,6 +18,7 @@ from eval.evidence.gathered import SCORES, alias
 from eval.evidence.verdicts import Decision, Finding, Measurements, Rule, Verdict, decide, parse
 from train.tracking import Problem, Stage, launch
 from train.tracking.figures import PALETTE, figure
+from train.tracking.problem import one_line
 from train.tracking.scores import Scores, Value
 
 FILE = Path(__file__).with_name("claims.yaml")
@@ -179,7 +180,7 @@ def read(text: str) -> Claims:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise Problem(f"{FILE.name} is no YAML: {' '.join(str(error).split())}") from error
+        raise Problem(f"{FILE.name} is no YAML: {one_line(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get("claims"), list):
         raise Problem(f"{FILE.name} has no list of claims; give it claims: and seedless:")
     entries: dict[str, Claim] = {}

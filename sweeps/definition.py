@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from sweeps.hyperband import Hyperband
-from train.tracking import Problem
 from train.tracking.declarations import clean_name, stages
+from train.tracking.problem import Problem, one_line
 from train.tracking.stage import digest_of
 
 Value = bool | int | float | str | None
@@ -132,7 +132,7 @@ def read(file: Path, replaced: Sequence[str] = ()) -> Definition:
     except OSError as error:
         raise Problem(f"cannot read {file}: {error.strerror}; give the path of a sweep file") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Problem(f"{file} is not YAML: {' '.join(str(error).split())}; mend it") from error
+        raise Problem(f"{file} is not YAML: {one_line(error)}; mend it") from error
     try:
         return _definition(file, content, replaced)
     except Problem as problem:

@@ -10,6 +10,14 @@ import pytest
 
 from train.tracking.store import Store
 
+# What a live test needs of the environment, before it is cleared; empty where none was asked for.
+LIVE = (
+    {name: os.environ[name] for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY") if name in os.environ}
+    if os.environ.get("PEEL_LIVE") == "1" and os.environ.get("WANDB_API_KEY")
+    else {}
+)
+if LIVE:
+    LIVE = {"WANDB_BASE_URL": "https://api.wandb.ai", **LIVE, "WANDB_MODE": "online"}
 _EMPTY = tempfile.mkdtemp(prefix="peel-tests-")
 for _name in [name for name in os.environ if name.startswith(("WANDB_", "PEEL_"))]:
     del os.environ[_name]

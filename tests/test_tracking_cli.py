@@ -189,7 +189,7 @@ def test_pull_never_leaves_its_folder(store: Store, tmp_path: Path, path: str) -
     (to / "link").symlink_to(tmp_path)
     with store.transaction() as registry:  # as a registry that somebody else made might say
         registry.execute("UPDATE files SET path = ? WHERE path = 'deep/er.npy'", [path])
-    assert "leads out of" in refuse("pull", "embeddings:x", "--to", to)
+    assert "out of" in refuse("pull", "embeddings:x", "--to", to)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["peel", "to"]
     assert [entry.name for entry in to.iterdir()] == ["link"]
 

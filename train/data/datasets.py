@@ -18,7 +18,7 @@ from train.data import folder
 from train.data.folder import Pixels
 from train.data.images import SPLITS, Images
 from train.tracking.declarations import listing
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 from train.tracking.store import home
 
 CROP, STRIDE = 64, 32  # pixels; of the sample photos
@@ -181,7 +181,7 @@ def _held(name: str, root: Path) -> Splits | None:
     try:
         return _read(name, root, download=False)
     except Exception as error:  # torchvision trusts what it finds: a file cut short raises anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         if "Dataset not found" in reason:
             return None
         raise Problem(f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it there and run again") from error
@@ -200,7 +200,7 @@ def _downloaded(name: str, downloads: Path) -> Splits:
                     path.rename(downloads / path.name)
             return found
     except (OSError, RuntimeError, HTTPException) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise Problem(
             f"cannot download {name!r} ({reason}); give a folder that holds it as PEEL_DATA (make: DATA=), "
             "a folder or zip of your own as --dataset, or --dataset digits, which needs no network"

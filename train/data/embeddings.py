@@ -8,7 +8,8 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.images import SPLITS, load_array
+from train.data.images import SPLITS, check_labels, load_array
+from train.tracking.problem import reading
 
 Vectors = NDArray[np.float32]
 Layer = Literal["representation", "features"]
@@ -41,11 +42,23 @@ class Embeddings:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        about = json.loads((folder / "embeddings.json").read_text())
-        keys = [key for split in SPLITS for key in (split, f"{split}_features", f"{split}_labels")]
-        arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
-        transductive = about.get("transductive", False)  # older versions are all of encoders, and do not say so
-        return cls(tuple(about["classes"]), **arrays, own=about["own"], transductive=transductive)
+        """Raises Problem where `folder` holds something else."""
+        with reading(folder):
+            about = json.loads((folder / "embeddings.json").read_text())
+            classes = tuple(map(str, about["classes"]))
+            keys = [key for split in SPLITS for key in (split, f"{split}_features", f"{split}_labels")]
+            arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
+            for split in SPLITS:
+                for key in (split, f"{split}_features"):
+                    if (
+                        arrays[key].dtype != np.float32
+                        or arrays[key].ndim != 2
+                        or len(arrays[key]) != len(arrays[split])
+                    ):
+                        raise ValueError(f"{key}.npy is {arrays[key].dtype} {arrays[key].shape}")
+                check_labels(arrays[f"{split}_labels"], len(arrays[split]), len(classes), f"{split}_labels.npy")
+            transductive = bool(about.get("transductive"))  # older versions are all of encoders, and do not say so
+            return cls(classes, **arrays, own=bool(about["own"]), transductive=transductive)
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from train.data.images import SPLITS
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "train/CLASS/* and test/CLASS/*"
@@ -95,7 +95,7 @@ def opened(source: Path) -> Iterator[Tree]:
         archive = zipfile.ZipFile(source)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise Problem(
-            f"{str(source)!r} is neither a folder nor a sound zip ({_one_line(error)}); give one that holds {LAYOUT}"
+            f"{str(source)!r} is neither a folder nor a sound zip ({one_line(error)}); give one that holds {LAYOUT}"
         ) from error
     except OSError as error:
         _unreadable(error)
@@ -132,6 +132,8 @@ def _entries(source: Path, archive: zipfile.ZipFile) -> Tree:
         wrong = "is a link" if stat.S_ISLNK(entry.external_attr >> 16) else None
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
             wrong = "leaves its folder"
+        if path in entries and not name.endswith("/"):
+            wrong = "stands in it twice"
         if wrong:
             raise Problem(f"{str(source)!r}: the entry {entry.filename!r} {wrong}; pack the zip again without it")
         if any(_hidden(part) for part in path.parts):
@@ -231,8 +233,10 @@ def _decode(tree: Tree, path: str, size: int) -> Pixels | str:
         with PIL.Image.open(io.BytesIO(tree.content(path))) as image:
             image.load()  # all of it: `open` reads no more than the header
             return fitted(image, size)
+    except PIL.UnidentifiedImageError:
+        return "its content is of no kind of image"
     except Exception as error:  # decoders raise whatever their format's code comes upon
-        return _one_line(error)
+        return one_line(error)
 
 
 def fitted(image: PIL.Image.Image, size: int) -> Pixels:
@@ -257,7 +261,3 @@ def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         image = image.convert("RGBA")
         return PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from train.tracking.problem import reading
+
 SPLITS = ("train", "test")
 
 
@@ -45,14 +47,31 @@ class Images:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        about = json.loads((folder / "images.json").read_text())
-        arrays = {key: load_array(folder / f"{key}.npy") for split in SPLITS for key in (split, f"{split}_labels")}
-        return cls(about["name"], tuple(about["classes"]), **arrays, mean=tuple(about["mean"]), std=tuple(about["std"]))
+        """Raises Problem where `folder` holds something else."""
+        with reading(folder):
+            about = json.loads((folder / "images.json").read_text())
+            classes = tuple(map(str, about["classes"]))
+            arrays = {key: load_array(folder / f"{key}.npy") for split in SPLITS for key in (split, f"{split}_labels")}
+            for split in SPLITS:
+                images = arrays[split]
+                if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (images.shape[1],) * 2 + (3,):
+                    raise ValueError(f"{split}.npy is {images.dtype} {images.shape}")
+                check_labels(arrays[f"{split}_labels"], len(images), len(classes), f"{split}_labels.npy")
+            mean, std = ((float(r), float(g), float(b)) for r, g, b in (about["mean"], about["std"]))
+            return cls(str(about["name"]), classes, **arrays, mean=mean, std=std)
 
     @property
     def size(self) -> int:
         """Height, which is also the width, in pixels."""
         return int(self.train.shape[1])
+
+
+def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> None:
+    """Raises ValueError unless `labels` are `count` indices into so many classes."""
+    if labels.dtype != np.int64 or labels.shape != (count,):
+        raise ValueError(f"{what} is {labels.dtype} {labels.shape}")
+    if ((labels < 0) | (labels >= classes)).any():
+        raise ValueError(f"{what} names other classes than the {classes} there are")
 
 
 def load_array(path: Path) -> NDArray[Any]:

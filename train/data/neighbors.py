@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import SPLITS, Images, load_array
-from train.tracking import Problem
+from train.tracking.problem import Problem, reading
 
 Ids = NDArray[np.int64]
 
@@ -43,13 +43,27 @@ class Neighbors:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        keys = [f"{split}_{kind}" for split in SPLITS for kind in ("ids", "distances")]
-        arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
-        return cls(**arrays, index=faiss.read_index(str(folder / "index.faiss")))
+        """Raises Problem where `folder` holds something else."""
+        with reading(folder):
+            train, test = (_ids(folder, split) for split in SPLITS)
+            train_distances, test_distances = (load_array(folder / f"{split}_distances.npy") for split in SPLITS)
+            index = faiss.read_index(str(folder / "index.faiss"))
+            if index.ntotal != len(train):
+                raise ValueError(f"index.faiss holds {index.ntotal} vectors, not {len(train)}")
+            return cls(train, train_distances, test, test_distances, index)
 
     def search(self, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
         """L2 distances (n, k) and training ids (n, k) of the k training vectors nearest to each of `vectors`."""
         return search(self.index, vectors, k)
+
+
+def _ids(folder: Path, split: str) -> Ids:
+    """The ids of a split, every one a row of the training images."""
+    count = len(load_array(folder / "train_ids.npy"))
+    ids = load_array(folder / f"{split}_ids.npy")
+    if ids.dtype != np.int64 or ids.ndim != 2 or ((ids < 0) | (ids >= count)).any():
+        raise ValueError(f"{split}_ids.npy is {ids.dtype} {ids.shape}, or names other rows than the {count} there are")
+    return ids
 
 
 def search(index: Any, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
@@ -69,7 +83,8 @@ class Partners:
     @classmethod
     def load(cls, folder: Path, images: Images, k: int, alias: str) -> Self:
         """The first `k` of the neighbors in `folder`. Raises Problem where they cannot be those of `images`."""
-        train, test = (load_array(folder / f"{split}_ids.npy") for split in SPLITS)
+        with reading(folder):
+            train, test = (_ids(folder, split) for split in SPLITS)
         if (len(train), len(test)) != (len(images.train), len(images.test)):
             raise Problem(
                 f"neighbors:{alias} are those of {len(train)} and {len(test)} images, not of {images.name}'s"

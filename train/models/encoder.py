@@ -17,6 +17,7 @@ from train.models.compact import compact
 from train.models.fourconv import fourconv
 from train.models.patches import WhitenedPatches
 from train.models.resnet import resnet18
+from train.tracking.problem import reading
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ class Encoder(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        architecture = Architecture(**json.loads((folder / "encoder.json").read_text()))
-        encoder = cls(architecture)
-        encoder.load_state_dict(load_file(folder / "weights.safetensors"))
-        return encoder.eval()
+        """Raises Problem where `folder` holds something else."""
+        with reading(folder):
+            encoder = cls(Architecture(**json.loads((folder / "encoder.json").read_text())))
+            encoder.load_state_dict(load_file(folder / "weights.safetensors"))
+            return encoder.eval()
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8], start: int, stop: int) -> tuple[Tensor, Tensor]:

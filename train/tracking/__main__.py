@@ -15,13 +15,13 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn
 
 from train.tracking import housekeeping, remote, tables
 from train.tracking import publish as publishing
 from train.tracking.command import answer
-from train.tracking.declarations import declaration, declarations, reference
+from train.tracking.declarations import check_path, declaration, declarations, reference
 from train.tracking.problem import Problem
 from train.tracking.records import File, Run, Version
 from train.tracking.store import Store, hash_file, home
@@ -163,8 +163,8 @@ def _copy(store: Store, files: dict[str, File], to: Path) -> int:
     """The number of files written; those that are there already stay."""
     wanted = {}
     for path, content in files.items():
-        target = to / path
-        if PurePosixPath(path).is_absolute() or not target.resolve().is_relative_to(to.resolve()):
+        target = to / check_path(path, "this version")
+        if not target.resolve().is_relative_to(to.resolve()):  # through a link that stands there
             raise Problem(f"{path!r} leads out of {to}; nothing was written, choose another --to")
         if target.is_file() and hash_file(target) == content.md5:
             continue

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from train.tracking.declarations import check_path
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 from train.tracking.records import Draft
 from train.tracking.store import Store, home
 
@@ -118,8 +118,3 @@ def asking(what: str, cure: str = "run the same command again") -> Iterator[None
         if type(error).__module__.partition(".")[0] != "wandb":
             raise
         raise Problem(f"{what}: {one_line(error)}; {cure}") from error
-
-
-def one_line(error: object) -> str:
-    """What W&B said."""
-    return " ".join(str(error).split())

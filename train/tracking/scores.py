@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import plotly.io
 from numpy.typing import NDArray
 
+from train.tracking.problem import reading
 from train.tracking.stage import Stage
 
 Value = float | int | str | list[Any] | None
@@ -41,15 +42,17 @@ class Scores:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        return cls(
-            json.loads((folder / "scores.json").read_text()),
-            {name: plotly.io.read_json(path) for name, path in _found(folder, "figures").items()},
-            {name: PIL.Image.open(path) for name, path in _found(folder, "pictures").items()},
-            {
-                name: np.load(path, mmap_mode="r", allow_pickle=False)
-                for name, path in _found(folder, "samples").items()
-            },
-        )
+        """Raises Problem where `folder` holds something else."""
+        with reading(folder):
+            return cls(
+                dict(json.loads((folder / "scores.json").read_text())),
+                {name: plotly.io.read_json(path) for name, path in _found(folder, "figures").items()},
+                {name: PIL.Image.open(path) for name, path in _found(folder, "pictures").items()},
+                {
+                    name: np.load(path, mmap_mode="r", allow_pickle=False)
+                    for name, path in _found(folder, "samples").items()
+                },
+            )
 
     def log(self, stage: Stage) -> None:
         """Shows everything in the stage's run: figures and pictures as panels, numbers as its summary."""

@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from train.tracking.declarations import NUMBER, check_alias, check_name, listing
+from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
 from train.tracking.problem import Problem
 from train.tracking.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION, Draft, File, Run, Version
 
@@ -210,7 +210,9 @@ class Store:
     def folder(self, version: Version) -> Path:
         """A folder with the files of `version`, each checked against its digest. Raises Problem on a damaged file."""
         files = self.files(version)
+        check_name(version.name, "artifact name")  # a registry that somebody else made may say anything
         for path, content in files.items():
+            check_path(path, version.reference)
             if problem := self.damage(content):
                 there = next(iter(self.remotes(version).values()), None)
                 cure = "remake it with FRESH=1" + (f"; a stage that works online fetches {there}" if there else "")
@@ -339,7 +341,7 @@ class Store:
                 [draft.name, number, draft.digest, size, time.time()],
             ).fetchone()
             registry.execute("UPDATE artifacts SET next = next + 1 WHERE name = ?", [draft.name])
-            entries = [(row["id"], path, *content) for path, content in draft.files.items()]
+            entries = [(row["id"], check_path(path, draft.name), *content) for path, content in draft.files.items()]
             registry.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", entries)
         for alias in draft.aliases:
             check_alias(alias)
