@@ -17,14 +17,17 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.first = convolution(inputs, outputs, stride=stride)
         self.second = convolution(outputs, outputs)
         same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if same else convolution(inputs, outputs, kernel=1, stride=stride)
+        self.shortcut = nn.Identity() if same else convolution(inputs, outputs, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.second(F.relu(self.first(x), inplace=True))
-        return F.relu(y + self.shortcut(x), inplace=True)
+        # The shortcut's stride is taken here: with fewer than 8 channels the gradient of a strided 1x1 convolution
+        # overwrites memory that is not its own on AVX2 processors (oneDNN, issue 6035).
+        return F.relu(y + self.shortcut(x[:, :, :: self.stride, :: self.stride]), inplace=True)
 
 
 def compact(width: int) -> tuple[nn.Module, int]:
