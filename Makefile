@@ -21,15 +21,15 @@ run: .venv/run
 	@$(BIN)/python -m sweeps.exercise --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 faults: .venv/test
 	$(BIN)/pytest --full -rP tests/test_faults.py
 
 newest: .venv/test
-	@$(PYTHON) -m venv --system-site-packages .venv-newest
-	@echo "$(CURDIR)/.venv/lib" > /dev/null
-	@.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade wandb
+	@test -x .venv-newest/bin/python || $(BIN)/python -m venv .venv-newest
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-newest/bin/python -c 'import site; print(site.getsitepackages()[0])')/all-else.pth"
+	@PIP_CONSTRAINT= .venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade wandb
 	.venv-newest/bin/python -m pytest tests/test_online.py tests/test_publish.py
 
 lint: .venv/test
@@ -51,4 +51,4 @@ lint: .venv/test
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-newest

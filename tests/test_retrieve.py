@@ -244,7 +244,12 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Images, Embeddings]
     publish(
         "blobs-pixels",
         "blobs",
-        dataclasses.replace(embeddings, train=embeddings.train[:40], train_labels=embeddings.train_labels[:40]),
+        dataclasses.replace(
+            embeddings,
+            train=embeddings.train[:40],
+            train_features=embeddings.train_features[:40],
+            train_labels=embeddings.train_labels[:40],
+        ),
     )
     assert "40 training vectors for the 60" in refused("blobs-pixels")
     assert Store().versions("retrieve") == []

@@ -69,7 +69,7 @@ class Images:
 def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> None:
     """Raises ValueError unless `labels` are `count` indices into so many classes."""
     if labels.dtype != np.int64 or labels.shape != (count,):
-        raise ValueError(f"{what} is {labels.dtype} {labels.shape}")
+        raise ValueError(f"{what} is {labels.dtype} {labels.shape}, not int64 ({count},)")
     if ((labels < 0) | (labels >= classes)).any():
         raise ValueError(f"{what} names other classes than the {classes} there are")
 
