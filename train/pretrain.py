@@ -1,13 +1,17 @@
 """Trains an encoder with VICReg on views of the training images, and publishes it with its curves.
 
-With --views neighbors the views of an image are the image itself and one of its nearest training images.
+With --views neighbors the views of an image are the image itself and one of its nearest training images. Several
+processes share the batches where torchrun starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 """
+
+from contextlib import nullcontext
 
 from train.data.images import Images
 from train.data.neighbors import Partners
 from train.models import checkpoint
+from train.objectives.processes import joined
 from train.objectives.recipe import OVERLAYS, PRESETS, Config, default_preset, neighbors_alias, variant_name
-from train.objectives.training import Training
+from train.objectives.training import Training, device_of
 from train.tracking import Problem, Stage, launch
 from train.tracking.store import home
 
@@ -26,15 +30,17 @@ def main(config: Config) -> None:
             alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
             partners = Partners.load(stage.fetch("neighbors", alias), images, config.nearest, alias)
         stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
-        path = home() / "checkpoints" / f"{stage.key}.safetensors"
-        with checkpoint.locked(path):
-            training = Training(config, images, stage, partners)
+        path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
+        with joined(device) as processes, checkpoint.locked(path) if processes.leads else nullcontext():
+            training = Training(config, images, stage, partners, device, processes)
             training.run(path)
-            scores = training.scores()
-            scores.log(stage)
-            stage.publish("encoder", training.encoder.save)
-            stage.publish("training", scores.save)
-    checkpoint.remove(path)
+            if processes.leads:
+                scores = training.scores()
+                scores.log(stage)
+                stage.publish("encoder", training.encoder.save)
+                stage.publish("training", scores.save)
+    if processes.leads:
+        checkpoint.remove(path)
 
 
 if __name__ == "__main__":

@@ -185,15 +185,24 @@ def transform(images: Tensor, draws: Draws, augmentation: Augmentation, mean: Te
 
 
 def views(
-    images: Tensor, count: int, augmentation: Augmentation, mean: Tensor, std: Tensor, generator: torch.Generator
+    images: Tensor,
+    count: int,
+    augmentation: Augmentation,
+    mean: Tensor,
+    std: Tensor,
+    generator: torch.Generator,
+    chosen: Tensor | None = None,
 ) -> Tensor:
     """`count` independent views of each image: (count, n, 3, size, size).
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. `flatten(0, 1)` of the result is
-    free and channels_last.
+    free and channels_last. chosen: rows (m,) of the images whose views alone are made, as they are among all.
     """
     height, width = images.shape[1:3]
     draws = draw(count * len(images), height, width, augmentation, generator)
+    if chosen is not None and len(chosen) < len(images):
+        draws = draws[(torch.arange(count)[:, None] * len(images) + chosen).flatten()]
+        images = images[chosen]
     batch = transform(images.repeat(count, 1, 1, 1), draws, augmentation, mean, std)
     return batch.view(count, len(images), *batch.shape[1:])
 

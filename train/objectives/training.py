@@ -1,6 +1,7 @@
 """The training loop: steps, what is measured once an epoch, checkpoints."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from train.models.encoder import Architecture, Encoder
 from train.objectives import vicreg
 from train.objectives.curves import TERMS, figures, rises
 from train.objectives.monitor import measure
+from train.objectives.processes import Processes
 from train.objectives.recipe import Config
 from train.tracking import Problem, Stage
 from train.tracking.scores import Scores
@@ -32,16 +34,27 @@ CHECKPOINT_SECONDS = 120  # at most that much work is lost to a kill; a checkpoi
 
 
 class Training:
-    """The loop. Every draw depends on the seed and the position alone, so that a checkpoint needs no generators."""
+    """The loop. Every draw depends on the seed and the position alone, so that a checkpoint needs no generators, and several
+    processes draw what one would.
+    """
 
-    def __init__(self, config: Config, images: Images, stage: Stage, partners: Partners | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        images: Images,
+        stage: Stage,
+        partners: Partners | None = None,
+        device: torch.device | None = None,
+        processes: Processes | None = None,
+    ) -> None:
         self.config, self.images, self.stage, self.partners = config, images, stage, partners
+        self.processes = processes or Processes()
+        if config.batch_size % self.processes.count:
+            raise Problem(
+                f"--batch-size {config.batch_size} cannot be shared by {self.processes.count} processes; give a multiple"
+            )
         self.augmentation = config.augmentation(images.size)
-        name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.device = torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError) as error:
-            raise Problem(f"--device {name} is not to be had here; take cpu or auto") from error
+        self.device = device or device_of(config)
         bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else nullcontext()
         self.mean, self.std = (torch.tensor(values, device=self.device) for values in (images.mean, images.std))
@@ -76,12 +89,13 @@ class Training:
             self._measure()
         saved = time.monotonic()
         with (
-            interrupted() as stop,
+            interrupted(insistent=self.processes.count == 1) as stop,
             tqdm(
                 total=self.steps * self.config.batch_size,
                 initial=self.step * self.config.batch_size,
                 unit="image",
                 desc=f"{self.stage.variant}",
+                disable=not self.processes.leads,
             ) as progress,
         ):
             while self.step < self.steps:
@@ -92,10 +106,11 @@ class Training:
                     progress.set_postfix(epoch=f"{self.step / self.epoch_steps:.2f}", loss=f"{terms['loss/total']:.2f}")
                 if at_end:
                     self._measure()
-                if at_end or stop.is_set() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                stopping = self.processes.any(stop.is_set(), self.device)
+                if at_end or stopping or time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save(path)
                     saved = time.monotonic()
-                if stop.is_set():
+                if stopping:
                     raise KeyboardInterrupt
 
     def _project(self, pixels: Tensor) -> Tensor:
@@ -110,7 +125,8 @@ class Training:
         epoch, position = divmod(self.step, self.epoch_steps)
         order = epoch_order(config.seed, epoch, len(self.images.train))
         chosen = np.sort(order[position * config.batch_size :][: config.batch_size])
-        z_vnd = self._project_views("train", chosen, generator(config.seed, self.step))
+        share = self.processes.share(len(chosen))
+        z_vnd = self.processes.gather(self._project_views("train", chosen, generator(config.seed, self.step), share))
         terms = vicreg.terms(z_vnd)
         total = vicreg.total(terms, config.weights)
         values = {
@@ -128,6 +144,7 @@ class Training:
                 )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        self.processes.add_gradients(self.parameters)
         self.optimizer.step()
         self.step += 1
         entry = {
@@ -139,17 +156,20 @@ class Training:
         self.stage.log(entry)
         return entry
 
-    def _project_views(self, split: str, rows: NDArray[np.int64], draws: torch.Generator) -> Tensor:
-        """Rows (n,) of a split -> projections of their views (v, n, d), float32."""
-        pixels = batch(getattr(self.images, split), rows)
+    def _project_views(
+        self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice = slice(None)
+    ) -> Tensor:
+        """Rows (n,) of a split -> projections of the views of their `share` (v, m, d), float32. All n are drawn for."""
+        pixels, chosen = batch(getattr(self.images, split), rows), torch.arange(len(rows))[share]
         count, drawn = self.config.view_count, self.config.view_count
+        size = len(chosen)
         if self.partners is not None:  # the two views are the image and its partner, each taken once
             partners = batch(self.images.train, self.partners.draw(split, rows, draws))
-            pixels, drawn = torch.cat([pixels, partners]), 1
-        seen = views(pixels.to(self.device), drawn, self.augmentation, self.mean, self.std, draws)
+            pixels, chosen, drawn = torch.cat([pixels, partners]), torch.cat([chosen, len(rows) + chosen]), 1
+        seen = views(pixels.to(self.device), drawn, self.augmentation, self.mean, self.std, draws, chosen)
         with self.autocast:
             z = self.project(seen.flatten(0, 1))
-        return z.float().view(count, len(rows), -1)
+        return z.float().view(count, size, -1)
 
     def _training_mode(self, training: bool) -> None:
         if self.encoder.training != training:
@@ -157,7 +177,9 @@ class Training:
                 module.train(training)
 
     def _measure(self) -> None:
-        """Once an epoch: the same terms on the test set's projections, kNN accuracy and collapse."""
+        """Once an epoch, in the first process: the same terms on the test set's projections, kNN accuracy and collapse."""
+        if not self.processes.leads:
+            return
         self._training_mode(False)
         entry = {"epoch": float(len(self.epochs)), "batch": float(self.step)}
         with self.autocast:
@@ -179,17 +201,26 @@ class Training:
         return {f"test/{name}": value for name, value in zip(TERMS, (sums / count).tolist(), strict=True)}
 
     def _save(self, path: Path) -> None:
-        progress = {"step": self.step, "batches": self.batches, "epochs": self.epochs}
+        if not self.processes.leads:
+            return
+        count = self.processes.count
+        progress = {"step": self.step, "batches": self.batches, "epochs": self.epochs, "processes": count}
         checkpoint.save(path, self.modules, self.optimizer, progress)
 
     def _resume(self, path: Path) -> None:
         self.stage.axis("epoch", "test/*", "knn/*", "collapse/*")
         self.stage.axis("batch", "loss/*", "optimizer/*")
-        progress = checkpoint.load(path, self.modules, self.optimizer)
+        with self.processes.file(path, self.device) as saved:
+            progress = checkpoint.load(saved, self.modules, self.optimizer)
         if progress is None:
             return
+        if (count := progress.get("processes", 1)) != self.processes.count:
+            raise Problem(
+                f"{self.processes.count} processes cannot go on with what {count} began; start as many, or remove {path}"
+            )
         self.step, self.batches, self.epochs = progress["step"], progress["batches"], progress["epochs"]
-        print(f"going on from step {self.step} of {self.steps}")
+        if self.processes.leads:
+            print(f"going on from step {self.step} of {self.steps}")
         for entry in sorted([*self.batches, *self.epochs], key=lambda entry: entry["batch"]):
             self.stage.log(entry)
 
@@ -208,6 +239,17 @@ class Training:
             "training/parameters": parameter_count(self.encoder),
         }
         return Scores(final, figures(self.batches, self.epochs))
+
+
+def device_of(config: Config) -> torch.device:
+    """Where `config` has the networks. Of several processes on a machine each has a GPU of its own."""
+    name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise Problem(f"--device {name} is not to be had here; take cpu or auto") from error
 
 
 def learning_rate(step: int, steps: int, config: Config) -> float:
@@ -239,12 +281,13 @@ def generator(seed: int, step: int) -> torch.Generator:
 
 
 @contextmanager
-def interrupted() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets, so that a step is never cut in two; a second one ends at once."""
+def interrupted(insistent: bool = True) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets, so that a step is never cut in two; a second one ends at once,
+    where `insistent`: torchrun passes one on several times."""
     event = threading.Event()
 
     def handle(number: int, frame: Any) -> None:
-        if event.is_set():
+        if event.is_set() and insistent:
             raise KeyboardInterrupt
         event.set()
 

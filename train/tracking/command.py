@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import os
 import re
 import signal
 import sys
@@ -98,5 +99,6 @@ def answer(name: str, body: Callable[[], object]) -> None:
 
 
 def _fail(name: str, line: str, code: int) -> int:
-    print(f"{name}: {line}", file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine, however many processes torchrun has started there
+        print(f"{name}: {line}", file=sys.stderr)
     return code

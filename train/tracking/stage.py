@@ -99,11 +99,17 @@ def revision() -> str:
     return "unknown"
 
 
+def leads() -> bool:
+    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Stage:
     """A context: what it published becomes visible, all at once, when the block ends without an error.
 
     job: the stage's module path, as in artifacts.yaml. `variant`, `seed` and `dataset` are inherited from the first
-    input that has them; a stage that founds a variant sets them itself before its first log.
+    input that has them; a stage that founds a variant sets them itself before its first log. Of several processes of one
+    run the first alone tracks it and publishes; in the others nothing is logged.
     """
 
     def __init__(self, job: str, config: "DataclassInstance") -> None:
@@ -137,13 +143,13 @@ class Stage:
         with self._holds:
             failed = True
             try:
-                if kind is None:
+                if kind is None and leads():
                     self._upload()
                     failed = False
             finally:
                 if self._run is not None:
                     self._run.finish(exit_code=int(failed))
-            if kind is None:
+            if kind is None and leads():
                 self._commit()  # last: what is visible has a run whose record is whole
 
     # -- inputs --------------------------------------------------------------------------------------------------------
@@ -272,8 +278,9 @@ class Stage:
         return self._run
 
     def log(self, values: Mapping[str, float]) -> None:
-        self.run.log(dict(values))
-        self._tell(values)
+        if leads():
+            self.run.log(dict(values))
+            self._tell(values)
 
     def _tell(self, values: Mapping[str, object]) -> None:
         """Adds a line of JSON to the file that PEEL_HISTORY names: for whoever started this run and watches it."""
@@ -283,9 +290,10 @@ class Stage:
 
     def axis(self, axis: str, *metrics: str) -> None:
         """Draws `metrics` (globs) over the logged value `axis`."""
-        self.run.define_metric(axis, hidden=True)
-        for metric in metrics:
-            self.run.define_metric(metric, step_metric=axis)
+        if leads():
+            self.run.define_metric(axis, hidden=True)
+            for metric in metrics:
+                self.run.define_metric(metric, step_metric=axis)
 
     def panel(self, name: str, content: Any) -> None:
         """Logs a plotly figure, a picture (PIL) or a table (pandas; its cells may be PIL pictures) under `name`."""
