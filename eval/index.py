@@ -1,11 +1,15 @@
-"""Finds the nearest training images of every image, by L2 distance of the representations."""
+"""Finds the nearest training images of every image, by L2 distance of the representations.
+
+For large sets --kind ivf compares an image with a part of the others, and publishes how many of the nearest it finds.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from eval.evidence.neighbors import distances_figure, occurrences_figure
 from eval.evidence.validity import check_own
 from train.data.embeddings import Embeddings
-from train.data.neighbors import find_neighbors
+from train.data.neighbors import Inverted, describe, find_neighbors
 from train.tracking import Problem, Stage, launch
 
 
@@ -15,17 +19,32 @@ class Config:
     """Alias of the embeddings."""
     k: int = 10
     """How many neighbors of each image; an image is never among its own."""
+    kind: Literal["exact", "ivf"] = "exact"
+    """exact (every image is compared with every other), or ivf (FAISS's inverted file: with the nearest lists of them)."""
+    lists: int = 0
+    """With --kind ivf: into how many lists k-means divides the images; 0 takes 4 times the root of their number."""
+    probes: int = 0
+    """With --kind ivf: how many lists an image is compared with; 0 takes a sixteenth of them."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise Problem(f"--k {self.k} is no number of neighbors; give 1 or more")
+        for name in ("lists", "probes"):
+            if (value := getattr(self, name)) < 0:
+                raise Problem(f"--{name} {value} is not at least 0")
+            if value and self.kind == "exact":
+                raise Problem(f"--{name} {value} is read with --kind ivf only; add that")
 
 
 def main(config: Config) -> None:
     with Stage("eval.index", config) as stage:
         embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
         check_own(embeddings, config.embeddings, stage.alias)
-        neighbors = find_neighbors(embeddings, config.k)
+        inverted = Inverted(config.lists, config.probes) if config.kind == "ivf" else None
+        neighbors = find_neighbors(embeddings, config.k, inverted)
+        if neighbors.recall is not None:
+            about = {"recall": neighbors.recall, **describe(neighbors.index)}
+            stage.log({f"neighbors/{name}": value for name, value in about.items()})
         stage.panel("neighbors/distances", distances_figure(neighbors))
         stage.panel("neighbors/occurrences", occurrences_figure(neighbors))
         stage.publish("neighbors", neighbors.save)

@@ -1,5 +1,8 @@
 """eval.index and its parts: the nearest training images, against scikit-learn and numpy."""
 
+import json
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from tests.published import images as pictures
 from tests.published import publish_embedded, publish_encoder, publish_images, refusal
 from tests.synthetic import blobs, publish_embeddings
 from train.data.embeddings import Vectors
-from train.data.neighbors import Neighbors, build, exact_distances, find_neighbors, nearest
+from train.data.neighbors import Inverted, Neighbors, build, describe, exact_distances, find_neighbors, nearest
 from train.tracking import Origin, Problem
 from train.tracking.store import Store
 
@@ -160,3 +163,57 @@ def test_embeddings_of_other_images_do_not_take_over_the_variants_index() -> Non
     line = refusal(lambda: index.main(index.Config("blobs-vicreg-on-others", k=3)))
     assert "others" in line and "blobs-vicreg" in line
     assert Store().versions("neighbors") == []
+
+
+# -- the inverted file -------------------------------------------------------------------------------------------------
+
+
+def test_an_inverted_file_that_probes_every_list_finds_what_the_exact_index_finds() -> None:
+    embeddings = blobs(3, 400, 16, seed=1, distance=2)
+    exact, inverted = find_neighbors(embeddings, 10), find_neighbors(embeddings, 10, Inverted(lists=20, probes=20))
+    np.testing.assert_array_equal(inverted.train_ids, exact.train_ids)
+    np.testing.assert_array_equal(inverted.test_ids, exact.test_ids)
+    assert (exact.recall, inverted.recall) == (None, 1.0)
+
+
+def test_the_recall_that_is_published_is_that_of_its_own_ids_against_scikit_learn(tmp_path: Path) -> None:
+    embeddings = blobs(3, 300, 16, seed=1, distance=1)
+    assert len(embeddings.test) <= 1000, "then every test vector is in the sample"
+    found = find_neighbors(embeddings, 10, Inverted(lists=30, probes=2))
+    _, expected = by_scikit_learn(embeddings.train, embeddings.test, 10)
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found.test_ids, expected, strict=True)]
+    assert found.recall is not None and 0.3 < found.recall < 1
+    assert found.recall == pytest.approx(np.mean(shares))
+    found.save(tmp_path)
+    about = json.loads((tmp_path / "index.json").read_text())
+    assert about == {"recall": found.recall, "lists": 30, "probes": 2}
+    assert Neighbors.load(tmp_path).recall == found.recall
+
+
+def test_lists_that_hold_too_few_are_followed_by_more() -> None:
+    """One list is probed, and holds about 4 of the 18 candidates: FAISS alone fills up with -1."""
+    embeddings = blobs(2, 200, 8, seed=3, distance=1)
+    index = build(embeddings.train, Inverted(lists=100, probes=1))
+    assert (index.search(embeddings.train, 18)[1] < 0).any()
+    found = find_neighbors(embeddings, 10, Inverted(lists=100, probes=1))
+    for ids in (found.train_ids, found.test_ids):
+        assert ids.min() >= 0 and all(len(set(row)) == 10 for row in ids)
+    assert not (found.train_ids == np.arange(len(embeddings.train))[:, None]).any()
+    assert describe(found.index) == {"lists": 100, "probes": 1}
+
+
+def test_an_inverted_file_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    embeddings = blobs(3, 400, 16, seed=1)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        find_neighbors(embeddings, 5, Inverted()).save(tmp_path / name)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} and "index.json" in files
+
+
+def test_lists_and_probes_that_cannot_be_are_one_line() -> None:
+    vectors = normal(50, 4)
+    assert "--lists 51 are more than the 50 vectors" in refusal(lambda: build(vectors, Inverted(lists=51)))
+    assert "--probes 6 are more than the 5 lists" in refusal(lambda: build(vectors, Inverted(lists=5, probes=6)))
+    assert "--kind ivf" in refusal(lambda: index.Config("blobs", lists=5))
+    assert "--probes -1" in refusal(lambda: index.Config("blobs", kind="ivf", probes=-1))

@@ -1,5 +1,7 @@
 """The training images nearest to an image, found by FAISS, with exact distances."""
 
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +20,7 @@ Ids = NDArray[np.int64]
 
 BATCH = 4096  # queries to one search: FAISS multiplies matrices in blocks of this size
 MARGIN = 8  # candidates beyond those asked for: FAISS may swap neighbors whose distances differ by its rounding
+SAMPLE = 1000  # queries that the recall of an inverted file is measured on
 CHUNK = 2**22  # float64 values at once while distances are made exact: 32 MB
 
 
@@ -26,7 +29,8 @@ class Neighbors:
     """The k nearest *training* images of each image, nearest first, never the image itself.
 
     *_ids: (n, k) int64, rows of the training vectors. *_distances: (n, k) float32, L2 (not squared).
-    index: a FAISS index of the training vectors; `search` asks it about others.
+    index: a FAISS index of the training vectors; `search` asks it about others. recall: of an inverted file, how many
+    of the k nearest of a test image it finds, as a share; None where the index is exact.
     """
 
     train_ids: NDArray[np.int64]
@@ -34,12 +38,15 @@ class Neighbors:
     test_ids: NDArray[np.int64]
     test_distances: Vectors
     index: Any
+    recall: float | None = None
 
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (f"{split}_ids", f"{split}_distances"):
                 np.save(folder / f"{key}.npy", getattr(self, key))
         faiss.write_index(self.index, str(folder / "index.faiss"))
+        if self.recall is not None:
+            (folder / "index.json").write_text(json.dumps({"recall": self.recall, **describe(self.index)}, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -50,7 +57,9 @@ class Neighbors:
             index = faiss.read_index(str(folder / "index.faiss"))
             if index.ntotal != len(train):
                 raise ValueError(f"index.faiss holds {index.ntotal} vectors, not {len(train)}")
-            return cls(train, train_distances, test, test_distances, index)
+            about = folder / "index.json"
+            recall = float(json.loads(about.read_text())["recall"]) if about.exists() else None
+            return cls(train, train_distances, test, test_distances, index, recall)
 
     def search(self, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
         """L2 distances (n, k) and training ids (n, k) of the k training vectors nearest to each of `vectors`."""
@@ -104,19 +113,79 @@ class Partners:
         return np.asarray(ids[rows, choice])
 
 
-def build(vectors: Vectors) -> Any:
-    """A FAISS index that compares a query with every one of `vectors`, (n, d) float32.
-
-    Exact, since an approximate one built by several threads differs from run to run. It subtracts the mean of `vectors`
-    from them and from every query: FAISS computes |x|² - 2xy + |y|² in float32, which is noise where the mean is large
-    beside the spread, as in a collapsed representation.
+@dataclass(frozen=True)
+class Inverted:
+    """An inverted file: k-means divides the vectors into `lists`, and a query is compared with the `probes` nearest of
+    them alone. 0 takes 4 sqrt(n) lists, and a sixteenth of them.
     """
-    dimensions = vectors.shape[1]
-    index = faiss.IndexPreTransform(faiss.CenteringTransform(dimensions), faiss.IndexFlatL2(dimensions))
+
+    lists: int = 0
+    probes: int = 0
+
+
+def build(vectors: Vectors, inverted: Inverted | None = None) -> Any:
+    """A FAISS index that compares a query with every one of `vectors`, (n, d) float32, or with those that `inverted` says.
+
+    It subtracts the mean of `vectors` from them and from every query: FAISS computes |x|² - 2xy + |y|² in float32, which is
+    noise where the mean is large beside the spread, as in a collapsed representation. Raises Problem for more lists than
+    vectors, or more probes than lists.
+    """
+    count, dimensions = vectors.shape
+    inner: Any = faiss.IndexFlatL2(dimensions)
+    threads = faiss.omp_get_max_threads()
+    if inverted is not None:
+        lists = inverted.lists or max(1, min(round(4 * math.sqrt(count)), count))
+        probes = inverted.probes or max(1, lists // 16)
+        if lists > count:
+            raise Problem(f"--lists {lists} are more than the {count} vectors; give fewer")
+        if probes > lists:
+            raise Problem(f"--probes {probes} are more than the {lists} lists; give --probes {lists} or less")
+        inner = faiss.IndexIVFFlat(inner, dimensions, lists)
+        inner.nprobe = probes
+        inner.cp.min_points_per_centroid = 1  # small sets are no reason to warn
+        faiss.omp_set_num_threads(1)  # k-means by several threads differs from run to run
+    index = faiss.IndexPreTransform(faiss.CenteringTransform(dimensions), inner)
     contiguous = np.ascontiguousarray(vectors, dtype=np.float32)
-    index.train(contiguous)
+    try:
+        index.train(contiguous)
+    finally:
+        faiss.omp_set_num_threads(threads)
     index.add(contiguous)
     return index
+
+
+def describe(index: Any) -> dict[str, int]:
+    """Lists and probes of an inverted file; nothing of an exact index."""
+    inverted = faiss.try_extract_index_ivf(index)
+    return {"lists": inverted.nlist, "probes": inverted.nprobe} if inverted else {}
+
+
+def candidates(index: Any, queries: Vectors, count: int) -> Ids:
+    """Ids (n, count) that FAISS names for each query. Where the lists that an inverted file probes hold fewer, it probes
+    more of them.
+    """
+    found: Ids = index.search(queries, count)[1]
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted:
+        probes = inverted.nprobe
+        try:
+            while (short := (found < 0).any(axis=1)).any():
+                inverted.nprobe = min(2 * inverted.nprobe, inverted.nlist)
+                found[short] = index.search(queries[short], count)[1]
+        finally:
+            inverted.nprobe = probes
+    return found
+
+
+def recall(index: Any, vectors: Vectors, queries: Vectors, k: int) -> float:
+    """Share of the k nearest `vectors` of each query that `index` finds, averaged over a sample of 1,000 queries."""
+    random = np.random.default_rng(0)
+    sample = queries[np.sort(random.choice(len(queries), min(SAMPLE, len(queries)), replace=False))]
+    (_, found), (_, expected) = (
+        nearest(each, vectors, sample, k, label=label) for each, label in ((index, "recall"), (build(vectors), "exact"))
+    )
+    hits = (found[:, :, None] == expected[:, None, :]).any(axis=2)
+    return float(hits.mean())
 
 
 def nearest(
@@ -133,12 +202,12 @@ def nearest(
         raise Problem(
             f"k = {k} neighbors of an image are more than the {others} to choose from; give --k {others} or less"
         )
-    candidates = min(k + among_themselves + MARGIN, len(vectors))
+    width = min(k + among_themselves + MARGIN, len(vectors))
     distances, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     with tqdm(total=len(queries), desc=label, unit=" images", delay=1) as progress:
         for start in range(0, len(queries), BATCH):
             block = np.ascontiguousarray(queries[start : start + BATCH], dtype=np.float32)
-            found = index.search(block, candidates)[1]
+            found = candidates(index, block, width)
             exact = exact_distances(vectors, found, block)
             if among_themselves:
                 # Last, and so dropped. Where duplicates kept a row itself out of the candidates, the farthest is dropped.
@@ -161,9 +230,10 @@ def exact_distances(vectors: Vectors, ids: Ids, queries: Vectors) -> NDArray[np.
     return distances
 
 
-def find_neighbors(embeddings: Embeddings, k: int) -> Neighbors:
+def find_neighbors(embeddings: Embeddings, k: int, inverted: Inverted | None = None) -> Neighbors:
     """The k nearest training representations of every training and every test representation."""
-    index = build(embeddings.train)
+    index = build(embeddings.train, inverted)
     train_distances, train_ids = nearest(index, embeddings.train, embeddings.train, k, True, "neighbors of train")
     test_distances, test_ids = nearest(index, embeddings.train, embeddings.test, k, False, "neighbors of test")
-    return Neighbors(train_ids, train_distances, test_ids, test_distances, index)
+    found = recall(index, embeddings.train, embeddings.test, k) if inverted else None
+    return Neighbors(train_ids, train_distances, test_ids, test_distances, index, found)
