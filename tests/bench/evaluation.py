@@ -1,0 +1,135 @@
+"""The evaluations, each against the plain way to do the same, and what a stage costs beyond its work."""
+
+import os
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+
+from eval.embed import embed
+from eval.evidence.clustering import silhouettes
+from eval.evidence.linear_probe import GRID, Standardisation, held_out, linear_probe
+from eval.evidence.maps import tsne
+from sweeps.exercise import Exercise
+from tests.bench.table import Row, ratios, seconds, side_by_side
+from tests.bench.training import made_up, noise
+from tests.published import publish_images
+from train.data.embeddings import Embeddings
+from train.data.folder import Pixels
+from train.data.neighbors import build, nearest
+from train.models.encoder import Architecture, Encoder
+from train.tracking import Stage
+
+BATCH = 250  # eval.embed's
+
+
+def mixture(n: int, seed: int, dimensions: int = 128, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Clouds that overlap, with a spectrum that falls as that of a representation: a probe reads about 60 % of them."""
+    random = np.random.default_rng(seed)
+    shape = np.random.default_rng(0)
+    labels = random.integers(0, classes, n)
+    scale = 1 / np.arange(1, dimensions + 1)
+    centers = 0.12 * shape.standard_normal((classes, dimensions))
+    rotation = np.linalg.qr(shape.standard_normal((dimensions, dimensions)))[0]
+    vectors = (centers[labels] + random.standard_normal((n, dimensions))) * scale
+    return (vectors @ rotation).astype(np.float32), labels.astype(np.int64)
+
+
+def measure_embed(count: int = 3, images: int = 5_000) -> list[Row]:
+    encoder = Encoder(Architecture("compact", 32, 512, 128, 32, (0.5,) * 3, (0.25,) * 3)).eval()
+    pixels: Pixels = noise(images)
+    ready = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(images // BATCH):
+                encoder(ready)
+
+    ours, alone = side_by_side(lambda: embed(encoder, pixels, BATCH, "bench"), bare, count)
+    note = f"{images / np.median(ours):,.0f} images/s"
+    return [Row("embed, against the bare forward pass", ratios(alone, ours), "x", (">=", 0.9), note)]
+
+
+def measure_probe(count: int = 2) -> list[Row]:
+    train, labels = mixture(20_000, 1)
+    test, truth = mixture(10_000, 2)
+    found: dict[str, float] = {}
+
+    def ours() -> None:
+        found["ours"] = float((linear_probe(train, labels, test, 10, seed=0).predicted == truth).mean())
+
+    def scikit() -> None:
+        """The same protocol: the penalty by held-out labels, then all labels."""
+        standardise = Standardisation.of(train)
+        x, held = standardise(train).numpy(), held_out(labels, 0)
+
+        def fitted(penalty: float, rows: np.ndarray) -> LogisticRegression:
+            return LogisticRegression(C=1 / (penalty * rows.sum()), max_iter=1000).fit(x[rows], labels[rows])
+
+        accuracies = [fitted(penalty, ~held).score(x[held], labels[held]) for penalty in GRID]
+        best = fitted(GRID[int(np.argmax(accuracies))], np.ones(len(x), bool))
+        found["theirs"] = float((best.predict(standardise(test).numpy()) == truth).mean())
+
+    fast, slow = side_by_side(ours, scikit, count)
+    note = f"{100 * found['ours']:.2f} % against {100 * found['theirs']:.2f} %; clouds, 20,000 x 128; {np.median(fast):.2f} s"
+    same = 100 * abs(found["ours"] - found["theirs"])
+    return [
+        Row("probe, against scikit-learn's logistic regression", ratios(slow, fast), "x", (">=", 5), note),
+        Row("probe, difference of the two accuracies", (same,), "points", ("<=", 0.1)),
+    ]
+
+
+def measure_neighbors(count: int = 2) -> list[Row]:
+    train, _ = mixture(50_000, 1)
+    queries, _ = mixture(10_000, 2)
+
+    def scikit() -> None:
+        NearestNeighbors(n_neighbors=10, algorithm="brute").fit(train).kneighbors(queries)
+
+    fast, slow = side_by_side(lambda: nearest(build(train), train, queries, 10, label="bench"), scikit, count)
+    return [Row("exact kNN, against scikit-learn's", ratios(slow, fast), "x", note="10,000 queries to 50,000 x 128")]
+
+
+def measure_maps() -> list[Row]:
+    vectors, labels = mixture(10_000, 1)
+    return [
+        Row("t-SNE of 10,000 x 128", (seconds(lambda: tsne(vectors, 0)),), "s"),
+        Row("silhouette of 10,000 x 128", (seconds(lambda: silhouettes(vectors, labels)),), "s"),
+    ]
+
+
+def measure_tracking(count: int = 5) -> list[Row]:
+    """A stage that reads images, logs a value and publishes vectors, all of them there already; and a reused step."""
+    from eval.embed import Config
+
+    images = made_up(2_000)
+    vectors = np.zeros((2_000, 128), np.float32)
+    embeddings = Embeddings(
+        images.classes, vectors, vectors[:400], vectors, vectors[:400], images.train_labels, images.test_labels
+    )
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, PEEL_HOME=folder, WANDB_MODE="offline"):
+        publish_images(images)
+        for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+            os.environ[name] = str(Path(folder) / "wandb")
+
+        def stage() -> None:
+            with Stage("eval.embed", Config("none")) as running:
+                running.fetch("images", "noise")
+                running.variant, running.seed = "noise-none", 0
+                running.log({"embed/dimensions": 128})
+                running.publish("embeddings", embeddings.save)
+
+        stage()
+        took = [seconds(stage) for _ in range(count)]
+        exercise = Exercise(fresh=False)
+        exercise.make("train.prepare", "--dataset", "digits")
+        reused = [seconds(lambda: exercise.make("train.prepare", "--dataset", "digits")) for _ in range(count)]
+        exercise.store.close()
+    return [
+        Row("tracking: a stage beyond its imports and its work", tuple(took), "s", ("<=", 2)),
+        Row("tracking: a reused step in the driver", tuple(reused), "s", ("<=", 0.2)),
+    ]

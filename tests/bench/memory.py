@@ -1,0 +1,148 @@
+"""Peak memory of the stages as commands, at growing sizes of the image set.
+
+What counts is memory of the process's own; pages of mapped files, which the system takes back when it needs them, are
+told apart (RssAnon and RssFile of /proc).
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tests.bench.table import Row
+from tests.bench.training import COUNT, made_up
+from tests.published import publish_images
+from train.data.images import Images
+
+GIGA = 1e9
+SECONDS = 40  # of a training: its memory does not grow after the first steps and measurements
+
+
+def peak(command: list[str], home: Path, limit: float | None = None) -> float:
+    """Bytes of the process's own memory at its peak, sampled 50 times a second. limit: seconds, then it is interrupted."""
+    environment = {**os.environ, "PEEL_HOME": str(home), "WANDB_MODE": "offline"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    highest, started = 0, time.monotonic()
+    while process.poll() is None:
+        highest = max(highest, anonymous(process.pid))
+        time.sleep(0.02)
+        if limit and time.monotonic() - started > limit:
+            process.terminate()
+            limit = None
+    _, said = process.communicate()
+    if process.returncode not in (0, 130):
+        raise RuntimeError(f"{' '.join(command)}: {said.decode()[-300:]}")
+    return float(highest)
+
+
+def anonymous(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = dict(line.split(":", 1) for line in lines)
+    return 1024 * int(found.get("RssAnon", "0 kB").split()[0])
+
+
+def measure_pretrain() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        published(made_up(COUNT), home)
+        highest = peak(["train.pretrain", "--images", "noise"], home, SECONDS)
+    note = f"{COUNT:,} images, the default preset; its first {SECONDS} s, with a measurement"
+    return [Row("memory of train.pretrain", (highest / GIGA,), "GB", ("<=", 1.5), note)]
+
+
+def published(images: Images, home: Path) -> None:
+    before = os.environ.get("PEEL_HOME")
+    os.environ["PEEL_HOME"] = str(home)
+    try:
+        publish_images(images)
+    finally:
+        if before is None:
+            del os.environ["PEEL_HOME"]
+        else:
+            os.environ["PEEL_HOME"] = before
+
+
+def measure_growth(full: bool) -> list[Row]:
+    """Peaks at 1, 4 and 16 times a tenth of CIFAR's size (all of it with `full`), and whether the last step costs more an
+    image than the one before."""
+    base = COUNT if full else COUNT // 10
+    sizes = [base, 4 * base, 16 * base]
+    peaks: dict[str, list[float]] = {}
+    for size in tqdm(sizes, desc="memory", unit="size"):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder) / "peel"
+            source = Path(folder) / "torchvision"
+            write_mnist(source, size)
+            os.environ["PEEL_DATA"] = str(source)
+            commands = {
+                "train.prepare": ["train.prepare", "--dataset", "mnist"],
+                "eval.embed": ["eval.embed", "--encoder", "mnist-untrained-8"],
+                "eval.index": ["eval.index", "--embeddings", "mnist-untrained-8"],
+                "eval.anomaly": [
+                    "eval.anomaly", "--embeddings", "mnist-untrained-8", "--anomalies", "mnist-untrained-8-on-photos",
+                ],
+            }  # fmt: skip
+            peaks.setdefault("train.prepare", []).append(peak(commands["train.prepare"], home))
+            peak(["train.prepare", "--dataset", "photos"], home)
+            peak(["train.pretrain", "--images", "mnist", "--epochs", "0", "--width", "8"], home)
+            alias = variant(home)
+            for name in ("eval.embed", "eval.index", "eval.anomaly"):
+                command = [part.replace("mnist-untrained-8", alias) for part in commands[name]]
+                if name == "eval.anomaly":
+                    peak(["eval.embed", "--encoder", alias, "--images", "photos", "--train", "False"], home)
+                peaks.setdefault(name, []).append(peak(command, home))
+            del os.environ["PEEL_DATA"]
+    rows = []
+    for name, (small, middle, large) in peaks.items():
+        early, late = (middle - small) / (3 * base), (large - middle) / (12 * base)
+        note = ", ".join(
+            f"{size:,}: {each / 1e6:,.0f} MB" for size, each in zip(sizes, (small, middle, large), strict=True)
+        )
+        note += f"; {late / 1e3:.2f} kB an image at the end, {early / 1e3:.2f} before"
+        rows.append(
+            Row(
+                f"memory of {name}, growth an image, late against early",
+                (late / max(early, 1.0),),
+                "x",
+                ("<=", 1.5),
+                note,
+            )
+        )
+    return rows
+
+
+def variant(home: Path) -> str:
+    """What the encoder that was made last is called."""
+    from train.tracking.store import Store
+
+    store = Store(home / "store")
+    name = str(store.rows("SELECT variant FROM runs ORDER BY rowid DESC LIMIT 1")[0]["variant"])
+    store.close()
+    return name
+
+
+def write_mnist(root: Path, count: int) -> None:
+    """Noise in MNIST's own files: a set of any size that train.prepare reads as it reads the real one."""
+    random = np.random.default_rng(0)
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, size in (("train", count), ("t10k", count // 10)):
+        header = b"".join(int(number).to_bytes(4, "big") for number in (0x803, size, 28, 28))
+        with (raw / f"{name}-images-idx3-ubyte").open("wb") as file:
+            file.write(header)
+            for start in range(0, size, 10_000):
+                file.write(random.integers(0, 256, (min(10_000, size - start), 28, 28), dtype=np.uint8).tobytes())
+        labels = np.arange(size, dtype=np.uint8) % 10
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(
+            b"".join(int(number).to_bytes(4, "big") for number in (0x801, size)) + labels.tobytes()
+        )

@@ -1,0 +1,211 @@
+"""The views, the step, the exercise's recipe, and what the processor achieves in a step."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import v2
+
+from tests.bench.table import Row, ratios, seconds, side_by_side
+from tests.published import publish_images
+from train.data.images import Images
+from train.data.views import Augmentation, views
+from train.models.compact import projector
+from train.models.encoder import Architecture, Encoder
+from train.objectives.recipe import PRESETS, Config
+from train.objectives.training import Training, generator
+from train.tracking import Stage
+
+COUNT = 50_000  # CIFAR's
+
+
+def noise(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def made_up(count: int = COUNT) -> Images:
+    """Noise of CIFAR's shape: what it shows costs nothing."""
+    random = np.random.default_rng(1)
+    sizes = {"train": count, "test": count // 5}
+    arrays: dict[str, NDArray[np.generic]] = {split: noise(size) for split, size in sizes.items()}
+    arrays |= {f"{split}_labels": random.integers(0, 10, size).astype(np.int64) for split, size in sizes.items()}
+    return Images.measured("noise", tuple("abcdefghij"), arrays)
+
+
+@contextmanager
+def training(config: Config) -> Iterator[Training]:
+    """A training in a home of its own, with a run that is tracked as any other."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", PEEL_HOME=folder, WANDB_MODE="offline"):
+        publish_images(made_up())
+        with Stage("train.pretrain", config) as stage:
+            loop = Training(config, Images.load(stage.fetch("images", "noise")), stage)
+            yield loop
+
+
+# -- views -------------------------------------------------------------------------------------------------------------
+
+
+class Pictures(Dataset[tuple[Tensor, Tensor]]):
+    """Two views of each image as courses make them: torchvision's transforms on PIL images, one by one."""
+
+    def __init__(self, images: NDArray[np.uint8], augmentation: Augmentation) -> None:
+        self.pictures = [PIL.Image.fromarray(image) for image in images]
+        jitter = v2.ColorJitter(
+            augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue
+        )
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(augmentation.size, augmentation.scale, augmentation.ratio),
+                v2.RandomHorizontalFlip(augmentation.flip),
+                v2.RandomApply([jitter], augmentation.jitter),
+                v2.RandomGrayscale(augmentation.grayscale),
+                v2.RandomApply([v2.GaussianBlur(augmentation.blur_kernel)], augmentation.blur),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize([0.5] * 3, [0.25] * 3),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(self.pictures[index]), self.transform(self.pictures[index])
+
+
+def measure_views(count: int = 5) -> list[Row]:
+    augmentation = PRESETS["exercise"].augmentation(32)
+    images, many = noise(4096), noise(4096)
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
+    loader = DataLoader(Pictures(images, augmentation), 256, shuffle=True, num_workers=2, persistent_workers=True)
+
+    def ours() -> None:
+        for start in range(0, len(many), 256):
+            views(torch.from_numpy(many[start : start + 256]), 2, augmentation, mean, std, generator(0, start))
+
+    def theirs() -> None:
+        for _ in loader:
+            pass
+
+    fast, slow = side_by_side(ours, theirs, count)
+    rate = 2 * len(many) / np.median(fast)
+    note = f"{rate:,.0f} views/s here; two views of 32 pixels, the exercise's augmentation"
+    return [Row("views, against torchvision on PIL images, 2 workers", ratios(slow, fast), "x", (">=", 10), note)]
+
+
+# -- step --------------------------------------------------------------------------------------------------------------
+
+
+class Bare:
+    """Forward, backward and optimizer of the same network on a batch that is ready."""
+
+    def __init__(self, config: Config) -> None:
+        size = config.view_size or 32
+        architecture = Architecture(
+            config.backbone, config.width, config.hidden, config.dimension, 32, (0.5,) * 3, (0.25,) * 3
+        )
+        encoder = Encoder(architecture)
+        self.network = nn.Sequential(
+            encoder.backbone,
+            encoder.head,
+            projector(encoder.dimension, config.projector_width, config.projector_layers),
+        )
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3, fused=True)
+        batch = torch.randn(config.view_count * config.batch_size, 3, size, size)
+        self.batch = batch.contiguous(memory_format=torch.channels_last)
+
+    def step(self, autocast: "torch.autocast | None" = None) -> None:
+        if autocast is None:
+            z = self.network(self.batch)
+        else:
+            with autocast:
+                z = self.network(self.batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        z.float().square().mean().backward()
+        self.optimizer.step()
+
+
+def measure_step(count: int = 15) -> list[Row]:
+    config = Config(images="noise")
+    with training(config) as loop:
+        bare = Bare(config)
+        autocast = loop.autocast if isinstance(loop.autocast, torch.autocast) else None
+        whole, alone = side_by_side(loop._train_step, lambda: bare.step(autocast), count)
+        once = [seconds(loop._measure) for _ in range(2)]
+        epoch = float(np.median(whole)) * loop.epoch_steps
+        with FlopCounterMode(display=False) as flops:
+            loop._train_step()
+        operations = flops.get_total_flops()
+    achieved = [operations / each / 1e9 for each in whole]
+    side = 2048
+    a, b = torch.randn(side, side), torch.randn(side, side)
+    products = [2 * side**3 / seconds(lambda: a @ b) / 1e9 for _ in range(count + 1)][1:]
+    crops = config.view_count * config.batch_size / np.median(whole)
+    share = float(np.median(products))
+    return [
+        Row(
+            "step, all of it, against the bare network",
+            ratios(alone, whole),
+            "x",
+            (">=", 0.95),
+            f"{crops:,.0f} views/s",
+        ),
+        Row("once an epoch, of the epoch", tuple(100 * each / epoch for each in once), "%", ("<=", 12)),
+        Row(
+            "arithmetic of the step",
+            tuple(achieved),
+            "GFLOP/s",
+            note=f"a product of {side} x {side}: {share:,.0f} GFLOP/s",
+        ),
+    ]
+
+
+# -- the exercise ------------------------------------------------------------------------------------------------------
+
+
+class Course:
+    """The exercise's loop as it is usually written: per-image transforms, two forward passes, NCHW."""
+
+    def __init__(self, config: Config, images: NDArray[np.uint8]) -> None:
+        from train.models.resnet import resnet18
+
+        backbone, features = resnet18()
+        head = nn.Sequential(nn.Linear(features, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, config.dimension))
+        network = nn.Sequential(backbone, head, projector(config.dimension, config.projector_width, 3))
+        self.network = network.to(memory_format=torch.contiguous_format)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=3e-4, weight_decay=1e-6)
+        pictures = Pictures(images, config.augmentation(32))
+        self.batches = iter(DataLoader(pictures, config.batch_size, shuffle=True))  # workers would slow the other side
+
+    def step(self) -> None:
+        first, second = next(self.batches)
+        z1, z2 = self.network(first), self.network(second)
+        loss = 25 * F.mse_loss(z1, z2)
+        for z in (z1, z2):
+            loss = loss + 25 * F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
+            centered = z - z.mean(0)
+            matrix = centered.T @ centered / (len(z) - 1)
+            loss = loss + (matrix.square().sum() - matrix.diagonal().square().sum()) / z.shape[1]
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def measure_exercise(count: int = 4, batch: int = 64) -> list[Row]:
+    from dataclasses import replace
+
+    config = replace(PRESETS["exercise"], images="noise", batch_size=batch)
+    with training(config) as loop:
+        course = Course(config, noise((count + 8) * batch))
+        whole, theirs = side_by_side(loop._train_step, course.step, count)
+    note = f"{batch / np.median(whole):,.0f} images/s; batches of {batch}, to be done in time"
+    return [Row("--preset exercise, against the usual loop", ratios(theirs, whole), "x", (">=", 1.4), note)]
