@@ -11,6 +11,7 @@ from torchvision.models import resnet18 as torchvision_resnet18
 from train.models.compact import projector
 from train.models.encoder import Architecture, Encoder
 from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, fit
+from train.models.whitened import Stem
 
 
 def architecture(backbone: str, **changes: int) -> Architecture:
@@ -63,8 +64,8 @@ def test_features_are_averaged_over_the_map_so_that_crops_and_whole_images_fit()
 
 def test_a_saved_encoder_encodes_as_before(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
-    for backbone in ("compact", "fourconv", "patches", "pixels"):
-        changes = {} if backbone == "compact" else {"hidden": 0, "dimension": 0}
+    for backbone in ("compact", "whitened", "fourconv", "patches", "pixels"):
+        changes = {"compact": {}, "whitened": {"hidden": 0}}.get(backbone, {"hidden": 0, "dimension": 0})
         encoder = Encoder(architecture(backbone, **changes))
         encoder(noise(16, 3, 32, 32) * 2 + 1)  # moves the running statistics, which must be saved too
         folder = tmp_path / backbone
@@ -73,6 +74,17 @@ def test_a_saved_encoder_encodes_as_before(tmp_path: Path) -> None:
         again = Encoder.load(folder)
         for before, after in zip(encoder.encode(images, 0, 5), again.encode(images, 0, 5), strict=True):
             assert torch.equal(before, after)
+
+
+def test_the_whitened_stem_gives_what_is_positive_and_what_is_negative_of_each_response_and_is_not_trained() -> None:
+    stem = Stem().eval()
+    stem.bank.copy_(noise(*stem.bank.shape))
+    images = noise(2, 3, 16, 16)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2))), (6, 6), (2, 3))
+    responses = np.einsum("nchwij,kcij->nkhw", windows[:, :, ::2, ::2], stem.bank.numpy())
+    expected = np.concatenate([np.maximum(responses, 0), np.maximum(-responses, 0)], axis=1)
+    np.testing.assert_allclose(stem(images).detach().numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert not [name for name, _ in stem.named_parameters() if "bank" in name]
 
 
 def test_pixels_are_the_normalised_image() -> None:

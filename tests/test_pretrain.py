@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
 
 from tests.published import publish_images, refusal
 from train import pretrain
@@ -26,6 +27,7 @@ from train.data.views import views
 from train.models import checkpoint
 from train.models.encoder import Architecture, Encoder
 from train.objectives import monitor, training, vicreg
+from train.objectives.muon import Muon
 from train.objectives.recipe import PRESETS, Config, variant_name
 from train.objectives.training import Training
 from train.tracking import Stage
@@ -131,9 +133,11 @@ def checkpoint_step(path: Path) -> int:
         return int(json.loads(file.metadata()["progress"])["step"])
 
 
+@pytest.mark.parametrize("changes", [{}, {"backbone": "whitened", "hidden": 0, "optimizer": "muon"}])
 def test_ctrl_c_saves_and_the_same_command_goes_on(
-    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = dataclasses.replace(TINY, **changes)
     step = Training._train_step
 
     def interrupting(self: Training) -> dict[str, float]:
@@ -144,12 +148,12 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_train_step", interrupting)
         with pytest.raises(KeyboardInterrupt):
-            pretrain.main(TINY)
+            pretrain.main(config)
     assert Store().find("encoder", "latest") is None
     (left,) = (home() / "checkpoints").glob("*.safetensors")
     assert checkpoint_step(left) == 8
-    pretrain.main(TINY)
-    assert same(weights(), uninterrupted(TINY, tmp_path / "other", monkeypatch)[0])
+    pretrain.main(config)
+    assert same(weights(), uninterrupted(config, tmp_path / "other", monkeypatch)[0])
 
 
 def test_another_configuration_does_not_take_over_a_checkpoint(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,3 +339,34 @@ def test_the_exercise_preset_is_the_recipe_to_the_letter() -> None:
 def test_bad_input_is_one_line_that_names_the_value(images: Images, changes: dict[str, Any], named: str) -> None:
     assert named in refusal(lambda: pretrain.main(dataclasses.replace(TINY, **changes)))
     assert Store().versions("encoder") == []
+
+
+# -- muon --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_of_muon_has_the_gradients_directions_and_like_singular_values() -> None:
+    for shape in ((6, 4, 3, 3), (40, 2, 3, 3)):
+        torch.manual_seed(0)
+        parameter = nn.Parameter(torch.randn(shape))
+        before, parameter.grad = parameter.detach().clone(), torch.randn(shape)
+        optimizer = Muon([parameter], times=1.0, lr=0.1, weight_decay=0.0)
+        optimizer.step()
+        change = (parameter.detach() - before).flatten(1).double().numpy() / -0.1
+        left, _, right = np.linalg.svd(parameter.grad.flatten(1).double().numpy(), full_matrices=False)
+        along = left.T @ change @ right.T / max(1, shape[0] / (shape[1] * 9)) ** 0.5
+        singular = np.diag(along)
+        assert (np.abs(along - np.diag(singular)) < 0.01).all() and (singular > 0.6).all() and (singular < 1.3).all()
+
+
+def test_what_is_no_convolution_is_stepped_by_adamw_to_the_last_bit() -> None:
+    stepped = []
+    for kind in ("muon", "adamw"):
+        torch.manual_seed(0)
+        parameters = [nn.Parameter(torch.randn(shape)) for shape in ((3, 5), (3,), (4, 2, 3, 3))]
+        optimizer = training.optimizer(dataclasses.replace(TINY, optimizer=kind), parameters, torch.device("cpu"))
+        for _ in range(3):
+            torch.cat([parameter.sin().flatten() for parameter in parameters]).sum().backward()
+            optimizer.step()
+        stepped.append(parameters)
+    muon, adamw = stepped
+    assert [torch.equal(a, b) for a, b in zip(muon, adamw, strict=True)] == [True, True, False]

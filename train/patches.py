@@ -8,12 +8,9 @@ import PIL.Image
 import torch
 
 from train.data.images import Images
-from train.data.views import batch, normalise
 from train.models.encoder import Architecture, Encoder
-from train.models.patches import WhitenedPatches, fit
+from train.models.patches import WhitenedPatches, fit, sample
 from train.tracking import Problem, Stage, launch
-
-SAMPLE = 2_000  # images that patches are drawn from
 
 
 @dataclass(frozen=True)
@@ -41,14 +38,13 @@ def main(config: Config) -> None:
         count = config.patches if config.kind == "patches" else 0
         encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
         random = np.random.default_rng(config.seed)
-        rows = np.sort(random.choice(len(images.train), min(SAMPLE, len(images.train)), replace=False))
-        sample = normalise(batch(images.train, rows), torch.tensor(images.mean), torch.tensor(images.std))
+        drawn = sample(images.train, torch.tensor(images.mean), torch.tensor(images.std), random)
         if isinstance(encoder.backbone, WhitenedPatches):
-            bank, offset = fit(sample.numpy(), count, random)
+            bank, offset = fit(drawn.numpy(), count, random)
             encoder.backbone.load_state_dict({"bank": bank, "offset": offset})
             stage.panel("patches/bank", tiles(bank))
         else:
-            stage.panel("patches/mean_image", tiles(sample.mean(dim=0, keepdim=True)))
+            stage.panel("patches/mean_image", tiles(drawn.mean(dim=0, keepdim=True)))
         stage.log({"patches/features": encoder.dimension})
         stage.publish("encoder", encoder.eval().save)
 

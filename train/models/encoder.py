@@ -17,6 +17,7 @@ from train.models.compact import compact
 from train.models.fourconv import fourconv
 from train.models.patches import WhitenedPatches
 from train.models.resnet import resnet18
+from train.models.whitened import whitened
 from train.tracking.problem import reading
 
 
@@ -24,9 +25,9 @@ from train.tracking.problem import reading
 class Architecture:
     """What rebuilds an encoder. size, mean, std: how an image must be resized and normalised before it is encoded.
 
-    backbone: compact, resnet18, fourconv, patches or pixels. width: channels of the compact backbone's first stage, or the
-    number of patches. hidden, dimension: widths of the head; 0 where the encoder has none and its representation is its
-    features.
+    backbone: compact, whitened, resnet18, fourconv, patches or pixels. width: channels of the first stage of compact and
+    whitened, or the number of patches. hidden, dimension: widths of the head; hidden 0 is a linear one, dimension 0 none:
+    the representation is the features.
     """
 
     backbone: str
@@ -55,10 +56,14 @@ class Encoder(nn.Module):
             self.backbone, features = resnet18()
         elif architecture.backbone == "fourconv":
             self.backbone, features = fourconv()
+        elif architecture.backbone == "whitened":
+            self.backbone, features = whitened(architecture.width)
         else:
             self.backbone, features = compact(architecture.width)
         self.dimension = architecture.dimension or features
-        if architecture.dimension:
+        if architecture.dimension and not architecture.hidden:
+            self.head = nn.Linear(features, architecture.dimension)
+        elif architecture.dimension:
             self.head = nn.Sequential(
                 nn.Linear(features, architecture.hidden),
                 nn.BatchNorm1d(architecture.hidden),

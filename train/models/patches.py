@@ -6,12 +6,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from train.data.views import batch, normalise
+
 SIDE = 6  # pixels; the receptive field that Coates, Lee & Ng found best for 32-pixel images
 CONTRAST = (
     10.0 / 64**2
 )  # added to a patch's variance: the paper's 10 for pixels of 0 to 255, whose deviation is about 64
 WHITENING = 0.1  # added to the eigenvalues of the normalised patches: the paper's
 THRESHOLD = 0.25  # of the soft threshold: Coates & Ng 2011, table 1
+
+
+SAMPLE = 2_000  # images that patches are drawn from
 
 
 class WhitenedPatches(nn.Module):
@@ -72,3 +77,9 @@ def fit(
     return torch.from_numpy(bank.astype(np.float32)).view(-1, 3, SIDE, SIDE), torch.from_numpy(
         offset.astype(np.float32)
     )
+
+
+def sample(images: NDArray[np.uint8], mean: Tensor, std: Tensor, random: np.random.Generator) -> Tensor:
+    """The images that patches are drawn from: some of the uint8 images (n, s, s, 3), normalised, (m, 3, s, s)."""
+    rows = np.sort(random.choice(len(images), min(SAMPLE, len(images)), replace=False))
+    return normalise(batch(images, rows), mean, std)

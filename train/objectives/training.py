@@ -22,9 +22,12 @@ from train.data.views import batch, views
 from train.models import checkpoint
 from train.models.compact import parameter_count, projector
 from train.models.encoder import Architecture, Encoder
+from train.models.patches import fit, sample
+from train.models.whitened import Stem
 from train.objectives import vicreg
 from train.objectives.curves import TERMS, figures, rises
 from train.objectives.monitor import measure
+from train.objectives.muon import Muon
 from train.objectives.processes import Processes
 from train.objectives.recipe import Config
 from train.tracking import Problem, Stage
@@ -64,17 +67,20 @@ class Training:
         if config.backbone == "fourconv":  # it ends in a layer of its own
             head = (0, 0)
         architecture = Architecture(config.backbone, config.width, *head, images.size, images.mean, images.std)
-        self.encoder = Encoder(architecture).to(self.device)
+        self.encoder = Encoder(architecture)
+        for module in self.encoder.modules():
+            if isinstance(module, Stem):
+                random = np.random.default_rng(config.seed)
+                drawn = sample(images.train, self.mean.cpu(), self.std.cpu(), random)
+                module.bank.copy_(fit(drawn.numpy(), len(module.bank), random)[0])
+        self.encoder.to(self.device)
         self.projector = projector(self.encoder.dimension, config.projector_width, config.projector_layers).to(
             self.device
         )
         self.modules: dict[str, nn.Module] = {"encoder": self.encoder, "projector": self.projector}
         self.project = torch.compile(self._project) if config.compile else self._project
-        kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
         self.parameters = [parameter for module in self.modules.values() for parameter in module.parameters()]
-        self.optimizer: torch.optim.Optimizer = kinds[config.optimizer](
-            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=self.device.type != "mps"
-        )
+        self.optimizer = optimizer(config, self.parameters, self.device)
 
         self.epoch_steps = len(images.train) // config.batch_size  # the last, incomplete batch waits for another epoch
         self.steps = config.epochs * self.epoch_steps
@@ -120,7 +126,7 @@ class Training:
         config = self.config
         rate = learning_rate(self.step, self.steps, config)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("times", 1.0)
         self._training_mode(True)
         epoch, position = divmod(self.step, self.epoch_steps)
         order = epoch_order(config.seed, epoch, len(self.images.train))
@@ -250,6 +256,16 @@ def device_of(config: Config) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise Problem(f"--device {name} is not to be had here; take cpu or auto") from error
+
+
+def optimizer(config: Config, parameters: list[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    options["fused"] = device.type != "mps"
+    if config.optimizer == "muon":
+        return Muon(parameters, config.muon_rate / config.learning_rate, **options)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, **options)
+    return torch.optim.AdamW(parameters, **options)
 
 
 def learning_rate(step: int, steps: int, config: Config) -> float:
