@@ -15,7 +15,7 @@ from tests.pictures import CUT, loaded, packed, pixels, png, same, two_classes, 
 from tests.published import refusal
 from train import prepare
 from train.data import datasets
-from train.data.images import Images
+from train.data.images import CHUNK, Images
 from train.tracking.stage import settings
 from train.tracking.store import Store, home
 
@@ -116,6 +116,17 @@ def test_a_name_keeps_standing_for_the_source_that_it_was_given_to(tmp_path: Pat
     prepare.main(prepare.Config(str(packed(first, two_classes(each=5))), size=8))  # the source itself may change
     assert len(Images.load(published("pets")).train) == 10
     assert len(Images.load(published("more-pets")).train) == 8
+
+
+def test_mean_and_deviation_of_many_images_agree_with_numpy() -> None:
+    """More images than are counted at once, and not a multiple of that."""
+    random = np.random.default_rng(0)
+    train = random.integers(0, 256, (CHUNK + 3, 2, 2, 3), dtype=np.uint8)
+    train[-1] = 255
+    labels = np.zeros(len(train), np.int64)
+    made = Images.measured("x", ("a",), dict(train=train, train_labels=labels, test=train[:1], test_labels=labels[:1]))
+    np.testing.assert_allclose(made.mean, (train / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(made.std, (train / 255).std(axis=(0, 1, 2)), rtol=1e-10)
 
 
 def test_the_run_shows_samples_counts_and_a_table(tmp_path: Path) -> None:

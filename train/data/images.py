@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from train.tracking.problem import reading
 
 SPLITS = ("train", "test")
+CHUNK = 4_096  # images: numpy counts values as int64, eight bytes for each pixel's one
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class Images:
     def measured(cls, name: str, classes: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
         """With the mean and standard deviation of the training images, in float64."""
         values = np.arange(256) / 255
-        counts = np.stack([np.bincount(arrays["train"][..., channel].ravel(), minlength=256) for channel in range(3)])
+        counts = np.zeros((3, 256), np.int64)
+        for start in range(0, len(arrays["train"]), CHUNK):
+            for channel, count in enumerate(counts):
+                pixels = arrays["train"][start : start + CHUNK, ..., channel]
+                count += np.bincount(pixels.ravel(), minlength=256)
         weights = counts / counts.sum(axis=1, keepdims=True)
         mean = weights @ values
         std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 0))
