@@ -11,6 +11,7 @@ from train.objectives.collapse import dimension_std, effective_rank
 
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
 BANK = 10_000  # training images that vote
+ENCODED = 50  # images at a time: on a CPU what lies between two layers then stays in its caches
 
 
 def held_out(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -42,7 +43,7 @@ def measure(encoder: Encoder, images: Images) -> dict[str, float]:
     rows = np.concatenate([queries, others[:BANK]])
     chosen = images.train[np.sort(rows)]
     place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
-    parts = [encoder.encode(chosen, start, start + 500)[1].float() for start in range(0, len(chosen), 500)]
+    parts = [encoder.encode(chosen, start, start + ENCODED)[1].float() for start in range(0, len(chosen), ENCODED)]
     vectors = torch.cat(parts)[place]
     labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
     count = len(queries)
