@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from tests.published import publish_images
 from tests.test_pretrain import TINY, checkpoint_step, dots, same, weights
+from train import pretrain
 from train.data.images import Images
 from train.tracking.store import Store, home
 
@@ -206,3 +207,11 @@ def test_a_batch_that_cannot_be_shared_is_refused_once(images: Images) -> None:
     assert [code for code, _, _ in told] == [2, 2]
     lines = [line for _, _, said in told for line in said.splitlines() if line.startswith("train.pretrain:")]
     assert lines == ["train.pretrain: --batch-size 9 cannot be shared by 2 processes; give a multiple"]
+
+
+def test_a_rank_that_is_not_torchruns_keeps_nobody_from_publishing(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    pretrain.main(dataclasses.replace(TINY, epochs=0))
+    assert Store().find("encoder", "latest") is not None

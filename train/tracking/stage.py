@@ -100,8 +100,9 @@ def revision() -> str:
 
 
 def leads() -> bool:
-    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first. A RANK without
+    a WORLD_SIZE is a scheduler's, of processes that know nothing of each other."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 class Stage:
