@@ -17,7 +17,7 @@ from train.models.compact import compact
 from train.models.fourconv import fourconv
 from train.models.patches import WhitenedPatches
 from train.models.resnet import resnet18
-from train.models.whitened import whitened
+from train.models.whitened import Quadrants
 from train.tracking.problem import reading
 
 
@@ -46,7 +46,6 @@ class Encoder(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.backbone: nn.Module
-        self.head: nn.Module
         if architecture.backbone == "pixels":
             self.backbone, features = nn.Flatten(), 3 * architecture.size**2
         elif architecture.backbone == "patches":
@@ -57,21 +56,22 @@ class Encoder(nn.Module):
         elif architecture.backbone == "fourconv":
             self.backbone, features = fourconv()
         elif architecture.backbone == "whitened":
-            self.backbone, features = whitened(architecture.width)
+            self.backbone = Quadrants(architecture.width)
+            features = self.backbone.features
         else:
             self.backbone, features = compact(architecture.width)
         self.dimension = architecture.dimension or features
-        if architecture.dimension and not architecture.hidden:
-            self.head = nn.Linear(features, architecture.dimension)
-        elif architecture.dimension:
-            self.head = nn.Sequential(
-                nn.Linear(features, architecture.hidden),
-                nn.BatchNorm1d(architecture.hidden),
-                nn.ReLU(inplace=True),
-                nn.Linear(architecture.hidden, architecture.dimension),
-            )
-        else:
-            self.head = nn.Identity()
+        self.head = nn.Sequential()
+        if architecture.dimension and architecture.backbone == "whitened":
+            self.head.append(nn.AvgPool1d(4))  # over a channel's quadrants, which stand beside each other
+            features //= 4
+        if architecture.dimension and architecture.hidden:
+            self.head.append(nn.Linear(features, architecture.hidden))
+            self.head.append(nn.BatchNorm1d(architecture.hidden))
+            self.head.append(nn.ReLU(inplace=True))
+            features = architecture.hidden
+        if architecture.dimension:
+            self.head.append(nn.Linear(features, architecture.dimension))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

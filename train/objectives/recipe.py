@@ -16,9 +16,10 @@ SMALL = 10_000  # training images below which `small` is the preset to take
 class Config:
     images: str
     """Alias of the images to learn from, as made by train.prepare."""
-    preset: Literal["default", "fast", "small", "exercise"] = "default"
-    """Where the other defaults come from: default (CIFAR-sized sets on a CPU), fast (more accuracy a minute: whitened
-    patches and muon), small (sets under 10,000 images), exercise (the course's recipe to the letter)."""
+    preset: Literal["default", "compact", "small", "exercise"] = "default"
+    """Where the other defaults come from: default (CIFAR-sized sets on a CPU: whitened patches, muon, many small crops),
+    compact (a residual network trained whole with adamw), small (that for sets under 10,000 images), exercise (the
+    course's recipe to the letter)."""
     seed: int = 0
     """Of the weights, the order of the images and the views."""
     epochs: int = 2
@@ -34,7 +35,7 @@ class Config:
     preset and seed, unless given."""
     nearest: int = 3
     """With --views neighbors: of how many nearest training images the partner is drawn."""
-    view_count: int = 5
+    view_count: int = 6
     """Views of an image in a step; the invariance term is averaged over their pairs."""
     view_size: int = 16
     """Side of a view in pixels; 0 takes the images' own."""
@@ -65,12 +66,12 @@ class Config:
     without: Literal["nothing", "crop", "flip", "jitter", "grayscale", "blur", "solarize"] = "nothing"
     """Leaves one of the augmentations out; without crop a view is the whole image, resized."""
 
-    backbone: Literal["compact", "whitened", "resnet18", "fourconv"] = "compact"
-    """compact (made for CPUs), whitened (its first layer is whitened patches of the images, and not trained), resnet18 (the
-    exercise's) or fourconv (the small network whose untrained 1,024-d output the exercise gives to Laplacian Eigenmaps)."""
-    width: int = 32
+    backbone: Literal["compact", "whitened", "resnet18", "fourconv"] = "whitened"
+    """whitened (its first layer is whitened patches of the images, and not trained), compact (a small one, trained whole),
+    resnet18 (the exercise's) or fourconv (the small network whose untrained 1,024-d output the exercise gives to Laplacian Eigenmaps)."""
+    width: int = 64
     """Channels of the first stage of compact and whitened."""
-    hidden: int = 512
+    hidden: int = 0
     """Width of the hidden layer between features and representation; 0 leaves it out."""
     dimension: int = 128
     """Dimensions of the representation."""
@@ -86,7 +87,7 @@ class Config:
     covariance: float = 1.0
     """Weight of the covariance term."""
 
-    optimizer: Literal["adamw", "adam", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adam", "muon"] = "muon"
     """adamw; adam, with the weight decay in the gradient; or muon for convolutions, with adamw for all else."""
     learning_rate: float = 1.5e-3
     """Largest learning rate."""
@@ -180,21 +181,19 @@ class Config:
         return self.invariance, self.variance, self.covariance
 
 
-_DEFAULT = Config(images="")
+_COMPACT = Config(
+    images="",
+    preset="compact",
+    view_count=5,
+    backbone="compact",
+    width=32,
+    hidden=512,
+    optimizer="adamw",
+)
 PRESETS = {
-    "default": _DEFAULT,
-    "fast": dataclasses.replace(
-        _DEFAULT,
-        preset="fast",
-        epochs=1,
-        batch_size=32,
-        view_count=11,
-        backbone="whitened",
-        width=64,
-        hidden=0,
-        optimizer="muon",
-    ),
-    "small": dataclasses.replace(_DEFAULT, preset="small", epochs=15, width=16, view_count=4, precision="float32"),
+    "default": Config(images=""),
+    "compact": _COMPACT,
+    "small": dataclasses.replace(_COMPACT, preset="small", epochs=15, width=16, view_count=4, precision="float32"),
     "exercise": Config(
         images="",
         preset="exercise",
@@ -209,6 +208,8 @@ PRESETS = {
         saturation=0.2,
         blur=0.5,
         backbone="resnet18",
+        width=32,
+        hidden=512,
         optimizer="adam",
         learning_rate=3e-4,
         weight_decay=1e-6,
