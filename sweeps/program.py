@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +25,16 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
         self._read = 0  # bytes of the history
 
-    def start(self, command: Sequence[str], waiting: Callable[[], object]) -> None:
-        """Ends what a killed runner has left, calling `waiting` meanwhile, and starts the command."""
+    def clear(self, waiting: Callable[[], object]) -> None:
+        """Ends what a killed runner has left, calling `waiting` meanwhile. It may have come to its end before: look then
+        for what it made."""
+        if self._lock.exists():
+            with self._held(waiting):
+                pass
+
+    @contextlib.contextmanager
+    def _held(self, waiting: Callable[[], object]) -> Iterator[IO[str]]:
+        """The lock, once a program that holds it has been ended."""
         with self._lock.open("a+") as lock:
             asked = False
             while not _take(lock):
@@ -35,6 +43,11 @@ class Program:
                 asked = True
                 waiting()
                 time.sleep(POLL)
+            yield lock
+
+    def start(self, command: Sequence[str], waiting: Callable[[], object]) -> None:
+        """Starts the command, where nothing of it is left."""
+        with self._held(waiting) as lock:
             lock.truncate(0)  # who finds no process id here waits, and sends a signal to nobody
             self._history.unlink(missing_ok=True)
             with self.log.open("wb") as log:

@@ -4,7 +4,7 @@ import json
 import math
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -115,6 +115,8 @@ class Runner:
         except Problem as problem:  # what a search has drawn may not go together
             refused = {"command": command, "exit_code": 2, "reused": False, "metrics": {}, "run": None, "variant": None}
             return Outcome(TrialState.FAIL, f"failed: {problem}", refused)
+        program, beat = Program(self.study.files / str(claim.number)), self._heart(claim)
+        program.clear(waiting=beat)
         made = self.store.made(self.definition.program, key)
         metrics = self._scores(made)
         if finite(metrics.get(self.definition.metric)):
@@ -122,8 +124,7 @@ class Runner:
             return self._complete(found, "reused")
 
         history = History(self.definition.metric)
-        program = Program(self.study.files / str(claim.number))
-        code, pruned = self._watch(claim, program, history, status)
+        code, pruned = self._watch(claim, program, history, status, beat)
         made = None if code else self.store.made(self.definition.program, key)
         metrics = history.last | self._scores(made)
         about = {"run": history.origin.get("run"), "variant": history.origin.get("variant"), **self._maker(made)}
@@ -142,8 +143,8 @@ class Runner:
         told = ", ".join(filter(None, (self._told(attributes["metrics"]), note)))
         return Outcome(TrialState.COMPLETE, told, attributes, attributes["metrics"][self.definition.metric])
 
-    def _watch(self, claim: Claim, program: Program, history: History, status: Any) -> tuple[int, bool]:
-        """Runs the program. Its exit code, and whether it was stopped early."""
+    def _heart(self, claim: Claim) -> Callable[[], None]:
+        """Says now and then, where it is called often, that the trial is in good hands."""
         beaten = time.monotonic()
 
         def beat() -> None:
@@ -153,6 +154,12 @@ class Runner:
                 if not self.study.beat(claim.number):
                     raise TakenOver
 
+        return beat
+
+    def _watch(
+        self, claim: Claim, program: Program, history: History, status: Any, beat: Callable[[], None]
+    ) -> tuple[int, bool]:
+        """Runs the program. Its exit code, and whether it was stopped early."""
         program.start(self.definition.command_line(claim.point), waiting=beat)
         try:
             code = None

@@ -11,7 +11,7 @@ from torchvision.models import resnet18 as torchvision_resnet18
 from train.models.compact import projector
 from train.models.encoder import Architecture, Encoder
 from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, fit
-from train.models.whitened import Stem
+from train.models.whitened import Quadrants, Stem
 
 
 def architecture(backbone: str, **changes: int) -> Architecture:
@@ -85,6 +85,28 @@ def test_the_whitened_stem_gives_what_is_positive_and_what_is_negative_of_each_r
     expected = np.concatenate([np.maximum(responses, 0), np.maximum(-responses, 0)], axis=1)
     np.testing.assert_allclose(stem(images).detach().numpy(), expected, rtol=1e-4, atol=1e-4)
     assert not [name for name, _ in stem.named_parameters() if "bank" in name]
+
+
+def test_the_whitened_networks_features_are_quadrants_of_its_last_two_stages_and_its_head_reads_their_mean() -> None:
+    encoder = Encoder(architecture("whitened", hidden=0)).eval()
+    images = noise(2, 3, 32, 32)
+    maps: list[Tensor] = []
+    assert isinstance(encoder.backbone, Quadrants)
+    for stage in (encoder.backbone.middle, encoder.backbone.high):
+        stage.register_forward_hook(lambda module, inputs, output: maps.append(output.detach()))
+    features, representation = encoder(images)
+    sides = [each.shape[2] for each in maps]
+    assert sides == [8, 4]
+    quadrants = [
+        each[:, :, top : top + side // 2, left : left + side // 2].mean(dim=(2, 3))
+        for each, side in zip(maps, sides, strict=True)
+        for top in (0, side // 2)
+        for left in (0, side // 2)
+    ]
+    expected = torch.cat([torch.stack(quadrants[:4], dim=2), torch.stack(quadrants[4:], dim=2)], dim=1)
+    torch.testing.assert_close(features.view_as(expected), expected)
+    means = torch.cat([each.mean(dim=(2, 3)) for each in maps], dim=1)
+    torch.testing.assert_close(representation, encoder.head[-1](means))
 
 
 def test_pixels_are_the_normalised_image() -> None:

@@ -21,7 +21,7 @@ def machine() -> str:
     ]
     load = os.getloadavg()[0]
     busy = f"; BUSY: load {load:.1f} before it began" if load > 0.5 else ""
-    return f"{platform.platform()}; {names[0]}, {len(names)} cores, {torch.get_num_threads()} threads; torch {torch.__version__}{busy}"
+    return f"{platform.platform()}; {names[0]}, {len(os.sched_getaffinity(0))} of {len(names)} cores, {torch.get_num_threads()} threads; torch {torch.__version__}{busy}"
 
 
 def main() -> None:

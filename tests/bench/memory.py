@@ -23,15 +23,16 @@ GIGA = 1e9
 SECONDS = 40  # of a training: its memory does not grow after the first steps and measurements
 
 
-def peak(command: list[str], home: Path, limit: float | None = None) -> float:
-    """Bytes of the process's own memory at its peak, sampled 50 times a second. limit: seconds, then it is interrupted."""
+def peak(command: list[str], home: Path, limit: float | None = None) -> tuple[float, float]:
+    """Bytes of the process's own memory, and of pages of mapped files, each at its peak, sampled 50 times a second. limit: seconds, then it is interrupted."""
     environment = {**os.environ, "PEEL_HOME": str(home), "WANDB_MODE": "offline"}
     process = subprocess.Popen(
         [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    highest, started = 0, time.monotonic()
+    own, mapped, started = 0, 0, time.monotonic()
     while process.poll() is None:
-        highest = max(highest, anonymous(process.pid))
+        now = resident(process.pid)
+        own, mapped = max(own, now[0]), max(mapped, now[1])
         time.sleep(0.02)
         if limit and time.monotonic() - started > limit:
             process.terminate()
@@ -39,25 +40,27 @@ def peak(command: list[str], home: Path, limit: float | None = None) -> float:
     _, said = process.communicate()
     if process.returncode not in (0, 130):
         raise RuntimeError(f"{' '.join(command)}: {said.decode()[-300:]}")
-    return float(highest)
+    return float(own), float(mapped)
 
 
-def anonymous(pid: int) -> int:
+def resident(pid: int) -> tuple[int, int]:
+    """Bytes of RssAnon and of RssFile; none of a process that has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
+        return 0, 0
     found = dict(line.split(":", 1) for line in lines)
-    return 1024 * int(found.get("RssAnon", "0 kB").split()[0])
+    own, mapped = (1024 * int(found.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssFile"))
+    return own, mapped
 
 
 def measure_pretrain() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         published(made_up(COUNT), home)
-        highest = peak(["train.pretrain", "--images", "noise"], home, SECONDS)
-    note = f"{COUNT:,} images, the default preset; its first {SECONDS} s, with a measurement"
-    return [Row("memory of train.pretrain", (highest / GIGA,), "GB", ("<=", 1.5), note)]
+        own, mapped = peak(["train.pretrain", "--images", "noise"], home, SECONDS)
+    note = f"{COUNT:,} images, the default preset; its first {SECONDS} s, with a measurement; mapped files beside it: {mapped / 1e6:,.0f} MB"
+    return [Row("memory of train.pretrain", (own / GIGA,), "GB", ("<=", 1.5), note)]
 
 
 def published(images: Images, home: Path) -> None:
@@ -78,6 +81,7 @@ def measure_growth(full: bool) -> list[Row]:
     base = COUNT if full else COUNT // 10
     sizes = [base, 4 * base, 16 * base]
     peaks: dict[str, list[float]] = {}
+    maps: dict[str, float] = {}
     for size in tqdm(sizes, desc="memory", unit="size"):
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder) / "peel"
@@ -92,7 +96,8 @@ def measure_growth(full: bool) -> list[Row]:
                     "eval.anomaly", "--embeddings", "mnist-untrained-8", "--anomalies", "mnist-untrained-8-on-photos",
                 ],
             }  # fmt: skip
-            peaks.setdefault("train.prepare", []).append(peak(commands["train.prepare"], home))
+            own, maps["train.prepare"] = peak(commands["train.prepare"], home)
+            peaks.setdefault("train.prepare", []).append(own)
             peak(["train.prepare", "--dataset", "photos"], home)
             peak(["train.pretrain", "--images", "mnist", "--epochs", "0", "--width", "8"], home)
             alias = variant(home)
@@ -100,7 +105,8 @@ def measure_growth(full: bool) -> list[Row]:
                 command = [part.replace("mnist-untrained-8", alias) for part in commands[name]]
                 if name == "eval.anomaly":
                     peak(["eval.embed", "--encoder", alias, "--images", "photos", "--train", "False"], home)
-                peaks.setdefault(name, []).append(peak(command, home))
+                own, maps[name] = peak(command, home)
+                peaks.setdefault(name, []).append(own)
             del os.environ["PEEL_DATA"]
     rows = []
     for name, (small, middle, large) in peaks.items():
@@ -108,7 +114,7 @@ def measure_growth(full: bool) -> list[Row]:
         note = ", ".join(
             f"{size:,}: {each / 1e6:,.0f} MB" for size, each in zip(sizes, (small, middle, large), strict=True)
         )
-        note += f"; {late / 1e3:.2f} kB an image at the end, {early / 1e3:.2f} before"
+        note += f"; {late / 1e3:.2f} kB an image at the end, {early / 1e3:.2f} before; mapped files beside it: {maps[name] / 1e6:,.0f} MB"
         rows.append(
             Row(
                 f"memory of {name}, growth an image, late against early",

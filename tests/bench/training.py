@@ -22,7 +22,7 @@ from train.data.views import Augmentation, views
 from train.models.compact import projector
 from train.models.encoder import Architecture, Encoder
 from train.objectives.recipe import PRESETS, Config
-from train.objectives.training import Training, generator
+from train.objectives.training import Training, generator, optimizer
 from train.tracking import Stage
 
 COUNT = 50_000  # CIFAR's
@@ -119,7 +119,7 @@ class Bare:
             encoder.head,
             projector(encoder.dimension, config.projector_width, config.projector_layers),
         )
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3, fused=True)
+        self.optimizer = optimizer(config, list(self.network.parameters()), torch.device("cpu"))
         batch = torch.randn(config.view_count * config.batch_size, 3, size, size)
         self.batch = batch.contiguous(memory_format=torch.channels_last)
 
