@@ -199,6 +199,7 @@ def test_lists_that_hold_too_few_are_followed_by_more() -> None:
     for ids in (found.train_ids, found.test_ids):
         assert ids.min() >= 0 and all(len(set(row)) == 10 for row in ids)
     assert not (found.train_ids == np.arange(len(embeddings.train))[:, None]).any()
+    assert found.search(embeddings.test, 18)[1].min() >= 0
     assert describe(found.index) == {"lists": 100, "probes": 1}
 
 

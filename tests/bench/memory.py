@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from tqdm import tqdm
@@ -64,15 +65,8 @@ def measure_pretrain() -> list[Row]:
 
 
 def published(images: Images, home: Path) -> None:
-    before = os.environ.get("PEEL_HOME")
-    os.environ["PEEL_HOME"] = str(home)
-    try:
+    with patch.dict(os.environ, PEEL_HOME=str(home)):
         publish_images(images)
-    finally:
-        if before is None:
-            del os.environ["PEEL_HOME"]
-        else:
-            os.environ["PEEL_HOME"] = before
 
 
 def measure_growth(full: bool) -> list[Row]:
@@ -83,11 +77,9 @@ def measure_growth(full: bool) -> list[Row]:
     peaks: dict[str, list[float]] = {}
     maps: dict[str, float] = {}
     for size in tqdm(sizes, desc="memory", unit="size"):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, PEEL_DATA=f"{folder}/torchvision"):
             home = Path(folder) / "peel"
-            source = Path(folder) / "torchvision"
-            write_mnist(source, size)
-            os.environ["PEEL_DATA"] = str(source)
+            write_mnist(Path(folder) / "torchvision", size)
             commands = {
                 "train.prepare": ["train.prepare", "--dataset", "mnist"],
                 "eval.embed": ["eval.embed", "--encoder", "mnist-untrained-8"],
@@ -107,7 +99,6 @@ def measure_growth(full: bool) -> list[Row]:
                     peak(["eval.embed", "--encoder", alias, "--images", "photos", "--train", "False"], home)
                 own, maps[name] = peak(command, home)
                 peaks.setdefault(name, []).append(own)
-            del os.environ["PEEL_DATA"]
     rows = []
     for name, (small, middle, large) in peaks.items():
         early, late = (middle - small) / (3 * base), (large - middle) / (12 * base)

@@ -61,7 +61,7 @@ class Neighbors:
             recall = float(json.loads(about.read_text())["recall"]) if about.exists() else None
             return cls(train, train_distances, test, test_distances, index, recall)
 
-    def search(self, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
+    def search(self, vectors: Vectors, k: int) -> tuple[Vectors, Ids]:
         """L2 distances (n, k) and training ids (n, k) of the k training vectors nearest to each of `vectors`."""
         return search(self.index, vectors, k)
 
@@ -75,9 +75,21 @@ def _ids(folder: Path, split: str) -> Ids:
     return ids
 
 
-def search(index: Any, vectors: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
-    """As `Neighbors.search`, of any FAISS index with the L2 metric, which returns *squared* distances."""
-    squared, ids = index.search(np.ascontiguousarray(vectors, dtype=np.float32), k)
+def search(index: Any, vectors: Vectors, k: int) -> tuple[Vectors, Ids]:
+    """As `Neighbors.search`, of any FAISS index with the L2 metric, which returns *squared* distances. Where the lists that
+    an inverted file probes hold fewer than k, it probes more of them.
+    """
+    queries = np.ascontiguousarray(vectors, dtype=np.float32)
+    squared, ids = index.search(queries, k)
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted:
+        probes = inverted.nprobe
+        try:
+            while inverted.nprobe < inverted.nlist and (short := (ids < 0).any(axis=1)).any():
+                inverted.nprobe = min(2 * inverted.nprobe, inverted.nlist)
+                squared[short], ids[short] = index.search(queries[short], k)
+        finally:
+            inverted.nprobe = probes
     return np.sqrt(np.maximum(squared, 0)), ids
 
 
@@ -160,23 +172,6 @@ def describe(index: Any) -> dict[str, int]:
     return {"lists": inverted.nlist, "probes": inverted.nprobe} if inverted else {}
 
 
-def candidates(index: Any, queries: Vectors, count: int) -> Ids:
-    """Ids (n, count) that FAISS names for each query. Where the lists that an inverted file probes hold fewer, it probes
-    more of them.
-    """
-    found: Ids = index.search(queries, count)[1]
-    inverted = faiss.try_extract_index_ivf(index)
-    if inverted:
-        probes = inverted.nprobe
-        try:
-            while (short := (found < 0).any(axis=1)).any():
-                inverted.nprobe = min(2 * inverted.nprobe, inverted.nlist)
-                found[short] = index.search(queries[short], count)[1]
-        finally:
-            inverted.nprobe = probes
-    return found
-
-
 def recall(index: Any, vectors: Vectors, queries: Vectors, k: int) -> float:
     """Share of the k nearest `vectors` of each query that `index` finds, averaged over a sample of 1,000 queries."""
     random = np.random.default_rng(0)
@@ -206,8 +201,8 @@ def nearest(
     distances, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     with tqdm(total=len(queries), desc=label, unit=" images", delay=1) as progress:
         for start in range(0, len(queries), BATCH):
-            block = np.ascontiguousarray(queries[start : start + BATCH], dtype=np.float32)
-            found = candidates(index, block, width)
+            block = queries[start : start + BATCH]
+            found = search(index, block, width)[1]
             exact = exact_distances(vectors, found, block)
             if among_themselves:
                 # Last, and so dropped. Where duplicates kept a row itself out of the candidates, the farthest is dropped.

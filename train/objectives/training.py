@@ -243,6 +243,7 @@ class Training:
             "training/epochs": self.config.epochs,
             "training/batches": self.steps,
             "training/parameters": parameter_count(self.encoder),
+            "training/processes": self.processes.count,
         }
         return Scores(final, figures(self.batches, self.epochs))
 

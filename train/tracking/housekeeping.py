@@ -40,10 +40,10 @@ def verify(store: Store, each: Callable[[Collection[File]], Iterable[File]] = it
     each: wraps the files as they are hashed, to show progress.
     """
     checks = [row[0] for row in store.rows("PRAGMA integrity_check")]
-    problems = [Damage(f"{store.registry}: {check}", (), ()) for check in checks if check != "ok"]
+    problems = [Damage(f"{store.database}: {check}", (), ()) for check in checks if check != "ok"]
     for version in store.versions():
         if manifest_digest(store.files(version)) != version.digest:
-            what = f"{store.registry} lists other files than the digest {version.digest} stands for"
+            what = f"{store.database} lists other files than the digest {version.digest} stands for"
             problems.append(Damage(what, (version.reference,), _made_from(store, [version])))
     owners = contents(store)
     for content in each(owners):

@@ -6,7 +6,7 @@
     scratch/              what is being written; after a kill, freed by `gc`
     lock                  held shared by stages, exclusively by `gc`
 
-records.py has the registry's tables, housekeeping.py what `verify` and `gc` do.
+registry.py opens the registry, records.py has its tables, housekeeping.py what `verify` and `gc` do.
 
 Files enter `objects/` by a rename, and a version becomes visible in one transaction: a kill at any moment leaves the
 state before or the state after. What a killed run leaves in `objects/` is referenced by nothing and freed by `gc`.
@@ -25,7 +25,8 @@ from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
 from train.tracking.problem import Problem
-from train.tracking.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION, Draft, File, Run, Version
+from train.tracking.records import Draft, File, Run, Version
+from train.tracking.registry import Registry, sync
 
 
 def home() -> Path:
@@ -33,7 +34,7 @@ def home() -> Path:
     return Path(os.environ.get("PEEL_HOME") or ".peel").absolute()
 
 
-class Store:
+class Store(Registry):
     """Opens `root`, made on first use. Any number of processes may use it at once.
 
     Raises Problem where the folder cannot be written or was made by a newer Peel.
@@ -45,79 +46,11 @@ class Store:
         try:
             for folder in (self.objects, self.folders, self.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
-            self.registry = self.root / "registry.sqlite"
-            if not self.registry.exists():
-                self._found()
-            self._connection = sqlite3.connect(self.registry, timeout=60, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            format_ = self._format()
+            super().__init__(self.root / "registry.sqlite", self.scratch)
         except OSError as error:
             raise Problem(
                 f"cannot write to {self.root}: {error.strerror}; set PEEL_HOME to a folder of yours"
             ) from error
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-        if format_ in MIGRATIONS:
-            self._migrate()
-        elif format_ != SCHEMA_VERSION:
-            self.close()
-            raise Problem(
-                f"{self.root} was written by a newer Peel (format {format_}); update Peel or set PEEL_HOME"
-                if format_ > SCHEMA_VERSION
-                else f"{self.registry} is no registry of Peel's; move it away or set PEEL_HOME"
-            )
-
-    def _found(self) -> None:
-        """Writes an empty registry and links it into place: of several first processes one wins, none sees half."""
-        draft = self.scratch / f"registry-{os.getpid()}-{time.time_ns()}"
-        connection = sqlite3.connect(draft, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        connection.close()
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, self.registry)
-        draft.unlink()
-        _sync(self.root)
-
-    def _format(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-
-    def _migrate(self) -> None:
-        """Brings a registry of an older Peel up to date, all of it or nothing, whoever else is at it."""
-        with self.transaction() as registry:
-            while (format_ := self._format()) in MIGRATIONS:
-                for statement in MIGRATIONS[format_]:
-                    registry.execute(statement)
-                registry.execute(f"PRAGMA user_version = {format_ + 1}")
-
-    def _unusable(self, error: sqlite3.Error) -> Problem:
-        cures = {
-            "readonly": "make its folder writable, or set PEEL_HOME",
-            "unable to open": "make its folder writable, or set PEEL_HOME",
-            "locked": "another process is writing; run again when it has ended",
-            "full": "free some space and run again",
-        }
-        cure = next((cure for sign, cure in cures.items() if sign in str(error)), "move it away or set PEEL_HOME")
-        return Problem(f"cannot use {self.registry}: {error}; {cure}")
-
-    def close(self) -> None:
-        self._connection.close()
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, one writer at a time."""
-        try:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite ends it by itself when the disk is full
-                    self._connection.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
 
     @contextlib.contextmanager
     def in_use(self, exclusively: bool = False) -> Iterator[None]:
@@ -165,13 +98,6 @@ class Store:
     def by_id(self, ids: Sequence[int | None]) -> list[Version]:
         """Those of the versions that are still there, in the order published."""
         return self._versions(f"WHERE versions.id IN ({','.join('?' * len(ids))})", ids) if ids else []
-
-    def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """What the registry answers; records.py has its tables."""
-        try:
-            return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
 
     def find(self, name: str, alias: str) -> Version | None:
         """The version that `alias` (or `vN`) names, or None."""
@@ -302,7 +228,7 @@ class Store:
             files[path.relative_to(folder).as_posix()] = content
             path.replace(target)  # also over an equal or a damaged copy: these bytes are the right ones
         for shelf in {self.object(content.md5).parent for content in files.values()} | {self.objects}:
-            _sync(shelf)  # a registry that survives a power cut must find the names, not only the bytes
+            sync(shelf)  # a registry that survives a power cut must find the names, not only the bytes
         return files
 
     def commit(self, run: Run, drafts: Iterable[Draft]) -> list[Version]:
@@ -412,12 +338,3 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise Problem(f"cannot read {path}: {error.strerror}; make it readable") from error
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
