@@ -36,7 +36,7 @@ from train.tracking.store import Store, home
 
 TINY = Config(
     images="dots", preset="small", epochs=3, batch_size=8, view_count=2, width=4, hidden=8, dimension=6,
-    projector_width=10, projector_layers=2, view_size=16, precision="float32",
+    projector_width=10, projector_layers=2, view_size=16, precision="float32", backbone="compact", optimizer="adamw",
 )  # fmt: skip
 
 
