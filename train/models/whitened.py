@@ -43,7 +43,7 @@ class Quadrants(nn.Module):
         self.low = Block(2 * PATCHES, width, stride=1)
         self.middle = Block(width, 2 * width, stride=2)
         self.high = Block(2 * width, 4 * width, stride=2)
-        self.features = 4 * 6 * width
+        self.features = 4 * (2 * width + 4 * width)
 
     def forward(self, images: Tensor) -> Tensor:
         middle = self.middle(self.low(self.stem(images)))
