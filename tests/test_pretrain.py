@@ -27,7 +27,7 @@ from train.data.views import views
 from train.models import checkpoint
 from train.models.encoder import Architecture, Encoder
 from train.objectives import monitor, training, vicreg
-from train.objectives.muon import Muon
+from train.objectives.muon import ITERATIONS, QUINTIC, Muon, orthogonalised
 from train.objectives.recipe import PRESETS, Config, variant_name
 from train.objectives.training import Training
 from train.tracking import Stage
@@ -356,6 +356,21 @@ def test_a_step_of_muon_has_the_gradients_directions_and_like_singular_values() 
         along = left.T @ change @ right.T / max(1, shape[0] / (shape[1] * 9)) ** 0.5
         singular = np.diag(along)
         assert (np.abs(along - np.diag(singular)) < 0.01).all() and (singular > 0.6).all() and (singular < 1.3).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 60), (60, 8), (8, 8)])
+def test_singular_values_too_small_for_float32s_squares_are_stepped_as_the_plain_iteration_does(
+    shape: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    x = left * torch.logspace(0, -6, 8, dtype=torch.float64) @ right
+    got = orthogonalised(x.float())
+    x /= x.norm()
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = QUINTIC[0] * x + (QUINTIC[1] * gram + QUINTIC[2] * gram @ gram) @ x
+    assert torch.allclose(got.double(), x, atol=2e-3)
 
 
 def test_what_is_no_convolution_is_stepped_by_adamw_to_the_last_bit() -> None:

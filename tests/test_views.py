@@ -321,6 +321,17 @@ def test_views_without_crop_and_color_are_the_images_or_their_mirror_images(flip
     np.testing.assert_allclose(actual.numpy(), expected, atol=1e-5)
 
 
+def test_more_draws_than_images_are_views_of_the_images_in_turn() -> None:
+    images, augmentation = noise(5, 24, 32), Augmentation(size=16)
+    draws = draw(15, 24, 32, augmentation, seeded())
+    mean, std = torch.rand(3, generator=seeded()), torch.rand(3, generator=seeded()) + 0.5
+    together = transform(images, draws, augmentation, mean, std)
+    apart = transform(images.repeat(3, 1, 1, 1), draws, augmentation, mean, std)
+    assert torch.allclose(together, apart, atol=1e-6)
+    with pytest.raises(ValueError, match="14 draws for 5 images"):
+        transform(images, draws[:14], augmentation, mean, std)
+
+
 def test_jitter_without_strength_leaves_the_images_as_they_are() -> None:
     images = varied_images(32, 32)
     unjittered, jittered = (views(images, 1, replace(NOTHING, jitter=p), MEAN, STD, seeded()) for p in (0, 1))

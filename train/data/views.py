@@ -168,13 +168,13 @@ def central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[in
 
 
 def transform(images: Tensor, draws: Draws, augmentation: Augmentation, mean: Tensor, std: Tensor) -> Tensor:
-    """One view of each image, as its draws say.
+    """A view for each draw: of the images in turn, and in turn again where there are v times as many draws.
 
-    images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. Returns (n, 3, size, size) float32,
+    images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. Returns (v n, 3, size, size) float32,
     normalised, in channels_last. Only `size`, `blur_kernel` and `solarize_threshold` are read from the augmentation.
     """
-    if len(draws) != len(images):
-        raise ValueError(f"{len(draws)} draws for {len(images)} images; call draw({len(images)}, ...)")
+    if not len(images) or len(draws) % len(images):
+        raise ValueError(f"{len(draws)} draws for {len(images)} images; call draw with a multiple of {len(images)}")
     draws = draws.to(images.device)
     planes = crop(images, draws, augmentation.size)
     jitter_(planes, draws)
@@ -203,7 +203,7 @@ def views(
     if chosen is not None and len(chosen) < len(images):
         draws = draws[(torch.arange(count)[:, None] * len(images) + chosen).flatten()]
         images = images[chosen]
-    batch = transform(images.repeat(count, 1, 1, 1), draws, augmentation, mean, std)
+    batch = transform(images, draws, augmentation, mean, std)
     return batch.view(count, len(images), *batch.shape[1:])
 
 
@@ -238,7 +238,7 @@ def standardise(planes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def crop(images: Tensor, draws: Draws, size: int) -> Tensor:
-    """Each image's box, resized to size x size pixels and flipped as drawn: (n, 3, size, size), in [0, 1]."""
+    """Each draw's box, resized to size x size pixels and flipped: (v n, 3, size, size), in [0, 1]."""
     planes = float_planes(images)
     height, width = planes.shape[2:]
     rows = interpolation(draws.top, draws.height, height, size, torch.zeros_like(draws.flip))
@@ -265,15 +265,16 @@ def interpolation(start: Tensor, length: Tensor, extent: int, size: int, flip: T
 
 
 def resample(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows @ plane @ columns^T for every channel of every image.
+    """rows @ plane @ columns^T for every channel, of the images in turn, v times.
 
-    planes: (n, 3, height, width). rows: (n, height', height). columns: (n, width', width).
+    planes: (n, 3, height, width). rows: (v n, height', height). columns: (v n, width', width).
     """
     count, height, width = len(planes), rows.shape[1], columns.shape[1]
-    # Two products per image, its channels side by side: a product per channel costs four times as much on a CPU.
-    lines = torch.bmm(rows, planes.transpose(1, 2).flatten(2))  # (n, height', 3 * width)
-    lines = lines.view(count, height, 3, -1).transpose(1, 2).flatten(1, 2)  # (n, 3 * height', width)
-    return torch.bmm(lines, columns.transpose(1, 2)).view(count, 3, height, width)
+    # The channels of an image side by side, and the rows of all its views below each other: a few large products.
+    rows = rows.unflatten(0, (-1, count)).transpose(0, 1).flatten(1, 2)  # (n, v * height', height)
+    lines = torch.bmm(rows, planes.transpose(1, 2).flatten(2))  # (n, v * height', 3 * width)
+    lines = lines.view(count, -1, height, 3, planes.shape[3]).permute(1, 0, 3, 2, 4)  # (v, n, 3, height', width)
+    return torch.bmm(lines.reshape(len(columns), 3 * height, -1), columns.mT).view(-1, 3, height, width)
 
 
 def apply_(operation: Callable[..., Tensor], planes: Tensor, chosen: Tensor, *parameters: Tensor) -> None:

@@ -42,11 +42,20 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Nearly U V^T of matrix = U S V^T, (m, n), by a Newton-Schulz iteration: products of matrices alone."""
+    """Nearly U V^T of matrix = U S V^T, (m, n), by a Newton-Schulz iteration: products of matrices alone.
+
+    The iteration x <- p(x x^T) x is made on the (m, m) side, m <= n, where a product costs m / n of one with x: p(x x^T) is a
+    function of the first x x^T, so the steps' product is applied to x once, at the end.
+    """
     wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x: Tensor = wide / (wide.norm() + 1e-7)
     a, b, c = QUINTIC
+    gram = x @ x.T
+    product = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        factor = torch.addmm(b * gram, gram, gram, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    x = product @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,7 @@ def learning_rate(step: int, steps: int, config: Config) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
+@lru_cache(maxsize=1)
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """The rows of the training images, shuffled anew for each epoch."""
     return np.random.default_rng([seed, epoch]).permutation(count)

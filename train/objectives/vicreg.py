@@ -32,22 +32,30 @@ def invariance(z_vnd: Tensor) -> Tensor:
 
 
 def variance(z_nd: Tensor, floor: float = 1.0, eps: float = 1e-4) -> Tensor:
-    """How far each dimension's standard deviation falls short of `floor`, averaged over dimensions.
+    """How far each dimension's standard deviation falls short of `floor`, averaged over dimensions, and over views.
 
-    z_nd: (n, d) projections of one view, n >= 2. Eq. 1 of the paper; unbiased variance.
+    z_nd: (n, d) projections of one view, n >= 2, or (v, n, d). Eq. 1 of the paper; unbiased variance.
     """
-    return F.relu(floor - (z_nd.var(dim=0) + eps).sqrt()).mean()
+    variances = centered(z_nd).square().sum(dim=-2) / (z_nd.shape[-2] - 1)  # Tensor.var takes several times as long
+    return F.relu(floor - (variances + eps).sqrt()).mean()
 
 
 def covariance(z_nd: Tensor) -> Tensor:
-    """Sum of the squared off-diagonal entries of the covariance matrix, over d.
+    """Sum of the squared off-diagonal entries of the covariance matrix, over d, averaged over views.
 
-    z_nd: (n, d) projections of one view, n >= 2. Eq. 4 of the paper.
+    z_nd: (n, d) projections of one view, n >= 2, or (v, n, d). Eq. 4 of the paper. The squares of C^T C and of C C^T have
+    one sum, and the smaller of the two is made.
     """
-    n, d = z_nd.shape
-    centered = z_nd - z_nd.mean(dim=0)
-    matrix = centered.T @ centered / (n - 1)
-    return (matrix.square().sum() - matrix.diagonal().square().sum()) / d
+    n, d = z_nd.shape[-2:]
+    c = centered(z_nd)
+    matrix = c @ c.mT if n < d else c.mT @ c
+    diagonal = c.square().sum(dim=-2)  # of C^T C
+    off = matrix.square().sum(dim=(-2, -1)) - diagonal.square().sum(dim=-1)
+    return off.mean() / (d * (n - 1) ** 2)
+
+
+def centered(z_nd: Tensor) -> Tensor:
+    return z_nd - z_nd.mean(dim=-2, keepdim=True)
 
 
 def terms(z_vnd: Tensor) -> Terms:
@@ -55,9 +63,7 @@ def terms(z_vnd: Tensor) -> Terms:
 
     Variance and covariance are twice their mean over views, so that two views give the paper's sums.
     """
-    by_view = [(variance(z_nd), covariance(z_nd)) for z_nd in z_vnd]
-    variances, covariances = (torch.stack(term).mean() * 2 for term in zip(*by_view, strict=True))
-    return Terms(invariance(z_vnd), variances, covariances)
+    return Terms(invariance(z_vnd), 2 * variance(z_vnd), 2 * covariance(z_vnd))
 
 
 def total(parts: Terms, weights: tuple[float, float, float]) -> Tensor:
