@@ -1,6 +1,8 @@
 """Tests never reach a real server: set before wandb is imported, here and in every process that a test starts."""
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ LIVE = (
 if LIVE:
     LIVE = {"WANDB_BASE_URL": "https://api.wandb.ai", **LIVE, "WANDB_MODE": "online"}
 _EMPTY = tempfile.mkdtemp(prefix="peel-tests-")
+atexit.register(shutil.rmtree, _EMPTY, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith(("WANDB_", "PEEL_"))]:
     del os.environ[_name]
 os.environ.update(

@@ -81,8 +81,8 @@ def test_flags_override_the_preset(folder: Path, flags: list[str], values: str) 
 @pytest.mark.parametrize(
     ("module", "flags", "parts"),
     [
-        ("stage", ["--batch_sz=3"], ["--batch_sz=3"]),
-        ("stage", ["--nothing", "1"], ["--nothing", "1"]),
+        ("stage", ["--batch_sz=3"], ["no flag --batch-sz; did you mean --batch-size?"]),
+        ("stage", ["--nothing", "1"], ["no flag --nothing"]),
         ("stage", ["stray"], ["stray"]),
         ("stage", ["--lr=abc"], ["--lr", "'abc'"]),
         ("stage", ["--flag"], ["--flag"]),
@@ -93,6 +93,7 @@ def test_flags_override_the_preset(folder: Path, flags: list[str], values: str) 
         ("stage", ["--batch-size=0"], ["--batch-size 0 is below 1; give 1 or more"]),
         ("needs", [], ["--images"]),
         ("needs", ["--images"], ["--images"]),
+        ("needs", ["--imgaes", "x"], ["no flag --imgaes; did you mean --images?"]),
     ],
 )
 def test_a_wrong_flag_is_one_line_that_names_it(folder: Path, module: str, flags: list[str], parts: list[str]) -> None:

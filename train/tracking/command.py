@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import io
 import os
@@ -24,6 +25,8 @@ def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
     """
     import tyro
 
+    program = f"python -m {stage_name(module)}"
+    _check_names(arguments, [field.name for field in dataclasses.fields(module.Config)], program)
     default: Any = tyro.MISSING_NONPROP
     presets: dict[str, Any] = getattr(module, "PRESETS", {})
     if presets:
@@ -37,7 +40,6 @@ def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
                 default = dataclasses.replace(default, **{flag: value}, **changes)
         needed = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
         default = dataclasses.replace(default, **dict.fromkeys(needed, tyro.MISSING))
-    program = f"python -m {stage_name(module)}"
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -53,6 +55,15 @@ def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
         if not end.code:
             raise
         raise Problem(f"{_one_line(said.getvalue())}; see {program} --help") from None
+
+
+def _check_names(arguments: Sequence[str], names: Sequence[str], program: str) -> None:
+    """Raises Problem for a flag that there is not: of a misspelt one tyro may say that another is missing."""
+    for name, _ in _flags(arguments):
+        if name not in (*names, "help"):
+            likely = difflib.get_close_matches(name, names, n=1)
+            cure = f"did you mean --{likely[0].replace('_', '-')}? " if likely else ""
+            raise Problem(f"there is no flag --{name.replace('_', '-')}; {cure}see {program} --help")
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
