@@ -144,26 +144,27 @@ def test_torchrun_publishes_once_and_what_was_killed_goes_on_to_the_same_weights
     expected, store = _trained_whole(whole)
     assert [version.name for version in store.versions()] == ["images", "encoder", "training"]
 
-    child = tmp_path / "killed.py"  # saves after every step, and is killed, both processes, in the tenth
+    child = tmp_path / "killed.py"  # saves after every step, and the second process is killed in the tenth
     child.write_text(
         textwrap.dedent("""
             import os, signal, sys
             from train import pretrain
             from train.objectives import training
             from train.tracking import parse
+            from train.tracking.command import answer
             training.CHECKPOINT_SECONDS = -1
             step = training.Training._train_step
             def killing(self):
-                if self.step == 9:
+                if self.step == 9 and not self.processes.leads:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return step(self)
             training.Training._train_step = killing
-            pretrain.main(parse(pretrain, sys.argv[1:]))
+            answer("train.pretrain", lambda: pretrain.main(parse(pretrain, sys.argv[1:])))
         """)
     )
-    killed = subprocess.run(
-        [*TORCHRUN, str(child), *FLAGS], env={**environment, "PYTHONPATH": str(Path.cwd())}, capture_output=True
-    )
+    command = [*TORCHRUN, str(child), *FLAGS]
+    killed = subprocess.run(command, env={**environment, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True)
+    assert killed.stderr.count("train.pretrain: another process was lost") == 1, killed.stderr
     assert killed.returncode != 0 and Store().find("encoder", "latest") is None
     (left,) = (home() / "checkpoints").glob("*.safetensors")
     assert checkpoint_step(left) == 9

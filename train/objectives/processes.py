@@ -46,7 +46,8 @@ class Processes:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         together = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(together)
+        with _met():
+            dist.all_reduce(together)
         parts = together.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -56,7 +57,8 @@ class Processes:
         if self.count == 1:
             return flag
         flags = torch.tensor(int(flag), device=device)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        with _met():
+            dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags)
 
     @contextmanager
@@ -67,13 +69,15 @@ class Processes:
             return
         content = np.fromfile(path, np.uint8) if self.leads and path.exists() else np.empty(0, np.uint8)
         size = torch.tensor(len(content), device=device)
-        dist.broadcast(size, 0)
+        with _met():
+            dist.broadcast(size, 0)
         tensor = (
             torch.from_numpy(content).to(device)
             if self.leads
             else torch.empty(int(size), dtype=torch.uint8, device=device)
         )
-        dist.broadcast(tensor, 0)
+        with _met():
+            dist.broadcast(tensor, 0)
         if self.leads or not len(tensor):
             yield path
             return
@@ -86,6 +90,17 @@ class Processes:
             copy.unlink(missing_ok=True)
 
 
+@contextmanager
+def _met() -> Iterator[None]:
+    """Where the processes exchange something: one line when another is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Problem(
+            f"another process was lost ({str(error).splitlines()[0]}); the same command goes on from the last checkpoint"
+        ) from error
+
+
 class _Gathered(torch.autograd.Function):
     """All processes compute the same loss of what is gathered, so that the gradient of a share is its part of that."""
 
@@ -93,7 +108,8 @@ class _Gathered(torch.autograd.Function):
     def forward(context: Any, z_vnd: Tensor, processes: Processes) -> Tensor:
         context.processes, context.each = processes, z_vnd.shape[1]
         shares = [torch.empty_like(z_vnd, memory_format=torch.contiguous_format) for _ in range(processes.count)]
-        dist.all_gather(shares, z_vnd.contiguous())
+        with _met():
+            dist.all_gather(shares, z_vnd.contiguous())
         return torch.cat(shares, dim=1)
 
     @staticmethod
