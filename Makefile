@@ -1,7 +1,7 @@
 # make run    the whole exercise on the digits (DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
 # make test   lint, types and tests
 # make faults ten times as many writers, kills and fuzzed inputs as make test tries, with its figures
-# make bench  what the lab costs, beside the plain way to do the same; wants an idle machine (FULL=1: memory at CIFAR's size)
+# make bench  what the lab costs, beside the plain way to do the same; wants an idle machine and half an hour
 # make newest the online tests with the newest wandb, in an environment of its own; no other check waits for it
 # make clean  removes the environment, not the results
 
@@ -28,7 +28,7 @@ faults: .venv/test
 	$(BIN)/pytest --full -rP tests/test_faults.py
 
 bench: .venv/test
-	@$(BIN)/python -m tests.bench $(if $(FULL),--full)
+	@$(BIN)/python -m tests.bench
 
 newest: .venv/test
 	@test -x .venv-newest/bin/python || $(BIN)/python -m venv .venv-newest

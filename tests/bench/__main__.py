@@ -1,6 +1,6 @@
 """make bench: what the lab costs, against the plain way to do the same, in one table.
 
-python -m tests.bench [--only NAME ...] [--full]     --full: memory at 1, 4 and 16 times CIFAR's size, in place of a tenth
+python -m tests.bench [--only NAME ...]
 """
 
 import argparse
@@ -35,13 +35,10 @@ def main() -> None:
         "maps": evaluation.measure_maps,
         "tracking": evaluation.measure_tracking,
         "pretrain": memory.measure_pretrain,
-        "growth": lambda: memory.measure_growth(arguments.full),
+        "growth": memory.measure_growth,
     }
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures; make bench does all of it.")
     parser.add_argument("--only", nargs="+", choices=list(subjects), default=list(subjects))
-    parser.add_argument(
-        "--full", action="store_true", help="memory at 1, 4 and 16 times CIFAR's size, not a tenth of it"
-    )
     arguments = parser.parse_args()
     print(machine(), flush=True)
     rows: list[Row] = []
