@@ -293,13 +293,23 @@ def jitter_(planes: Tensor, draws: Draws) -> None:
     operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     factors = (draws.brightness, draws.contrast, draws.saturation, draws.hue)
     neutral = (1, 1, 1, 0)
+    index = draws.jitter.nonzero().squeeze(1)
+    chosen = planes.index_select(0, index)
     for place in draws.order.unbind(1):
-        for i, operation in enumerate(operations):
-            apply_(operation, planes, draws.jitter & (place == i) & (factors[i] != neutral[i]), factors[i])
+        # Images that are due the same operation are put side by side: a slice for each, and no copies of subsets.
+        due = place[index]
+        together = due.argsort()
+        chosen, index = chosen.index_select(0, together), index[together]
+        slices = zip(chosen.split(counts := due.bincount(minlength=4).tolist()), index.split(counts), strict=True)
+        for i, (images, rows) in enumerate(slices):
+            factor = factors[i][rows]
+            if (factor != neutral[i]).any():
+                operations[i](images, factor)
+    planes.index_copy_(0, index, chosen)
 
 
 def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:
-    """A blend with black. Overwrites `planes`, as the other color operations may: they are handed a copy."""
+    """A blend with black. Overwrites `planes`, as the other color operations do."""
     return planes.mul_(per_image(factor)).clamp_(0, 1)
 
 
