@@ -73,8 +73,7 @@ def published(images: Images, home: Path) -> None:
 def measure_growth() -> list[Row]:
     """Peaks at 1, 4 and 16 times CIFAR's number of training images, and whether the last step costs more an image than the
     one before. In smaller sets what grows hides below the peak of the imports."""
-    base = COUNT
-    sizes = [base, 4 * base, 16 * base]
+    sizes = [COUNT, 4 * COUNT, 16 * COUNT]
     peaks: dict[str, list[float]] = {}
     maps: dict[str, float] = {}
     for size in tqdm(sizes, desc="memory", unit="size"):
@@ -104,7 +103,7 @@ def measure_growth() -> list[Row]:
                 peaks.setdefault(name, []).append(own)
     rows = []
     for name, (small, middle, large) in peaks.items():
-        early, late = (middle - small) / (3 * base), (large - middle) / (12 * base)
+        early, late = (middle - small) / (3 * COUNT), (large - middle) / (12 * COUNT)
         note = ", ".join(
             f"{size:,}: {each / 1e6:,.0f} MB" for size, each in zip(sizes, (small, middle, large), strict=True)
         )

@@ -49,13 +49,19 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """
     wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x: Tensor = wide / (wide.norm() + 1e-7)
-    a, b, c = QUINTIC
     gram = x @ x.T
-    product = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
-    for _ in range(ITERATIONS):
-        factor = torch.addmm(b * gram, gram, gram, alpha=c)
-        factor.diagonal().add_(a)
-        product = factor @ product
+    factor = product = _polynomial(gram)
+    for _ in range(ITERATIONS - 1):
         gram = factor @ gram @ factor
+        factor = _polynomial(gram)
+        product = factor @ product
     x = product @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """a + b gram + c gram^2."""
+    a, b, c = QUINTIC
+    value = torch.addmm(b * gram, gram, gram, alpha=c)
+    value.diagonal().add_(a)
+    return value
