@@ -28,20 +28,21 @@ SECONDS = 40  # of a training: its memory does not grow after the first steps an
 def peak(command: list[str], home: Path, limit: float | None = None) -> tuple[float, float]:
     """Bytes of the process's own memory, and of pages of mapped files, each at its peak, sampled 50 times a second. limit: seconds, then it is interrupted."""
     environment = {**os.environ, "PEEL_HOME": str(home), "WANDB_MODE": "offline"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    own, mapped, started = 0, 0, time.monotonic()
-    while process.poll() is None:
-        now = resident(process.pid)
-        own, mapped = max(own, now[0]), max(mapped, now[1])
-        time.sleep(0.02)
-        if limit and time.monotonic() - started > limit:
-            process.terminate()
-            limit = None
-    _, said = process.communicate()
-    if process.returncode not in (0, 130):
-        raise RuntimeError(f"{' '.join(command)}: {said.decode()[-300:]}")
+    with tempfile.TemporaryFile() as said:  # of a pipe that nobody reads, progress bars fill the buffer, and wait
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=said
+        )
+        own, mapped, started = 0, 0, time.monotonic()
+        while process.poll() is None:
+            now = resident(process.pid)
+            own, mapped = max(own, now[0]), max(mapped, now[1])
+            time.sleep(0.02)
+            if limit and time.monotonic() - started > limit:
+                process.terminate()
+                limit = None
+        if process.returncode not in (0, 130):
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {said.read().decode()[-300:]}")
     return float(own), float(mapped)
 
 
