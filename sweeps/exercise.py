@@ -24,8 +24,12 @@ from train.tracking.stage import settings
 from train.tracking.store import Store, home, write_whole
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
-# What most stages import, and what takes long. None of them starts a thread or touches a GPU by being imported.
-PRELOADED = ["eval.anomaly", "eval.cluster", "eval.probe", "eval.project", "eval.retrieve", "train.pretrain", "wandb"]
+# What most stages import, and what takes long; the last three are imported when a stage starts, by torch.optim, by our flags
+# and by wandb.init. None of them starts a thread or touches a GPU by being imported.
+PRELOADED = [
+    "eval.anomaly", "eval.cluster", "eval.probe", "eval.project", "eval.retrieve", "train.pretrain", "wandb",
+    "torch._dynamo", "tyro", "wandb.sdk.launch.inputs.internal",
+]  # fmt: skip
 
 # How each representation is made, from the floor up: the stage and its flags. Evaluations follow for all alike.
 METHODS = (

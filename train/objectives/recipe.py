@@ -193,7 +193,7 @@ _COMPACT = Config(
 PRESETS = {
     "default": Config(images=""),
     "compact": _COMPACT,
-    "small": dataclasses.replace(_COMPACT, preset="small", epochs=15, width=16, view_count=4, precision="float32"),
+    "small": dataclasses.replace(_COMPACT, preset="small", epochs=10, width=16, view_count=4, precision="float32"),
     "exercise": Config(
         images="",
         preset="exercise",
