@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors
-from train.data.images import Images
+from train.data.images import Images, blank
 from train.models.encoder import Encoder
 from train.objectives.collapse import dimension_std
 from train.tracking import MACHINE, Origin, Problem, Stage, launch
@@ -68,9 +68,9 @@ def embed(encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: st
         stop = min(start + batch_size, len(images))
         batch_features, batch_representation = encoder.encode(images, start, stop)
         if not start:
-            features = np.empty((len(images), batch_features.shape[1]), np.float32)
+            features = blank((len(images), batch_features.shape[1]), np.float32)
             same = batch_representation is batch_features
-            representation = features if same else np.empty((len(images), batch_representation.shape[1]), np.float32)
+            representation = features if same else blank((len(images), batch_representation.shape[1]), np.float32)
         features[start:stop] = batch_features.cpu().numpy()
         if representation is not features:
             representation[start:stop] = batch_representation.cpu().numpy()

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
+from tests.bench.memory import resident
 from tests.pictures import Files, Pixels, loaded, packed, pixels, same, two_classes, unpacked
 from tests.published import refusal
 from train.data import datasets
+from train.data.images import blank
 from train.tracking.store import home
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------
@@ -61,6 +64,19 @@ def test_photos_are_crops_of_the_left_halves_for_training_and_of_the_right_ones_
             corners = [(y, x) for y in range(0, height - 63, 32) for x in range(0, half.shape[1] - 63, 32)]
             expected = np.stack([half[y : y + 64, x : x + 64] for y, x in corners])
             np.testing.assert_array_equal(crops[labels == label], expected)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_filled_into_a_file_that_has_no_name_not_into_memory(peel_home: Path) -> None:
+    before, _ = resident(os.getpid())
+    images = blank((64, 1024, 1024), np.uint8)
+    images[:] = 7
+    own, _ = resident(os.getpid())
+    assert own - before < 8 << 20, "of 64 MiB"
+    assert images.shape == (64, 1024, 1024) and (images == 7).all()
+    assert list(peel_home.iterdir()) == []
 
 
 # -- torchvision -------------------------------------------------------------------------------------------------------

@@ -199,7 +199,12 @@ def small_disk(path: Path, size: int) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["train.prepare --dataset digits", "train.tracking gc --yes", "train.tracking pull images:digits --to out"],
+    [
+        "train.prepare --dataset digits",
+        "train.prepare --dataset photos --size 64",
+        "train.tracking gc --yes",
+        "train.tracking pull images:digits --to out",
+    ],
 )
 def test_a_full_disk_is_one_line_and_what_was_there_stays(command: str, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 40_000_000) as how:

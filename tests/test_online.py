@@ -188,7 +188,8 @@ def test_what_was_pulled_is_there_offline(lab: Lab, tmp_path: Path) -> None:
 
 def test_wandbs_own_sweep_and_agent_run_our_file_and_eval_sweep_reads_it(lab: Lab) -> None:
     definition = yaml.safe_load((ROOT / "sweeps" / "terms.yaml").read_text())
-    definition["parameters"] |= {"epochs": {"value": 1}, "seed": {"value": 0}, "covariance": {"value": 1.0}}
+    smaller = {"epochs": 1, "seed": 0, "covariance": 1.0, "width": 4}
+    definition["parameters"] |= {name: {"value": value} for name, value in smaller.items()}
     (lab.home / "terms.yaml").write_text(yaml.safe_dump(definition))
     swept = lab.run(WANDB, "sweep", "--project", "peel", "terms.yaml")
     sweep = re.search(r"wandb agent (\S+/\S+/\S+)", swept.stdout + swept.stderr)

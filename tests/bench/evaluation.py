@@ -22,7 +22,7 @@ from tests.bench.table import Row, ratios, seconds, side_by_side
 from tests.bench.training import made_up, noise
 from tests.published import publish_images
 from train.data.datasets import data_folder
-from train.data.folder import Pixels
+from train.data.images import Pixels
 from train.data.neighbors import build, nearest
 from train.models.encoder import Architecture, Encoder
 from train.objectives.recipe import PRESETS

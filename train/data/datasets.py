@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from train.data import folder
-from train.data.folder import Pixels
-from train.data.images import SPLITS, Images
+from train.data.images import SPLITS, Images, Pixels, blank
 from train.tracking.declarations import listing
 from train.tracking.problem import Problem, one_line
 from train.tracking.store import home
@@ -118,9 +117,9 @@ def photos(size: int) -> Splits:
     return classes, {key: np.concatenate(arrays) for key, arrays in parts.items()}
 
 
-def _resized(images: NDArray[np.uint8], size: int, what: str) -> Pixels:
+def _resized(images: Pixels, size: int, what: str) -> Pixels:
     """(n, height, width) gray or (n, height, width, 3) images as (n, size, size, 3)."""
-    result = np.empty((len(images), size, size, 3), np.uint8)
+    result = blank((len(images), size, size, 3), np.uint8)
     if images.shape[1:3] == (size, size):
         result[:] = images if images.ndim == 4 else images[..., None]
     else:

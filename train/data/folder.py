@@ -19,7 +19,7 @@ import PIL.ImageOps
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from train.data.images import SPLITS
+from train.data.images import SPLITS, Pixels, blank
 from train.tracking.problem import Problem, one_line
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -27,8 +27,6 @@ LAYOUT = "train/CLASS/* and test/CLASS/*"
 MOST_BYTES = 1 << 28  # of one image file: what is larger is a zip bomb sooner than a picture
 THREADS = min(8, os.cpu_count() or 1)
 WINDOW = 1024  # images decoded before the next are begun: bounds the memory in which they wait
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _decoded(
     tree: Tree, paths: Sequence[str], size: int, skip_corrupt: bool, split: str
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """Images of the paths that can be decoded, and which those are."""
-    images = np.empty((len(paths), size, size, 3), np.uint8)
+    images = blank((len(paths), size, size, 3), np.uint8)
     sound = np.ones(len(paths), bool)
     skipped = []
     count = 0

@@ -1,6 +1,10 @@
 """A prepared image set: uint8 arrays on disk, mapped into memory."""
 
 import json
+import math
+import mmap
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.tracking.problem import reading
+from train.tracking.store import home
 
 SPLITS = ("train", "test")
 CHUNK = 4_096  # images: numpy counts values as int64, eight bytes for each pixel's one
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,9 @@ class Images:
 
     name: str
     classes: tuple[str, ...]
-    train: NDArray[np.uint8]
+    train: Pixels
     train_labels: NDArray[np.int64]
-    test: NDArray[np.uint8]
+    test: Pixels
     test_labels: NDArray[np.int64]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -69,6 +76,20 @@ class Images:
     def size(self) -> int:
         """Height, which is also the width, in pixels."""
         return int(self.train.shape[1])
+
+
+def blank(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+    """An array to be filled and saved: a nameless file of its size, mapped into memory, that the system writes to disk where
+    memory is short, and that is gone with the array. Raises OSError where the disk has no room for it."""
+    count = math.prod(shape) * np.dtype(kind).itemsize
+    home().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=home()) as file:
+        file.truncate(count)
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # not on macOS; without room, the first write to a page would end the process
+            os.posix_fallocate(file.fileno(), 0, count)
+        return np.ndarray(shape, kind, mmap.mmap(file.fileno(), count))
 
 
 def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> None:
