@@ -25,7 +25,7 @@ class Config:
     and normalised as the encoder's own, and the embeddings are called VARIANT-on-IMAGES."""
     train: bool = True
     """Embed the training images too. Of a set of anomalies only the test images are read."""
-    batch_size: Annotated[int, MACHINE] = 250
+    batch_size: Annotated[int, MACHINE] = 100
     """Images at a time."""
     device: Annotated[str, MACHINE] = "cpu"
     """cpu, cuda or mps."""

@@ -27,7 +27,7 @@ from train.data.neighbors import build, nearest
 from train.models.encoder import Architecture, Encoder
 from train.objectives.recipe import PRESETS
 
-BATCH = 250  # eval.embed's
+BATCH = 100  # eval.embed's
 
 
 def mixture(n: int, seed: int, dimensions: int = 128, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
