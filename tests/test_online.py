@@ -188,7 +188,7 @@ def test_what_was_pulled_is_there_offline(lab: Lab, tmp_path: Path) -> None:
 
 def test_wandbs_own_sweep_and_agent_run_our_file_and_eval_sweep_reads_it(lab: Lab) -> None:
     definition = yaml.safe_load((ROOT / "sweeps" / "terms.yaml").read_text())
-    smaller = {"epochs": 1, "seed": 0, "covariance": 1.0, "width": 4}
+    smaller = {"epochs": 1, "seed": 0, "covariance": 1.0, "invariance": 25.0, "width": 4}
     definition["parameters"] |= {name: {"value": value} for name, value in smaller.items()}
     (lab.home / "terms.yaml").write_text(yaml.safe_dump(definition))
     swept = lab.run(WANDB, "sweep", "--project", "peel", "terms.yaml")
@@ -198,8 +198,8 @@ def test_wandbs_own_sweep_and_agent_run_our_file_and_eval_sweep_reads_it(lab: La
     assert agent.returncode == 0, agent.stderr[-3000:]
     runs = [run for run in lab.server.state.runs.values() if run.sweep]
     points = {tuple(json.loads(run.config)[term]["value"] for term in ("invariance", "variance")) for run in runs}
-    assert [run.state for run in runs] == ["finished"] * 4, agent.stderr[-3000:]
-    assert points == {(25.0, 25.0), (25.0, 0.0), (0.0, 25.0), (0.0, 0.0)}
+    assert [run.state for run in runs] == ["finished"] * 2, agent.stderr[-3000:]
+    assert points == {(25.0, 25.0), (25.0, 0.0)}
     read = lab.python("-m", "eval.sweep", "--sweep", sweep[1])
     assert read.returncode == 0, read.stderr
     scores = lab.store()
