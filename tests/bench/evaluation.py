@@ -13,7 +13,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
-from eval.embed import embed
+from eval.embed import Config, embed
 from eval.evidence.clustering import silhouettes
 from eval.evidence.linear_probe import GRID, Standardisation, held_out, linear_probe
 from eval.evidence.maps import tsne
@@ -27,7 +27,7 @@ from train.data.neighbors import build, nearest
 from train.models.encoder import Architecture, Encoder
 from train.objectives.recipe import PRESETS
 
-BATCH = 100  # eval.embed's
+BATCH = Config.batch_size  # eval.embed's
 
 
 def mixture(n: int, seed: int, dimensions: int = 128, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:

@@ -85,9 +85,8 @@ def blank(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
     home().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home()) as file:
         file.truncate(count)
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # not on macOS; without room, the first write to a page would end the process
+        # Without room, the first write to a page would end the process. macOS has no such call.
+        if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, count)
         return np.ndarray(shape, kind, mmap.mmap(file.fileno(), count))
 
