@@ -50,6 +50,7 @@ class Program:
         with self._held(waiting) as lock:
             lock.truncate(0)  # who finds no process id here waits, and sends a signal to nobody
             self._history.unlink(missing_ok=True)
+            self._read = 0
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
                     command,

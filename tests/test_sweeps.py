@@ -116,6 +116,27 @@ def test_a_trial_is_queued_again_after_ctrl_c_and_after_a_kill(
     assert sorted(config["patches"] for config in runs("train.patches")) == [2, 3]
 
 
+def test_what_outlives_its_killed_runner_and_comes_to_its_end_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_images()
+    path = written(tmp_path, FLOORS, patches={"values": [2]})
+    killed = runner(path)
+    pid = home() / "sweeps" / "floors" / "0.lock"
+    until(lambda: pid.exists() and pid.read_text())
+    killed.kill()
+    end(killed)
+    until(lambda: not alive(int(pid.read_text())))
+    monkeypatch.setattr(study, "GRACE", 0.5)
+    time.sleep(1)
+    run.main(run.Config(path))
+    assert "reused" in capsys.readouterr().out
+    (trial,) = read_study("floors").trials
+    # What train.patches says of itself stands in its log alone, and in no artifact.
+    assert (trial.state, trial.value, trial.user_attrs["reused"]) == (TrialState.COMPLETE, 16, True)
+    assert len(runs("train.patches")) == 1
+
+
 def test_metrics_are_read_from_the_run_failures_are_recorded_and_what_is_made_is_reused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
