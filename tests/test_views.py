@@ -321,6 +321,15 @@ def test_views_without_crop_and_color_are_the_images_or_their_mirror_images(flip
     np.testing.assert_allclose(actual.numpy(), expected, atol=1e-5)
 
 
+def test_boxes_of_the_views_own_size_are_cut_out() -> None:
+    images, native = varied_images(40, 32), replace(CROP, size=16, scale=(0.2, 0.2), ratio=(1, 1), flip=0.5)
+    drawn = draw(2 * len(images), 40, 32, native, seeded())
+    assert (drawn.height == 16).all() and (drawn.width == 16).all() and 50 < drawn.flip.sum() < 110
+    for i, view in enumerate(transform(images, drawn, native, MEAN, STD)):
+        expected = torchvision_view(images[i % len(images)], drawn, i, native)
+        torch.testing.assert_close(view, expected, rtol=0, atol=1e-6)
+
+
 def test_more_draws_than_images_are_views_of_the_images_in_turn() -> None:
     images, augmentation = noise(5, 24, 32), Augmentation(size=16)
     draws = draw(15, 24, 32, augmentation, seeded())

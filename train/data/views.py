@@ -240,10 +240,22 @@ def standardise(planes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def crop(images: Tensor, draws: Draws, size: int) -> Tensor:
     """Each draw's box, resized to size x size pixels and flipped: (v n, 3, size, size), in [0, 1]."""
     planes = float_planes(images)
+    if bool((draws.height == size).all()) and bool((draws.width == size).all()):
+        return cut(planes.contiguous().div_(255), draws, size)
     height, width = planes.shape[2:]
     rows = interpolation(draws.top, draws.height, height, size, torch.zeros_like(draws.flip))
     columns = interpolation(draws.left, draws.width, width, size, draws.flip)
     return resample(planes, rows.div_(255), columns)  # to [0, 1] on the way
+
+
+def cut(planes: Tensor, draws: Draws, size: int) -> Tensor:
+    """`crop` of planes (n, 3, height, width) where every box has the view's own size: its pixels, copied."""
+    count, _, _, width = planes.shape
+    place = torch.arange(size, device=planes.device)
+    rows = draws.top[:, None] + place
+    columns = draws.left[:, None] + torch.where(draws.flip[:, None], size - 1 - place, place)
+    pixels = (rows[:, :, None] * width + columns[:, None]).view(-1, count, 1, size * size).expand(-1, -1, 3, -1)
+    return planes.flatten(2).expand(len(pixels), -1, -1, -1).gather(3, pixels).view(-1, 3, size, size)
 
 
 def interpolation(start: Tensor, length: Tensor, extent: int, size: int, flip: Tensor) -> Tensor:
