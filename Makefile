@@ -19,13 +19,13 @@ endif
 .PHONY: run test lint faults bench newest clean
 
 run: .venv/run
-	@$(BIN)/python -m sweeps.exercise --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
+	@$(BIN)/python -m sweeps.make --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 faults: .venv/test
-	$(BIN)/pytest --full -rP tests/test_faults.py
+	$(BIN)/pytest --full -rP tests/whole/test_faults.py
 
 bench: .venv/test
 	@$(BIN)/python -m tests.bench
@@ -34,7 +34,7 @@ newest: .venv/test
 	@test -x .venv-newest/bin/python || $(BIN)/python -m venv .venv-newest
 	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-newest/bin/python -c 'import site; print(site.getsitepackages()[0])')/all-else.pth"
 	@PIP_CONSTRAINT= .venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade wandb
-	.venv-newest/bin/python -m pytest tests/test_online.py tests/test_publish.py
+	.venv-newest/bin/python -m pytest tests/whole/test_online.py tests/whole/test_publish.py
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -19,8 +19,8 @@ from eval.evidence.density import (
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
+from train.data.scores import Scores
 from train.tracking import Origin, Problem, Stage, launch
-from train.tracking.scores import Scores
 
 
 @dataclass(frozen=True)

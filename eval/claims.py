@@ -14,12 +14,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import yaml
 
-from eval.evidence.gathered import SCORES, alias
-from eval.evidence.verdicts import Decision, Finding, Measurements, Rule, Verdict, decide, parse
+from eval.evidence.readings import SCORES, alias
+from eval.evidence.rules import Decision, Finding, Measurements, Rule, Verdict, decide, parse
+from train.data.scores import Scores, Value
 from train.tracking import Problem, Stage, launch
-from train.tracking.figures import PALETTE, figure
+from train.tracking.panels import PALETTE, figure
 from train.tracking.problem import one_line
-from train.tracking.scores import Scores, Value
 
 FILE = Path(__file__).with_name("claims.yaml")
 COLORS: dict[Verdict, str] = {"holds": PALETTE[2], "does not hold": PALETTE[3], "not decided": PALETTE[0]}

@@ -16,8 +16,8 @@ from eval.evidence.clustering import composition, k_means, silhouettes
 from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
 from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings, Vectors
+from train.data.scores import Scores, Value
 from train.tracking import Problem, Stage, launch
-from train.tracking.scores import Scores, Value
 
 
 @dataclass(frozen=True)

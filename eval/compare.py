@@ -14,10 +14,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from eval.evidence.comparison import Measured, Sample, compare
-from eval.evidence.gathered import SCORES, Reading, gather, versions
+from eval.evidence.readings import SCORES, Reading, gather, versions
+from train.data.scores import Scores, Value
 from train.tracking import Problem, Stage, launch
-from train.tracking.figures import color, figure
-from train.tracking.scores import Scores, Value
+from train.tracking.panels import color, figure
 
 # What the claims need beside numbers: one list a seed.
 LISTS = ("probe/classes", "probe/counts", "probe/per_class", "probe/pairs")

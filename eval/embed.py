@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images, blank
+from train.engine.collapse import dimension_std
 from train.models.encoder import Encoder
-from train.objectives.collapse import dimension_std
 from train.tracking import MACHINE, Origin, Problem, Stage, launch
-from train.tracking.figures import color, figure
+from train.tracking.panels import color, figure
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from eval.evidence.intervals import accuracy_interval
 from eval.evidence.linear_probe import Probe, linear_probe
 from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings, Layer
+from train.data.scores import Scores, Value
 from train.tracking import Problem, Stage, launch
-from train.tracking.scores import Scores, Value
 
 PAIRS = 100  # entangled pairs of classes that are published at most; ten classes have 45
 

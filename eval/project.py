@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from eval.evidence.maps import SMALLEST, draw, lines, map_figure, pca, purities, tsne
 from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings
-from train.objectives.collapse import dimension_std, effective_rank
+from train.data.scores import Scores, Value
+from train.engine.collapse import dimension_std, effective_rank
 from train.tracking import Problem, Stage, launch
-from train.tracking.scores import Scores, Value
 
 
 @dataclass(frozen=True)

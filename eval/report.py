@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from eval.labbook import chapters
-from eval.labbook.chapters import CHAPTERS
+from eval.labbook import chapter as chapters
+from eval.labbook.book import Book, gather
+from eval.labbook.chapter import CHAPTERS
 from eval.labbook.drawings import drawing, overlay
-from eval.labbook.evidence import Book, gather
 from eval.labbook.page import render
 from eval.labbook.tables import summary_frame
 from train.tracking.command import launch

@@ -6,8 +6,8 @@ from eval.evidence.retrieval import measure, pictures, retrieve, shown, table
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
+from train.data.scores import Scores
 from train.tracking import Problem, Stage, launch
-from train.tracking.scores import Scores
 
 
 @dataclass(frozen=True)

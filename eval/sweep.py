@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from eval.evidence.trials import Parameter, Sweep, Trial, best, importance, logarithmic, over_seeds, ranged, read
+from eval.evidence.sweeps import Parameter, Sweep, Trial, best, importance, logarithmic, over_seeds, ranged, read
+from train.data.scores import Scores, Value
 from train.tracking import Problem, Stage, launch
 from train.tracking.declarations import NUMBER, clean_name, reference
-from train.tracking.figures import color, figure
-from train.tracking.scores import Scores, Value
+from train.tracking.panels import color, figure
 from train.tracking.stage import digest_of
 
 

@@ -19,8 +19,8 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
+from sweeps.queue import Study
 from sweeps.runner import Runner
-from sweeps.study import Study
 from train.tracking import Problem, launch, parse
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
 from train.tracking.remote import destination, online

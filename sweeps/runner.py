@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from sweeps.program import Program
-from sweeps.study import BEAT, Claim, Study
+from sweeps.queue import BEAT, Claim, Study
 from train.tracking import Problem, parse
-from train.tracking.records import Version
 from train.tracking.stage import settings
 from train.tracking.store import Store
+from train.tracking.store.records import Version
 
 
 class TakenOver(Exception):

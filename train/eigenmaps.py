@@ -11,9 +11,9 @@ from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import build, nearest
 from train.data.views import batch, normalise
-from train.objectives.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
+from train.methods.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
 from train.tracking import Problem, Stage, launch
-from train.tracking.figures import color, figure
+from train.tracking.panels import color, figure
 
 BATCH = 1000  # images that are normalised at once
 

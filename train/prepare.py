@@ -15,7 +15,7 @@ from train.data import datasets
 from train.data.images import SPLITS, Images
 from train.tracking import MACHINE, Problem, Stage, launch
 from train.tracking.declarations import check_name, clean_name
-from train.tracking.figures import figure
+from train.tracking.panels import figure
 
 SIZES = range(8, 513)
 RESERVED = (*datasets.KNOWN, "latest")

@@ -8,10 +8,10 @@ from contextlib import nullcontext
 
 from train.data.images import Images
 from train.data.neighbors import Partners
-from train.models import checkpoint
-from train.objectives.processes import joined
-from train.objectives.recipe import OVERLAYS, PRESETS, Config, default_preset, neighbors_alias, variant_name
-from train.objectives.training import Training, device_of
+from train.engine import checkpoint
+from train.engine.loop import Training, device_of
+from train.engine.processes import joined
+from train.methods.config import OVERLAYS, PRESETS, Config, default_preset, neighbors_alias, variant_name
 from train.tracking import Problem, Stage, launch
 from train.tracking.store import home
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.evidence.intervals import interval
+from train.data.scores import Value
 from train.tracking.problem import Problem
-from train.tracking.scores import Value
 
 Estimates = NDArray[np.float64]
 

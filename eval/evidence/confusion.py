@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from train.tracking.figures import color, figure
+from train.tracking.panels import color, figure
 
 MOST_CONFUSED = 10
 MOST_NUMBERS = 20  # classes beyond which a matrix shows no numbers: they would overlap

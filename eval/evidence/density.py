@@ -20,9 +20,9 @@ from eval.evidence.pictures import grid, tile
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import Neighbors, nearest
+from train.data.scores import Value
 from train.tracking import Origin, Problem
-from train.tracking.figures import figure
-from train.tracking.scores import Value
+from train.tracking.panels import figure
 
 Densities = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from train.tracking.figures import color, figure
+from train.tracking.panels import color, figure
 
 BINS = 60
 

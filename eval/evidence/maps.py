@@ -11,7 +11,7 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from train.data.embeddings import Vectors
-from train.tracking.figures import color, figure, symbol
+from train.tracking.panels import color, figure, symbol
 from train.tracking.problem import Problem
 
 PERPLEXITY = 30.0  # scikit-learn's default

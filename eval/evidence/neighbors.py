@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from eval.evidence.distributions import histogram
 from train.data.neighbors import Ids, Neighbors
-from train.tracking.figures import figure
+from train.tracking.panels import figure
 
 
 def occurrences(ids: Ids, count: int) -> NDArray[np.int64]:

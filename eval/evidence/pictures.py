@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from train.tracking.figures import color
+from train.tracking.panels import color
 
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 

@@ -13,8 +13,8 @@ from eval.evidence.pictures import grid, tile
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import Ids, Neighbors
+from train.data.scores import Value
 from train.tracking import Problem
-from train.tracking.scores import Value
 
 SHOWN = 5  # images of each query, and the neighbors that count in precision and color
 BLOCK = 2048  # rows: a block of float64 distances has 32 MB

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from eval.labbook import part_one, part_two
-from eval.labbook.evidence import Book
+from eval.labbook.book import Book
+from eval.labbook.claims import about
+from eval.labbook.estimates import SUMMARY
 from eval.labbook.markup import Html, join, tag
-from eval.labbook.measures import SUMMARY
 from eval.labbook.tables import differences
-from eval.labbook.verdicts import about
 from eval.labbook.writing import FULL, Writer
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from train.tracking.figures import color
+from train.tracking.panels import color
 
 Kind = Literal["map", "plot"]
 

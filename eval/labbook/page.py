@@ -8,11 +8,11 @@ import string
 import numpy as np
 import plotly.offline
 
-from eval.labbook import verdicts
+from eval.labbook import claims as verdicts
 from eval.labbook.answers import answer, floors
-from eval.labbook.chapters import CHAPTERS, Chapter
+from eval.labbook.book import Book
+from eval.labbook.chapter import CHAPTERS, Chapter
 from eval.labbook.drawings import style
-from eval.labbook.evidence import Book
 from eval.labbook.markup import Html, data, join, tag
 from eval.labbook.panels import Panels
 from eval.labbook.tables import by_class, numbers, summary

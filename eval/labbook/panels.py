@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.labbook.chapters import Chapter, Panel
+from eval.labbook.book import Book, Evidence, Source
+from eval.labbook.chapter import Chapter, Panel
 from eval.labbook.drawings import Drawing, drawing, overlay, rows_by_name
-from eval.labbook.evidence import Book, Evidence, Source
 from eval.labbook.markup import Html, command, data, join, panel_id, reference, tag
 from eval.labbook.queries import queries
 from eval.labbook.thumbnails import address

@@ -1,7 +1,7 @@
 """What the scores say of training and representations: the exercise's questions 1 to 7. Every word that judges is chosen
 by a rule."""
 
-from eval.labbook.chapters import (
+from eval.labbook.chapter import (
     BACKGROUND,
     COLOR,
     DISTINCT,
@@ -11,7 +11,7 @@ from eval.labbook.chapters import (
     STD,
     TSNE_PURITY,
 )
-from eval.labbook.measures import FEATURES, PRECISION, PROBE, RANK, Estimate, Measure, number
+from eval.labbook.estimates import FEATURES, PRECISION, PROBE, RANK, Estimate, Measure, number
 from eval.labbook.writing import EIGENMAPS, FLOORS, FULL, NAMES, NEIGHBORS, NO_VARIANCE, Writer, listed, told
 
 ASKED = 0.6  # the probe's accuracy that the exercise asks for

@@ -1,8 +1,8 @@
 """What the scores say of representations at work: the exercise's questions 8 to 13, and the floors. Every word that judges
 is chosen by a rule."""
 
-from eval.labbook.chapters import BACKGROUND, COLOR, NMI, PIXELS, PURITY, TSNE_PURITY
-from eval.labbook.measures import (
+from eval.labbook.chapter import BACKGROUND, COLOR, NMI, PIXELS, PURITY, TSNE_PURITY
+from eval.labbook.estimates import (
     AUC,
     CLASSES,
     CLUSTERS,

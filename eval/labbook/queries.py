@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import PIL.Image
 
 from eval.evidence.pictures import GAP
-from eval.labbook.evidence import Book
+from eval.labbook.book import Book
 from eval.labbook.markup import Html, join, panel_id, tag
 from eval.labbook.thumbnails import address
 

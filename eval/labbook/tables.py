@@ -5,9 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from eval.labbook.evidence import Book
-from eval.labbook.markup import Html, command, join, reference, tag
-from eval.labbook.measures import (
+from eval.labbook.book import Book
+from eval.labbook.estimates import (
     SUMMARY,
     Estimate,
     Interval,
@@ -19,6 +18,7 @@ from eval.labbook.measures import (
     signed,
     span,
 )
+from eval.labbook.markup import Html, command, join, reference, tag
 
 VERDICTS = {"better": "higher", "worse": "lower", "no difference shown": "none", "not decided": "undecided"}
 

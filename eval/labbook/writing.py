@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from eval.labbook.chapters import shown
-from eval.labbook.evidence import Book
-from eval.labbook.markup import Html, command, join, panel_id, tag
-from eval.labbook.measures import (
+from eval.labbook.book import Book
+from eval.labbook.chapter import shown
+from eval.labbook.estimates import (
     Difference,
     Estimate,
     Form,
@@ -17,6 +16,7 @@ from eval.labbook.measures import (
     signed,
     span,
 )
+from eval.labbook.markup import Html, command, join, panel_id, tag
 
 # The methods that answers speak of, as they stand in a sentence.
 NAMES = {

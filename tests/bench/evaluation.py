@@ -17,15 +17,15 @@ from eval.embed import Config, embed
 from eval.evidence.clustering import silhouettes
 from eval.evidence.linear_probe import GRID, Standardisation, held_out, linear_probe
 from eval.evidence.maps import tsne
-from sweeps.exercise import Exercise
+from sweeps.make import Exercise
 from tests.bench.table import Row, ratios, seconds, side_by_side
 from tests.bench.training import made_up, noise
-from tests.published import publish_images
+from tests.parts.artifacts import publish_images
 from train.data.datasets import data_folder
 from train.data.images import Pixels
 from train.data.neighbors import build, nearest
+from train.methods.config import PRESETS
 from train.models.encoder import Architecture, Encoder
-from train.objectives.recipe import PRESETS
 
 BATCH = Config.batch_size  # eval.embed's
 

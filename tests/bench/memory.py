@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tests.bench.table import Row
 from tests.bench.training import COUNT, made_up
-from tests.published import publish_images
+from tests.parts.artifacts import publish_images
 from train.data.images import Images
 
 GIGA = 1e9

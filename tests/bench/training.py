@@ -16,13 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 from tests.bench.table import Row, ratios, seconds, side_by_side
-from tests.published import publish_images
+from tests.parts.artifacts import publish_images
 from train.data.images import Images
 from train.data.views import Augmentation, views
+from train.engine.loop import Training, generator, optimizer
+from train.methods.config import PRESETS, Config
 from train.models.compact import projector
 from train.models.encoder import Architecture, Encoder
-from train.objectives.recipe import PRESETS, Config
-from train.objectives.training import Training, generator, optimizer
 from train.tracking import Stage
 
 COUNT = 50_000  # CIFAR's

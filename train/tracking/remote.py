@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from train.tracking.declarations import check_path
 from train.tracking.problem import Problem, one_line
-from train.tracking.records import Draft
 from train.tracking.store import Store, home
+from train.tracking.store.records import Draft
 
 
 def online() -> bool:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, get_origin, get_type_hin
 from train.tracking import remote
 from train.tracking.declarations import NUMBER, check_name, declaration, reference
 from train.tracking.problem import Problem
-from train.tracking.records import Draft, Run, Version
 from train.tracking.remote import online
 from train.tracking.store import Store
+from train.tracking.store.records import Draft, Run, Version
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

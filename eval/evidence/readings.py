@@ -1,0 +1,105 @@
+"""What was made for several variants: the scores of each, seed by seed, with the versions that they came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from train.data.scores import Scores
+from train.tracking.declarations import declaration, listing
+from train.tracking.problem import Problem
+from train.tracking.stage import Origin, Stage
+from train.tracking.store.records import Version
+
+SCORES = ("training", "probe", "project", "retrieve", "anomaly", "cluster")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A scores artifact as it was asked for (`probe:digits-vicreg`), and the version that this named."""
+
+    asked: str
+    scores: Scores
+    origin: Origin
+    version: Version
+
+
+def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str | None:
+    """Under which alias `variant` has the artifact `name`; None for anomalies where no image set is given."""
+    fields: dict[str, object] = {"variant": variant, "seed": seed}
+    if name == "anomaly":
+        if anomalies is None:
+            return None
+        fields["anomalies"] = anomalies
+    return declaration(name).aliases_for(fields)[0]
+
+
+def read(stage: Stage, name: str, asked: str) -> Reading | None:
+    """None where no such artifact was made."""
+    folder = stage.fetch_if_made(name, asked)
+    if folder is None:
+        return None
+    version = stage.inputs[name, asked]
+    assert version is not None
+    return Reading(f"{name}:{asked}", Scores.load(folder), Origin.load(folder), version)
+
+
+def read_all(stage: Stage, variant: str, anomalies: str | None, seed: int = 0) -> dict[str, Reading]:
+    """Every scores artifact that was made for one seed of a variant, by name."""
+    asked = {name: alias(name, variant, anomalies, seed) for name in SCORES}
+    found = {name: read(stage, name, given) for name, given in asked.items() if given is not None}
+    return {name: reading for name, reading in found.items() if reading is not None}
+
+
+def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict[str, list[dict[str, Reading]]]:
+    """Of each variant its seeds, from 0 on until one has nothing: their scores artifacts by name.
+
+    The stage then belongs to the data set, not to a variant. Raises Problem where nothing was made for one of them, where
+    one is a single seed, where they are not of one data set, or where none has anomalies although they are asked for.
+    """
+    found = {variant: _seeds(stage, variant, anomalies) for variant in variants}
+    datasets = {}
+    for variant, seeds in found.items():
+        if not seeds:
+            raise nothing_made(stage, variant)
+        origin = next(iter(seeds[0].values())).origin
+        if origin.variant != variant:
+            raise Problem(f"{variant!r} is one seed of {origin.variant!r}; name that: all of its seeds are found")
+        datasets[variant] = str(origin.dataset)
+    one_dataset(datasets)
+    if anomalies is not None and not any("anomaly" in seed for seeds in found.values() for seed in seeds):
+        raise Problem(
+            f"none of the variants was measured against the anomalies {anomalies!r}; run python -m eval.anomaly, or leave"
+            " --anomalies out"
+        )
+    stage.variant = stage.seed = None
+    return found
+
+
+def nothing_made(stage: Stage, variant: str) -> Problem:
+    known = {alias for name in SCORES for version in stage.store.versions(name) for alias in version.aliases}
+    return Problem(
+        f"nothing was made for the variant {variant!r}; known aliases: {listing(known, near=variant)}. Run: make run"
+    )
+
+
+def one_dataset(datasets: Mapping[str, str]) -> str:
+    """The data set that all variants are of. datasets: by variant. Raises Problem where there are several."""
+    if len(set(datasets.values())) > 1:
+        of = ", ".join(f"{variant} of {dataset}" for variant, dataset in datasets.items())
+        raise Problem(f"only variants of one data set can be compared, not {of}; give --variants of one")
+    return next(iter(datasets.values()))
+
+
+def _seeds(stage: Stage, variant: str, anomalies: str | None) -> list[dict[str, Reading]]:
+    seeds: list[dict[str, Reading]] = []
+    for seed in count():
+        readings = read_all(stage, variant, anomalies, seed)
+        if not readings:
+            return seeds
+        seeds.append(readings)
+    raise AssertionError("count() has no end")
+
+
+def versions(seeds: Sequence[Mapping[str, Reading]], name: str) -> list[str | None]:
+    """By seed, which version of the artifact `name` was read; None where a seed has none."""
+    return [seed[name].version.reference if name in seed else None for seed in seeds]

@@ -1,0 +1,218 @@
+"""Runs the whole exercise, from an image set to the lab book: every step a command that a person could type.
+
+A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import shlex
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.tracking import Problem, launch, parse
+from train.tracking.command import answer
+from train.tracking.remote import destination
+from train.tracking.stage import settings
+from train.tracking.store import Store, home, write_whole
+from train.tracking.store.records import Version
+
+INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
+# What most stages import, and what takes long; the last three are imported when a stage starts, by torch.optim, by our flags
+# and by wandb.init. None of them starts a thread or touches a GPU by being imported.
+PRELOADED = [
+    "eval.anomaly", "eval.cluster", "eval.probe", "eval.project", "eval.retrieve", "train.pretrain", "wandb",
+    "torch._dynamo", "tyro", "wandb.sdk.launch.inputs.internal",
+]  # fmt: skip
+
+# How each representation is made, from the floor up: the stage and its flags. Evaluations follow for all alike.
+METHODS = (
+    ("train.pretrain", "--epochs", "0"),
+    ("train.patches", "--kind", "pixels"),
+    ("train.patches", "--kind", "patches"),
+    ("train.pretrain",),
+    ("train.pretrain", "--variance", "0"),
+    ("train.pretrain", "--views", "neighbors"),
+    ("train.eigenmaps",),
+)
+SEEDLESS = (("train.patches", "--kind", "pixels"),)  # nothing in them is drawn
+
+
+@dataclass(frozen=True)
+class Config:
+    dataset: str = "digits"
+    """The image set: a name that train.prepare knows, or a folder or zip of your own."""
+    anomalies: str = "photos"
+    """The image set that shall look strange beside it."""
+    seeds: int = 1
+    """How often each representation is made, with the seeds 0, 1, ...; from 2 on the intervals cover seeds too."""
+    fresh: bool = False
+    """Make everything anew."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise Problem(f"--seeds {self.seeds} makes nothing; give 1 or more (SEEDS=...)")
+        if self.dataset == self.anomalies:
+            raise Problem(f"{self.dataset!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
+
+
+@dataclass
+class Step:
+    command: tuple[str, ...]
+    state: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.state:8} {self.seconds:7.1f} s  python -m {shlex.join(self.command)}"
+
+
+class Exercise:
+    """Runs steps one after another and remembers what became of each."""
+
+    def __init__(self, fresh: bool) -> None:
+        self.fresh = fresh
+        self.store = Store()
+        self.steps: list[Step] = []
+
+    def make(self, *command: str) -> dict[str, Version]:
+        """Runs a stage unless what it would make is there. Returns the versions by artifact name.
+
+        Raises Problem where the stage fails; it has said why.
+        """
+        started = time.monotonic()
+        stage, *flags = command
+        module = importlib.import_module(stage)
+        key = settings(stage, parse(module, flags))
+        made = None if self.fresh else self.store.made(stage, key)
+        state = "reused" if made else "made"
+        if made is None:
+            print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
+            code = run_to_its_end(run_stage, stage, flags)
+            made = self.store.made(stage, key) if not code else None
+            if made is None:
+                self.steps.append(Step(command, "failed", time.monotonic() - started))
+                if code == INTERRUPTED:
+                    raise KeyboardInterrupt
+                raise Problem(
+                    f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again"
+                )
+        self.steps.append(Step(command, state, time.monotonic() - started))
+        return {version.name: version for version in made}
+
+    def called(self, version: Version) -> str:
+        """The variant, or the image set, that a version belongs to."""
+        maker = self.store.maker(version)
+        assert maker is not None and maker.variant is not None
+        return maker.variant
+
+    def table(self) -> str:
+        counts = {state: sum(step.state == state for step in self.steps) for state in ("made", "reused", "failed")}
+        return "\n".join([*map(str, self.steps), ", ".join(f"{count} {state}" for state, count in counts.items())])
+
+
+def main(config: Config) -> None:
+    print(f"Results go to {destination()}", flush=True)
+    exercise = Exercise(config.fresh)
+    try:
+        page = run(exercise, config)
+    finally:
+        print(f"\n{exercise.table()}", flush=True)
+    print(place(page))
+
+
+def run(exercise: Exercise, config: Config) -> Path:
+    """Every step in its order. Returns the lab book's file in the store."""
+    images = exercise.make("train.prepare", "--dataset", config.dataset)["images"]
+    name = exercise.called(images)
+    anomalies = exercise.called(exercise.make("train.prepare", "--dataset", config.anomalies)["images"])
+    preset = importlib.import_module("train.pretrain").default_preset(count(exercise.store.folder(images)))
+    variants: list[str] = []
+    for seed in range(config.seeds):
+        made: list[str] = []
+        for method in METHODS:
+            if seed and method in SEEDLESS:
+                made.append("")  # keeps the place
+            else:
+                made.append(represent(exercise, method, name, preset, seed, made))
+                evaluate(exercise, made[-1], anomalies if method[0] != "train.eigenmaps" else None)
+        variants = variants or made
+    exercise.make("eval.compare", "--variants", *variants, "--anomalies", anomalies)
+    exercise.make("eval.claims", "--compare", name)
+    report = exercise.make("eval.report", "--variants", *variants, "--anomalies", anomalies)["report"]
+    return exercise.store.folder(report) / "lab-book.html"
+
+
+def represent(
+    exercise: Exercise, method: Sequence[str], images: str, preset: str, seed: int, made: Sequence[str]
+) -> str:
+    """Makes embeddings of `images` by a method, and returns their alias. made: those of the methods before it."""
+    stage, *flags = method
+    if stage == "train.eigenmaps":  # on distances between untrained representations; it inherits their seed
+        embeddings = exercise.make(stage, "--embeddings", made[0], *flags)["embeddings"]
+        return alias(exercise.called(embeddings), seed)
+    if stage == "train.pretrain":
+        flags += ["--preset", preset]
+    if method not in SEEDLESS:
+        flags += ["--seed", str(seed)]
+    encoder = alias(exercise.called(exercise.make(stage, "--images", images, *flags)["encoder"]), seed)
+    exercise.make("eval.embed", "--encoder", encoder)
+    return encoder
+
+
+def evaluate(exercise: Exercise, embeddings: str, anomalies: str | None) -> None:
+    """Every evaluation of one representation. anomalies: the image set, None where other images cannot be embedded."""
+    for stage in ("eval.index", "eval.probe", "eval.project", "eval.retrieve", "eval.cluster"):
+        exercise.make(stage, "--embeddings", embeddings)
+    if anomalies:
+        exercise.make("eval.embed", "--encoder", embeddings, "--images", anomalies, "--train", "False")
+        exercise.make("eval.anomaly", "--embeddings", embeddings, "--anomalies", f"{embeddings}-on-{anomalies}")
+
+
+def alias(variant: str, seed: int) -> str:
+    return f"{variant}-s{seed}" if seed else variant
+
+
+def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:
+    """The exit code of `body(*arguments)` in a process of its own, as `python -m STAGE` would be, without the seconds that
+    its imports take: it is forked from a process that has them. Ctrl-C reaches it by itself, a SIGTERM is passed on; either
+    way it is waited for, so that a training can save what it has."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(PRELOADED)
+    process = server.Process(target=body, args=arguments)
+    process.start()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+    try:
+        while process.exitcode is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                process.join()
+        return process.exitcode
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_stage(stage: str, flags: Sequence[str]) -> None:
+    """What `python -m STAGE FLAGS` does."""
+    module = importlib.import_module(stage)
+    answer(stage, lambda: module.main(parse(module, flags)))
+
+
+def count(images: Path) -> int:
+    """How many training images an images artifact holds."""
+    return len(np.load(images / "train_labels.npy", mmap_mode="r", allow_pickle=False))
+
+
+def place(page: Path) -> Path:
+    """Puts the lab book where it is looked for, whole or not at all."""
+    target = home() / "lab-book.html"
+    write_whole(target, page.read_bytes())
+    return target
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,330 @@
+"""eval.compare and its parts: the bootstrap, against scipy and scikit-learn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from eval import compare as stage
+from eval.evidence import comparison
+from eval.evidence.comparison import BLOCK, Measured, Ranked, bootstrap, counts, seed_weights
+from tests.parts.artifacts import refusal
+from tests.parts.embeddings import Made
+from train.data.scores import Scores, Value
+from train.tracking import Stage
+from train.tracking.store import Store
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(size=400)  # how easy each image is, for all variants
+
+
+def answers(shift: float, noise: float, seed: int) -> NDArray[np.float64]:
+    return np.asarray(IMAGES + shift + noise * np.random.default_rng(seed).normal(size=IMAGES.size))
+
+
+def by_mean(*seeds: NDArray[Any]) -> Measured:
+    return Measured([float(seed.mean()) for seed in seeds], [(seed,) for seed in seeds])
+
+
+def compare(path: str, measured: dict[str, Measured], resamples: int, seed: int) -> dict[str, Any]:
+    return dict(comparison.compare(path, measured, resamples, seed))
+
+
+def pair(measured: dict[str, Measured], resamples: int = 4000) -> tuple[Any, Any, Any]:
+    values = compare("m", measured, resamples, seed=0)
+    one, other = measured
+    found = tuple(values[f"m/{one}-minus-{other}/{key}"] for key in ("difference", "interval", "verdict"))
+    return found[0], found[1], found[2]
+
+
+def test_with_one_seed_the_intervals_are_scipys_paired_bootstrap() -> None:
+    one, other = answers(0.1, 0.5, 1), answers(0, 0.5, 2)
+    values = compare("m", {"a": by_mean(one), "b": by_mean(other)}, 20_000, seed=0)
+    cases: list[tuple[str, tuple[NDArray[Any], ...], Any]] = [
+        ("m/a/interval", (one,), np.mean),
+        ("m/a-minus-b/interval", (one, other), lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis)),
+    ]
+    for path, data, statistic in cases:
+        expected = stats.bootstrap(
+            data, statistic, paired=True, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)
+        )
+        interval = values[path]
+        np.testing.assert_allclose(interval, expected.confidence_interval, atol=0.05 * expected.standard_error)
+
+
+def test_with_several_seeds_the_interval_is_that_of_drawing_images_and_then_seeds() -> None:
+    seeds = [answers(shift, 0.3, i) for i, shift in enumerate((0.0, 0.2, 0.5))]
+    values = compare("m", {"a": by_mean(*seeds)}, 20_000, seed=0)
+    draws, stacked = np.random.default_rng(9), np.stack(seeds)
+    estimates = []
+    for _ in range(20_000):
+        images = draws.integers(400, size=400)
+        estimates.append(stacked[draws.integers(3, size=3)][:, images].mean())
+    interval = values["m/a/interval"]
+    np.testing.assert_allclose(interval, np.percentile(estimates, [2.5, 97.5]), atol=0.06 * np.std(estimates))
+    assert values["m/a/spread"] == pytest.approx(np.std([seed.mean() for seed in seeds], ddof=1))
+    assert (values["m/a/n"], values["m/a/mean"]) == (3, pytest.approx(stacked.mean()))
+    assert values["m/a/seeds"] == [float(seed.mean()) for seed in seeds]
+
+
+@pytest.mark.parametrize("decimals", [1, 12], ids=["ties", "no ties"])
+def test_auc_of_a_resample_is_scikit_learns(decimals: int) -> None:
+    rng = np.random.default_rng(4)
+    normal, anomalies = rng.normal(size=70).round(decimals), rng.normal(0.7, 1, 50).round(decimals)
+    drawn = list(counts([70, 50], BLOCK + 3, seed=5))
+    found = np.concatenate([Ranked.of(normal, anomalies).auc(*block) for block in drawn])
+    assert len(found) == BLOCK + 3
+    all_counts = (np.concatenate(part).astype(int) for part in zip(*drawn, strict=True))
+    for auc, of_normal, of_anomalies in zip(found, *all_counts, strict=True):
+        assert (of_normal.sum(), of_anomalies.sum()) == (70, 50)
+        scores = np.concatenate([np.repeat(normal, of_normal), np.repeat(anomalies, of_anomalies)])
+        assert auc == pytest.approx(roc_auc_score(np.repeat([0, 1], [70, 50]), scores), abs=1e-12)
+
+
+def test_every_image_and_every_seed_is_drawn_equally_often() -> None:
+    drawn = np.concatenate([block for (block,) in counts([20], 4000, seed=1)])
+    assert drawn.shape == (4000, 20)
+    np.testing.assert_allclose(drawn.mean(axis=0), 1, atol=5 / np.sqrt(4000))
+    np.testing.assert_allclose(drawn.var(axis=0), 0.95, atol=0.15)  # of a binomial: 20 draws of a twentieth
+    weights = seed_weights("v", 3, 4000, seed=1)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_allclose(weights.mean(axis=0), 1 / 3, atol=0.02)
+
+
+def test_a_variant_does_not_differ_from_itself() -> None:
+    seeds = [answers(0, 0.3, i) for i in range(3)]
+    difference, interval, verdict = pair({"a": by_mean(*seeds), "b": by_mean(*seeds)})
+    assert (difference, verdict) == (0, "no difference shown")
+    assert interval[0] < 0 < interval[1]
+    one_seed = pair({"a": by_mean(seeds[0]), "b": by_mean(seeds[0].copy())})
+    assert one_seed == (0, [0, 0], "no difference shown")
+
+
+def test_a_difference_is_called_by_its_side() -> None:
+    far, near = by_mean(answers(0.5, 0.3, 1), answers(0.6, 0.3, 2)), by_mean(answers(0, 0.3, 3), answers(0.1, 0.3, 4))
+    assert pair({"a": far, "b": near})[2] == "higher"
+    assert pair({"a": near, "b": far})[2] == "lower"
+
+
+def test_the_order_of_the_variants_changes_signs_alone() -> None:
+    measured = {
+        "a": by_mean(answers(0.1, 0.3, 1), answers(0, 0.3, 2)),
+        "b": by_mean(answers(0, 0.3, 3)),
+        "c": by_mean(RNG.normal(size=400)),
+    }
+    forth = compare("m", measured, 500, seed=0)
+    back = compare("m", dict(reversed(measured.items())), 500, seed=0)
+    for variant in measured:
+        for key in ("mean", "interval", "spread"):
+            assert back[f"m/{variant}/{key}"] == forth[f"m/{variant}/{key}"]
+    signs = {"higher": "lower", "lower": "higher", "no difference shown": "no difference shown"}
+    for one, other in (("a", "b"), ("a", "c"), ("b", "c")):
+        there, here = f"m/{one}-minus-{other}", f"m/{other}-minus-{one}"
+        low, high = forth[f"{there}/interval"]
+        assert back[f"{here}/interval"] == pytest.approx([-high, -low], abs=1e-12)
+        assert back[f"{here}/difference"] == pytest.approx(-forth[f"{there}/difference"])
+        assert back[f"{here}/verdict"] == signs[str(forth[f"{there}/verdict"])]
+
+
+def test_a_variant_more_changes_no_interval() -> None:
+    two = {"a": by_mean(answers(0.1, 0.3, 1), answers(0, 0.3, 2)), "b": by_mean(answers(0, 0.3, 3), answers(0, 0.3, 4))}
+    few = compare("m", two, 300, seed=0)
+    more = compare("m", {"c": by_mean(answers(0, 0.1, 5), answers(0, 0.1, 6)), **two}, 300, seed=0)
+    assert few.items() <= more.items()
+
+
+def test_pairing_by_image_narrows_what_the_images_have_in_common() -> None:
+    one, other = answers(0.1, 0.2, 1), answers(0, 0.2, 2)
+    paired = pair({"a": by_mean(one), "b": by_mean(other)})[1]
+    mixed = pair({"a": by_mean(one), "b": by_mean(np.random.default_rng(0).permutation(other))})[1]
+    expected = np.std(one - other) / np.sqrt(one.var() + other.var())
+    assert (paired[1] - paired[0]) / (mixed[1] - mixed[0]) == pytest.approx(expected, rel=0.15)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    near, far = ([answers(shift * k, 0.3, k) for k in range(2)] for shift in (0, 1))
+    narrow, wide = (compare("m", {"a": by_mean(*seeds)}, 1000, seed=0)["m/a/interval"] for seeds in (near, far))
+    assert isinstance(narrow, list) and isinstance(wide, list)
+    assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
+    assert wide[0] < far[0].mean() + 0.1 and wide[1] > far[1].mean() - 0.1  # either seed alone may be drawn
+
+
+def test_what_has_no_samples_is_averaged_and_not_decided() -> None:
+    values = compare("m", {"a": Measured([1.0, 3.0]), "b": by_mean(np.ones(5))}, 10, seed=0)
+    assert (values["m/a/mean"], values["m/a/spread"], values["m/a/n"]) == (2, pytest.approx(np.sqrt(2)), 2)
+    assert values["m/a/interval"] is None and values["m/b/interval"] == [1, 1]
+    assert values["m/b/spread"] is None
+    assert (values["m/a-minus-b/difference"], values["m/a-minus-b/interval"]) == (1, None)
+    assert values["m/a-minus-b/verdict"] == "not decided"
+
+
+def test_samples_of_other_numbers_of_images_are_refused() -> None:
+    assert "['run" not in refusal(lambda: bootstrap("m", {"a": [(np.ones(5),)], "b": [(np.ones(6),)]}, 10, seed=0))
+    assert "{'a': [5], 'b': [6]}" in refusal(
+        lambda: bootstrap("m", {"a": [(np.ones(5),)], "b": [(np.ones(6),)]}, 10, seed=0)
+    )
+
+
+# -- the stage -----------------------------------------------------------------------------------------------------------
+
+
+def publish(name: str, scores: Scores, variant: str, seed: int, dataset: str = "blobs", anomalies: str = "") -> None:
+    producer = "train.pretrain" if name == "training" else f"eval.{name}"
+    with Stage(producer, Made()) as run:
+        run.dataset, run.variant, run.seed = dataset, variant, seed
+        fields = {"variant": variant, "seed": seed, "anomalies": anomalies} if anomalies else None
+        run.publish(name, scores.save, fields)
+
+
+def probe_scores(right: NDArray[np.bool_]) -> Scores:
+    values: dict[str, Value] = {
+        "probe/top1": float(right.mean()),
+        "probe/top1/interval": [0.0, 1.0],
+        "probe/classes": ["cat", "dog"],
+        "probe/per_class": [0.5, 0.75],
+        "probe/counts": [100, 100],
+        "probe/pairs": [["cat", "dog", 0.25]],
+    }
+    return Scores(values, samples={"probe/top1": right})
+
+
+def anomaly_scores(shift: float, seed: int) -> Scores:
+    rng = np.random.default_rng(seed)
+    normal, anomalies = rng.normal(size=150), rng.normal(shift, 1, size=90)
+    auc = roc_auc_score(np.repeat([0, 1], [150, 90]), np.concatenate([normal, anomalies]))
+    samples = {"anomaly/auc/normal": normal, "anomaly/auc/anomalies": anomalies}
+    return Scores({"anomaly/auc": float(auc), "anomaly/against": "others"}, samples=samples)
+
+
+RIGHT = {
+    (variant, seed): np.random.default_rng([index, seed]).random(200) < share
+    for index, (variant, share, seeds) in enumerate((("blobs-vicreg", 0.8, 3), ("blobs-pixels", 0.5, 1)))
+    for seed in range(seeds)
+}
+
+
+@pytest.fixture
+def lab() -> None:
+    """Three seeds of blobs-vicreg, one of blobs-pixels, which has no training, and the last seed has no anomalies."""
+    for (variant, seed), right in RIGHT.items():
+        publish("probe", probe_scores(right), variant, seed)
+        publish("project", Scores({"collapse/std": 2.0 + seed}), variant, seed)
+        if seed < 2:
+            publish("anomaly", anomaly_scores(1.0, seed), variant, seed, anomalies="others")
+    publish("training", Scores({"collapse/std": 9.0, "training/variance/rise": -0.5}), "blobs-vicreg", 0)
+
+
+def result() -> Scores:
+    store = Store()
+    return Scores.load(store.folder(store.get("compare", "blobs")))
+
+
+def result_values() -> dict[str, Any]:
+    return dict(result().values)
+
+
+def config(*variants: str, **flags: Any) -> stage.Config:
+    return stage.Config(
+        variants or ("blobs-vicreg", "blobs-pixels"), **{"anomalies": "others", "resamples": 200, **flags}
+    )
+
+
+def test_stage_gathers_every_seed_and_says_which_versions_it_read(lab: None) -> None:
+    stage.main(config())
+    values = result_values()
+    vicreg = [float(RIGHT["blobs-vicreg", seed].mean()) for seed in range(3)]
+    assert values["probe/top1/blobs-vicreg/seeds"] == vicreg
+    assert values["probe/top1/blobs-vicreg/mean"] == pytest.approx(np.mean(vicreg))
+    assert values["probe/top1/blobs-pixels/n"] == 1
+    assert values["probe/top1/blobs-vicreg-minus-blobs-pixels/verdict"] == "higher"
+    assert values["anomaly/auc/blobs-vicreg/n"] == 2
+    assert isinstance(values["anomaly/auc/blobs-vicreg-minus-blobs-pixels/interval"], list)
+    assert values["collapse/std/blobs-vicreg/seeds"] == [2, 3, 4]  # of eval.project, not the training's own
+    assert values["training/variance/rise/blobs-vicreg/mean"] == -0.5
+    assert "training/variance/rise/blobs-pixels/mean" not in values
+    assert "training/variance/rise/blobs-vicreg-minus-blobs-pixels/difference" not in values
+    assert values["compare/measures"] == ["anomaly/auc", "collapse/std", "probe/top1", "training/variance/rise"]
+    assert values["compare/variants"] == ["blobs-vicreg", "blobs-pixels"]
+    assert (values["compare/dataset"], values["compare/anomalies"]) == ("blobs", "others")
+    assert values["probe/pairs/blobs-pixels/seeds"] == [[["cat", "dog", 0.25]]]
+    assert values["probe/per_class/blobs-vicreg/seeds"] == [[0.5, 0.75]] * 3
+
+    store = Store()
+    made = [store.get("anomaly", f"blobs-vicreg{seed}-vs-others").reference for seed in ("", "-s1")]
+    assert values["compare/source/blobs-vicreg/anomaly"] == [*made, None]
+    assert values["compare/source/blobs-pixels/probe"] == [store.get("probe", "blobs-pixels").reference]
+    assert "compare/source/blobs-pixels/training" not in values
+
+
+def test_figures_show_the_means_with_their_intervals_and_every_seed(lab: None) -> None:
+    stage.main(config())
+    values, figures = result_values(), result().figures
+    assert set(figures) == {"compare/probe", "compare/anomaly"}
+    means, seeds = figures["compare/probe"].data
+    assert list(means.x) == ["blobs-vicreg", "blobs-pixels"]
+    low, high = values["probe/top1/blobs-vicreg/interval"]
+    assert means.y[0] - means.error_y.arrayminus[0] == pytest.approx(low)
+    assert means.y[0] + means.error_y.array[0] == pytest.approx(high)
+    assert sorted(seeds.y) == sorted(float(right.mean()) for right in RIGHT.values())
+
+
+def logged_table(home: Path, name: str) -> list[dict[str, Any]]:
+    (logged,) = home.glob(f"wandb/offline-run-*/files/media/table/compare/{name}*.json")
+    table = json.loads(logged.read_text())
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def test_tables_have_a_row_for_each_measure_and_variant_and_for_each_difference(lab: None, peel_home: Path) -> None:
+    stage.main(config())
+    rows = logged_table(peel_home, "table")
+    assert len(rows) == 7  # four measures, of which pixels lack one
+    values = result_values()
+    first = next(row for row in rows if (row["measure"], row["variant"]) == ("probe/top1", "blobs-vicreg"))
+    assert [first["low"], first["high"]] == values["probe/top1/blobs-vicreg/interval"]
+    assert (first["n"], first["spread"]) == (3, values["probe/top1/blobs-vicreg/spread"])
+    verdicts = {row["measure"]: row["verdict"] for row in logged_table(peel_home, "differences")}
+    expected = {"probe/top1": "higher", "collapse/std": "not decided"}
+    assert verdicts == {**expected, "anomaly/auc": values["anomaly/auc/blobs-vicreg-minus-blobs-pixels/verdict"]}
+
+
+def test_a_rerun_makes_no_new_version_and_a_new_seed_does(lab: None) -> None:
+    for _ in range(2):
+        stage.main(config())
+    assert len(Store().versions("compare")) == 1
+    publish("probe", probe_scores(RIGHT["blobs-pixels", 0]), "blobs-pixels", 1)
+    stage.main(config())
+    assert result().values["probe/top1/blobs-pixels/n"] == 2
+
+
+def test_without_anomalies_none_are_read(lab: None) -> None:
+    stage.main(config(anomalies=None))
+    values = result_values()
+    assert values["compare/anomalies"] is None
+    assert not [path for path in values if path.startswith("anomaly")]
+
+
+def test_what_cannot_be_compared_is_refused_and_nothing_published(lab: None) -> None:
+    publish("probe", probe_scores(RIGHT["blobs-pixels", 0]), "others-pixels", 0, dataset="others")
+
+    def refused(*variants: str, **flags: Any) -> str:
+        return refusal(lambda: stage.main(config(*variants, **flags)))
+
+    assert "'blobs-vicrg'; known aliases:" in refused("blobs-vicreg", "blobs-vicrg")
+    assert "one seed of 'blobs-vicreg'" in refused("blobs-vicreg-s1", "blobs-pixels")
+    assert "others-pixels of others" in refused("blobs-vicreg", "others-pixels")
+    assert "against the anomalies 'nothing'" in refused(anomalies="nothing")
+    assert "'blobs-vicreg' twice" in refused("blobs-vicreg", "blobs-vicreg")
+    assert "--resamples 0" in refused(resamples=0)
+    assert "--seed -1" in refused(seed=-1)
+    assert "names no variant" in refusal(lambda: stage.Config(()))
+    assert Store().versions("compare") == []
+
+
+def test_evaluations_of_other_numbers_of_images_are_refused(lab: None) -> None:
+    publish("probe", probe_scores(RIGHT["blobs-pixels", 0][:150]), "blobs-pixels", 0)
+    assert "probe/top1 was measured on different numbers of images" in refusal(lambda: stage.main(config()))

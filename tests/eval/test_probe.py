@@ -1,0 +1,270 @@
+"""eval.probe and its parts: against scikit-learn's logistic regression."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix as reference_confusion
+from sklearn.preprocessing import StandardScaler
+
+from eval import probe
+from eval.evidence.confusion import confusion_matrix, most_confused
+from eval.evidence.linear_probe import Curvature, Linear, Probe, Standardisation, fit, held_out, linear_probe
+from tests.parts.embeddings import blobs, numbers, publish_embeddings
+from train.data.embeddings import Embeddings
+from train.data.scores import Scores
+from train.tracking import Problem
+from train.tracking.store import Store
+
+
+def probed(embeddings: Embeddings, seed: int = 0) -> Probe:
+    return linear_probe(embeddings.train, embeddings.train_labels, embeddings.test, len(embeddings.classes), seed)
+
+
+def reference(x: NDArray[Any], labels: NDArray[np.int64], regularisation: float) -> LogisticRegression:
+    """The same objective in scikit-learn's terms, in float64 and far past convergence."""
+    model = LogisticRegression(C=1 / (regularisation * len(x)), tol=1e-10, max_iter=10_000)
+    return model.fit(x.astype(np.float64), labels)
+
+
+def probabilities(layer: Linear, standardise: Standardisation, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    return layer.logits(standardise(vectors)).softmax(dim=1).numpy()
+
+
+def correlated(classes: int, n: int, dimensions: int, seed: int) -> Embeddings:
+    """Classes that overlap, in dimensions that are correlated and have means and scales of their own, as features do."""
+    embeddings = blobs(classes, n, dimensions, seed, distance=2)
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(dimensions, dimensions)) * np.geomspace(1, 100, dimensions)
+    shift = rng.normal(size=dimensions) * 10
+    train, test = ((vectors @ mixing + shift).astype(np.float32) for vectors in (embeddings.train, embeddings.test))
+    return dataclasses.replace(embeddings, train=train, test=test)
+
+
+def test_probe_separates_two_blobs() -> None:
+    embeddings = blobs(2, 100, 4, seed=0)
+    np.testing.assert_array_equal(probed(embeddings).predicted, embeddings.test_labels)
+
+
+@pytest.mark.parametrize(("n", "dimensions"), [(120, 20), (15, 80)], ids=["more images", "more dimensions"])
+def test_probe_is_the_optimum_that_scikit_learn_finds(n: int, dimensions: int) -> None:
+    embeddings = correlated(4, n, dimensions, seed=1)
+    found = probed(embeddings)
+    scaler = StandardScaler().fit(embeddings.train.astype(np.float64))
+    model = reference(scaler.transform(embeddings.train), embeddings.train_labels, found.regularisation)
+    test = scaler.transform(embeddings.test)
+    np.testing.assert_allclose(found.layer.weights, model.coef_, atol=5e-4)
+    np.testing.assert_allclose(
+        probabilities(found.layer, Standardisation.of(embeddings.train), embeddings.test),
+        model.predict_proba(test),
+        atol=5e-4,
+    )
+    assert (found.predicted == embeddings.test_labels).mean() == model.score(test, embeddings.test_labels)
+
+
+@pytest.mark.parametrize("regularisation", [1.0, 1e-2, 1e-4])
+def test_an_image_without_weight_is_left_out_of_the_fit(regularisation: float) -> None:
+    embeddings = correlated(3, 100, 12, seed=2)
+    x = Standardisation.of(embeddings.train)(embeddings.train)
+    used = np.random.default_rng(0).random(len(x)) < 0.7
+    start = Linear(torch.zeros(3, 12, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    labels = torch.from_numpy(embeddings.train_labels)
+    layer = fit(x, labels, torch.from_numpy(used).double(), regularisation, start, Curvature.of(x))
+    model = reference(x.numpy()[used], embeddings.train_labels[used], regularisation)
+    expected = model.predict_proba(x.numpy().astype(np.float64))
+    np.testing.assert_allclose(layer.logits(x).softmax(dim=1), expected, atol=5e-4)
+
+
+def test_held_out_accuracies_are_those_of_scikit_learn_and_the_best_is_chosen() -> None:
+    embeddings = correlated(3, 60, 30, seed=3)
+    found = probed(embeddings, seed=5)
+    held = held_out(embeddings.train_labels, seed=5)
+    x = StandardScaler().fit_transform(embeddings.train.astype(np.float64))
+    grid = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+    scores = [
+        reference(x[~held], embeddings.train_labels[~held], value).score(x[held], embeddings.train_labels[held])
+        for value in grid
+    ]
+    assert found.held_out == pytest.approx(scores)
+    assert found.regularisation == grid[int(np.argmax(scores))]
+
+
+def test_probe_ignores_scale_and_shift_of_dimensions() -> None:
+    embeddings = blobs(4, 80, 6, seed=4, distance=1.5)
+    rng = np.random.default_rng(0)
+    scale, shift = 10.0 ** rng.integers(-4, 5, 6), rng.normal(size=6)
+    moved = dataclasses.replace(
+        embeddings,
+        train=((embeddings.train + shift) * scale).astype(np.float32),
+        test=((embeddings.test + shift) * scale).astype(np.float32),
+    )
+    one, other = probed(embeddings), probed(moved)
+    assert one.regularisation == other.regularisation
+    np.testing.assert_allclose(one.layer.weights, other.layer.weights, atol=5e-4)
+    np.testing.assert_array_equal(one.predicted, other.predicted)
+
+
+def test_a_constant_dimension_gets_no_weight_and_changes_nothing() -> None:
+    embeddings = blobs(3, 60, 5, seed=5, distance=1.5)
+    constant = np.full((180, 1), 0.1, np.float32)
+    wider = dataclasses.replace(
+        embeddings, train=np.hstack([embeddings.train, constant]), test=np.hstack([embeddings.test, constant])
+    )
+    one, other = probed(embeddings), probed(wider)
+    np.testing.assert_allclose(other.layer.weights[:, -1], 0, atol=1e-12)
+    np.testing.assert_array_equal(one.predicted, other.predicted)
+
+
+def test_a_collapsed_representation_gives_chance() -> None:
+    embeddings = blobs(3, 60, 5, seed=5)
+    same = np.full((180, 5), 0.3, np.float32)
+    found = probed(dataclasses.replace(embeddings, train=same, test=same))
+    assert (found.predicted == embeddings.test_labels).mean() == pytest.approx(1 / 3)
+
+
+def test_held_out_is_a_stratified_fifth_of_a_small_set() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 100, 25]))
+    assert np.bincount(labels[held_out(labels, seed=0)]).tolist() == [10, 20, 5]
+    assert (held_out(labels, seed=0) != held_out(labels, seed=1)).any()
+
+
+def test_held_out_is_five_thousand_of_a_large_set() -> None:
+    labels = np.tile(np.arange(10), 5_000)
+    assert np.bincount(labels[held_out(labels, seed=0)]).tolist() == [500] * 10
+
+
+def test_no_class_is_held_out_whole() -> None:
+    labels = np.array([0, 1, 1, 2, 2, 2])
+    assert np.bincount(labels[held_out(labels, seed=0)], minlength=3).tolist() == [0, 1, 1]
+    with pytest.raises(Problem, match="two images"):
+        held_out(np.array([0, 1, 2]), seed=0)
+
+
+def test_confusion_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.permutation(np.arange(300) % 5), rng.integers(0, 4, 300)
+    expected = reference_confusion(labels, predicted, normalize="true")
+    np.testing.assert_allclose(confusion_matrix(labels, predicted, 5), expected)
+
+
+def test_most_confused_are_the_largest_mistakes_in_order() -> None:
+    confusion = np.array([[0.7, 0.3, 0.0], [0.1, 0.9, 0.0], [0.0, 0.4, 0.6]])
+    expected = [("c", "b", 0.4), ("a", "b", 0.3), ("b", "a", 0.1)]
+    assert most_confused(confusion, ("a", "b", "c")) == expected
+
+
+def test_entangled_classes_are_ordered_by_what_both_are_taken_for_each_other() -> None:
+    confusion = np.array([[0.7, 0.3, 0.0], [0.1, 0.9, 0.0], [0.0, 0.6, 0.4]])
+    found = probe.entangled(confusion, ("a", "b", "c"))
+    assert [pair[:2] for pair in found] == [("b", "c"), ("a", "b"), ("a", "c")]
+    assert [rate for *_, rate in found] == pytest.approx([0.3, 0.2, 0.0])
+    assert len(probe.entangled(np.eye(30), [str(i) for i in range(30)])) == 100
+
+
+def result(alias: str = "blobs-vicreg") -> Scores:
+    store = Store()
+    return Scores.load(store.folder(store.get("probe", alias)))
+
+
+def published_values() -> dict[str, Any]:
+    return result().values
+
+
+def test_stage_publishes_what_scikit_learn_measures() -> None:
+    embeddings = correlated(4, 60, 8, seed=6)
+    alias = publish_embeddings(embeddings)
+    probe.main(probe.Config(alias))
+    values = published_values()
+    for path, (train, test) in {
+        "probe": embeddings.layer("representation"),
+        "probe/features": embeddings.layer("features"),
+    }.items():
+        scaler = StandardScaler().fit(train.astype(np.float64))
+        regularisation = values[f"{path}/regularisation"]
+        assert isinstance(regularisation, float)
+        model = reference(scaler.transform(train), embeddings.train_labels, regularisation)
+        right = model.predict(scaler.transform(test)) == embeddings.test_labels
+        expected = right.mean()
+        assert values[f"{path}/top1"] == pytest.approx(expected)
+        np.testing.assert_array_equal(result().samples[f"{path}/top1"], right)
+        low, high = values[f"{path}/top1/interval"]
+        error = np.sqrt(expected * (1 - expected) / 240)
+        assert (low, high) == pytest.approx((expected - 1.96 * error, expected + 1.96 * error), abs=0.3 * error)
+    assert np.mean(values["probe/per_class"]) == pytest.approx(values["probe/top1"])
+    assert values["probe/classes"] == list(embeddings.classes)
+    assert values["probe/counts"] == [60] * 4
+    assert values["probe/chance"] == 0.25
+
+
+def test_test_labels_change_no_choice_and_no_prediction() -> None:
+    embeddings = correlated(4, 60, 8, seed=7)
+    shuffled = np.random.default_rng(0).permutation(embeddings.test_labels)
+    taken = []
+    for variant, labels in (("blobs-a", embeddings.test_labels), ("blobs-b", shuffled)):
+        publish_embeddings(dataclasses.replace(embeddings, test_labels=labels), variant)
+        probe.main(probe.Config(variant))
+        scores = result(variant)
+        # Every class has as many test images: a column's sum says how many were taken for that class.
+        heatmap = numbers(scores.figures["probe/confusion"].data[0].z)
+        taken.append((scores.values["probe/regularisation"], heatmap.sum(axis=0).round(3).tolist()))
+    assert taken[0] == taken[1]
+
+
+def test_random_labels_give_chance_within_the_interval() -> None:
+    embeddings = blobs(2, 500, 10, seed=8, distance=0)
+    publish_embeddings(embeddings)
+    probe.main(probe.Config("blobs-vicreg"))
+    low, high = published_values()["probe/top1/interval"]
+    assert low < 0.5 < high
+
+
+def test_without_a_head_features_and_representation_have_the_same_numbers() -> None:
+    publish_embeddings(blobs(3, 40, 6, seed=9, distance=2, head=False))
+    probe.main(probe.Config("blobs-vicreg"))
+    values = published_values()
+    for name in ("top1", "top1/interval", "regularisation"):
+        assert values[f"probe/{name}"] == values[f"probe/features/{name}"]
+
+
+def test_a_rerun_makes_no_new_version() -> None:
+    publish_embeddings(blobs(3, 40, 6, seed=9, distance=2))
+    for _ in range(2):
+        probe.main(probe.Config("blobs-vicreg"))
+    assert len(Store().versions("probe")) == 1
+
+
+def broken(**arrays: Any) -> Embeddings:
+    return dataclasses.replace(blobs(3, 10, 4, seed=0), **arrays)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "names"),
+    [
+        (broken(test=np.zeros((30, 7), np.float32)), "4 dimensions, test vectors 7"),
+        (broken(test_features=np.full((30, 4), np.nan, np.float32)), "features: test vectors hold NaN"),
+        (broken(train_labels=np.arange(30) % 2), "'class 2' has no train image"),
+        (broken(test_labels=np.arange(30) % 2), "'class 2' has no test image"),
+        (broken(test_labels=np.arange(29) % 3), r"test_labels.npy is int64 \(29,\), not int64 \(30,\)"),
+    ],
+)
+def test_what_cannot_be_probed_is_refused_and_nothing_published(embeddings: Embeddings, names: str) -> None:
+    publish_embeddings(embeddings)
+    with pytest.raises(Problem, match=names):
+        probe.main(probe.Config("blobs-vicreg"))
+    assert not Store().versions("probe")
+
+
+def test_embeddings_of_another_image_set_are_refused() -> None:
+    fields = {"variant": "blobs-vicreg", "seed": 0, "images": "mnist"}
+    publish_embeddings(dataclasses.replace(blobs(3, 10, 4, seed=0), own=False), dataset="mnist", fields=fields)
+    with pytest.raises(Problem, match="mnist"):
+        probe.main(probe.Config("blobs-vicreg-on-mnist"))
+
+
+def test_no_resamples_are_refused() -> None:
+    with pytest.raises(Problem, match="--resamples 0"):
+        probe.Config("blobs-vicreg", resamples=0)

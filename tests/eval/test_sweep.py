@@ -1,0 +1,319 @@
+"""eval.sweep: what it reads from a study, how it sums it up, and what it refuses."""
+
+import dataclasses
+import itertools
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from eval import sweep as stage
+from eval.evidence.sweeps import STATES, Sweep, best, over_seeds, read, studies
+from eval.sweep import Config, dataset
+from tests.parts.artifacts import refusal
+from train.data.scores import Scores
+from train.tracking.stage import Origin, settings
+from train.tracking.store import Store, home
+
+TERMS: dict[str, Any] = {
+    "program": "train.pretrain",
+    "method": "grid",
+    "metric": {"name": "knn/top1", "goal": "maximize"},
+    "parameters": {
+        "images": {"value": "digits"},
+        "variance": {"values": [25.0, 0.0]},
+        "without": {"values": ["nothing", "crop"]},
+        "seed": {"values": [0, 1, 2]},
+    },
+}
+SEARCH = {
+    "program": "train.pretrain",
+    "method": "bayes",
+    "metric": {"name": "loss/total", "goal": "minimize"},
+    "parameters": {
+        "images": {"value": "digits"},
+        "learning_rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1},
+        "flip": {"min": 0.0, "max": 1.0},
+        "batch_size": {"values": [32, 64]},
+    },
+}
+KINDS: dict[str, BaseDistribution] = {
+    "variance": CategoricalDistribution([25.0, 0.0]),
+    "without": CategoricalDistribution(["nothing", "crop"]),
+    "seed": CategoricalDistribution([0, 1, 2]),
+    "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "flip": FloatDistribution(0.0, 1.0),
+    "batch_size": CategoricalDistribution([32, 64]),
+    "embeddings": CategoricalDistribution(["a", "b"]),
+}
+
+
+def found(
+    definition: Mapping[str, Any],
+    trials: Sequence[tuple[dict[str, Any], float | None, TrialState]],
+    name: str = "terms",
+    **attributes: Any,
+) -> optuna.Study:
+    """A study as a runner leaves it: parameters, value and state of each trial."""
+    studies().mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = definition["metric"]["goal"]
+    study = optuna.create_study(study_name=name, storage=f"sqlite:///{studies() / name}.sqlite", direction=direction)
+    study.set_user_attr("definition", {**definition, **attributes})
+    study.set_user_attr("file", "sweeps/terms.yaml")
+    add(study, trials)
+    return study
+
+
+def add(study: optuna.Study, trials: Sequence[tuple[dict[str, Any], float | None, TrialState]]) -> None:
+    metric = study.user_attrs["definition"]["metric"]["name"]
+    study.add_trials(
+        [
+            create_trial(
+                params=parameters,
+                distributions={name: KINDS[name] for name in parameters},
+                value=value,
+                state=state,
+                user_attrs={
+                    "command": ["-m", "train.pretrain", *flags(parameters)],
+                    "run": f"run{index}",
+                    "variant": "digits-vicreg",
+                    "exit_code": int(state != TrialState.COMPLETE),
+                    "metrics": {metric: value, "collapse/std": 0.5, "_runtime": 12.5} if value is not None else {},
+                },
+            )
+            for index, (parameters, value, state) in enumerate(trials)
+        ]
+    )
+
+
+def flags(parameters: Mapping[str, Any]) -> list[str]:
+    return ["--images", "digits", *(part for name, value in parameters.items() for part in (f"--{name}", str(value)))]
+
+
+def grid(
+    value: Callable[..., float], names: Sequence[str] = ("variance", "without", "seed")
+) -> list[tuple[dict[str, Any], float | None, TrialState]]:
+    """Every point of TERMS, finished with `value(**parameters)`."""
+    values = [TERMS["parameters"][name]["values"] for name in names]
+    points = [dict(zip(names, point, strict=True)) for point in itertools.product(*values)]
+    return [(point, value(**point), TrialState.COMPLETE) for point in points]
+
+
+def noisy(variance: float, without: str, seed: int) -> float:
+    return 0.5 + 0.3 * (variance > 0) + 0.1 * (without == "nothing") + 0.01 * (seed == 2) * (variance > 0)
+
+
+def published(alias: str = "terms") -> Path:
+    store = Store()
+    try:
+        return store.folder(store.get("sweep", alias))
+    finally:
+        store.close()
+
+
+# -- what is published -------------------------------------------------------------------------------------------------
+
+
+def test_the_artifact_holds_every_trial_the_counts_and_the_best_command() -> None:
+    unfinished = {"variance": 25.0, "without": "nothing", "seed": 0}
+    more = [(unfinished, None, TrialState.FAIL), (unfinished, None, TrialState.RUNNING)]
+    found(TERMS, [*grid(noisy), *more])
+    stage.main(Config("terms"))
+
+    table = pd.read_csv(published() / "tables/sweep/table.csv")
+    expected = pd.DataFrame([{**parameters, "knn/top1": value} for parameters, value, _ in [*grid(noisy), *more]])
+    pd.testing.assert_frame_equal(table[["variance", "without", "seed", "knn/top1"]], expected)
+    assert table["state"].tolist() == ["finished"] * 12 + ["failed", "running"]
+    assert "_runtime" not in table
+    values: dict[str, Any] = Scores.load(published()).values
+    assert {state: values[f"sweep/trials/{state}"] for state in STATES} == dict(
+        zip(STATES, (12, 0, 1, 1, 0), strict=True)
+    )
+    assert values["sweep/best/value"] == expected["knn/top1"].max()
+    row = expected["knn/top1"].idxmax()
+    assert dict(values["sweep/best/parameters"]) == expected.loc[row, ["variance", "without", "seed"]].to_dict()
+    python, *command = shlex.split(str(values["sweep/best/command"]))
+    assert python == "python"
+    assert command == ["-m", "train.pretrain", *flags(grid(noisy)[row][0])]
+
+
+def test_settings_are_compared_by_their_mean_over_the_seeds_with_spread_and_count() -> None:
+    rng = np.random.default_rng(0)
+    trials = grid(lambda **_: float(rng.normal()))[:-1]  # the last seed of the last setting has not finished
+    found(TERMS, trials)
+    stage.main(Config("terms"))
+    frame = pd.DataFrame([{**parameters, "value": value} for parameters, value, _ in trials])
+    expected = frame.groupby(["variance", "without"])["value"].agg(["mean", "std", "count"])
+    table = pd.read_csv(published() / "tables/sweep/seeds.csv").set_index(["variance", "without"])
+    assert list(table["n"]) != [3, 3, 3, 3]
+    np.testing.assert_allclose(table.to_numpy(), expected.loc[table.index].to_numpy())
+    assert table["knn/top1 mean"].is_monotonic_decreasing
+
+    values: dict[str, Any] = Scores.load(published()).values
+    setting = dict(values["sweep/best/parameters"])
+    mean, spread, n = expected.loc[(setting["variance"], setting["without"])]
+    np.testing.assert_allclose(values["sweep/best/seeds"], [mean, spread, n])
+
+
+def test_one_seed_has_no_spread() -> None:
+    found(TERMS, [({"variance": 0.0, "without": "crop", "seed": 1}, 0.25, TrialState.COMPLETE)])
+    (point,) = over_seeds(read("terms"))
+    assert (point.mean, point.spread, point.n) == (0.25, None, 1)
+
+
+def test_only_a_finished_trial_is_the_best_and_the_goal_says_which() -> None:
+    points = [{"learning_rate": 10.0**-power, "flip": 0.5, "batch_size": 32} for power in (1, 2, 3, 4)]
+    found(
+        SEARCH,
+        [
+            (points[0], 3.0, TrialState.COMPLETE),
+            (points[1], 1.0, TrialState.PRUNED),
+            (points[2], 2.0, TrialState.COMPLETE),
+            (points[3], 2.0, TrialState.COMPLETE),
+        ],
+        "search",
+    )
+    sweep = read("search")
+    chosen = best(sweep)
+    assert chosen is not None and chosen.number == 2
+    upward = dataclasses.replace(sweep, definition={**SEARCH, "metric": {"name": "loss/total", "goal": "maximize"}})
+    chosen = best(upward)
+    assert chosen is not None and chosen.number == 0
+    untold = dataclasses.replace(sweep, definition={**SEARCH, "metric": {"name": "loss/total"}})
+    assert best(untold) == best(sweep)  # W&B minimizes unless told otherwise
+
+
+def test_a_trial_that_was_stopped_early_keeps_the_last_value_that_it_reported() -> None:
+    study = found(SEARCH, [], "search")
+    trial = study.ask({name: KINDS[name] for name in ("learning_rate", "flip", "batch_size")})
+    for epoch, value in enumerate((5.0, 4.0, 4.5)):
+        trial.report(value, epoch)
+    study.tell(trial, state=TrialState.PRUNED)
+    (read_back,) = read("search").trials
+    assert (read_back.state, read_back.value) == ("stopped", 4.5)
+
+
+def test_the_same_study_gives_the_same_bytes_in_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = []
+    for place in ("here", "there"):
+        monkeypatch.setenv("PEEL_HOME", str(tmp_path / place))
+        found(TERMS, grid(noisy))
+        stage.main(Config("terms"))
+        lines.append(capsys.readouterr().out)
+        for path in published().rglob("*.*"):
+            assert str(tmp_path).encode() not in path.read_bytes()
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("sweep:v0  terms  ")
+
+
+def test_it_is_made_anew_once_a_trial_more_has_finished(store: Store) -> None:
+    study = found(TERMS, grid(noisy)[:5])
+    before = settings("eval.sweep", Config("terms"))
+    stage.main(Config("terms"))
+    assert settings("eval.sweep", Config("terms")) == before
+    assert store.made("eval.sweep", before)
+    add(study, grid(noisy)[5:6])
+    assert store.made("eval.sweep", settings("eval.sweep", Config("terms"))) is None
+
+
+def test_a_configuration_stands_for_the_trials_that_it_has_read() -> None:
+    study = found(TERMS, grid(noisy)[:5])
+    config = Config("terms")
+    before = config.fingerprint()
+    add(study, grid(noisy)[5:6])
+    assert len(config.trials.trials) == 5
+    assert config.fingerprint() == before != Config("terms").fingerprint()
+
+
+def test_the_run_shows_the_tables(peel_home: Path) -> None:
+    found(TERMS, grid(noisy))
+    stage.main(Config("terms"))
+    media = peel_home / "wandb"
+    (table,) = media.glob("offline-run-*/files/media/table/sweep/table*.json")
+    logged = json.loads(table.read_text())
+    place = logged["columns"].index("knn/top1")
+    assert [row[place] for row in logged["data"]] == [value for _, value, _ in grid(noisy)]
+    (seeds,) = media.glob("offline-run-*/files/media/table/sweep/seeds*.json")
+    assert len(json.loads(seeds.read_text())["data"]) == 4
+    assert len(list(media.glob("offline-run-*/files/media/plotly/sweep/*.json"))) == 2
+
+
+def test_the_artifact_belongs_to_the_image_set_that_all_trials_share() -> None:
+    found(TERMS, grid(noisy))
+    stage.main(Config("terms"))
+    assert Origin.load(published()).dataset == "digits"
+    cases: list[tuple[dict[str, Any], str | None]] = [
+        ({"images": {"values": ["digits"]}}, "digits"),
+        ({"images": {"value": "images:digits"}}, "digits"),
+        ({"images": {"values": ["digits", "mnist"]}}, None),
+        ({"images": {"value": "v3"}}, None),
+        ({"embeddings": {"values": ["a", "b"]}}, None),
+    ]
+    for parameters, expected in cases:
+        assert dataset(Sweep({**TERMS, "parameters": parameters}, ())) == expected
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_online_sweep_is_refused_offline_in_one_line() -> None:
+    command = [sys.executable, "-m", "eval.sweep", "--sweep", "me/peel/abc123"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    (line,) = ended.stderr.splitlines()
+    assert ended.returncode == 2
+    assert "'me/peel/abc123'" in line and "wandb login" in line
+    assert not list(home().glob("wandb/*run-*"))
+
+
+@pytest.mark.parametrize("reference", ["peel/abc123", "me/peel/", "me//abc", "a/b/c/d"])
+def test_a_reference_that_is_no_sweep_is_refused(reference: str) -> None:
+    assert "ENTITY/PROJECT/SWEEP" in refusal(lambda: stage.main(Config(reference)))
+
+
+def test_a_missing_study_is_answered_with_the_known_ones_and_not_made() -> None:
+    found(TERMS, grid(noisy)[:1])
+    found(SEARCH, [], "search")
+    before = {path: path.read_bytes() for path in studies().iterdir()}
+    line = refusal(lambda: stage.main(Config("term")))
+    assert "search, terms" in line
+    assert "python -m sweeps.run" in line
+    read("terms")
+    assert {path: path.read_bytes() for path in studies().iterdir()} == before
+
+
+def test_a_study_in_which_nothing_has_finished_is_refused_with_its_counts() -> None:
+    found(TERMS, [({}, None, TrialState.RUNNING), ({}, None, TrialState.FAIL)])
+    line = refusal(lambda: stage.main(Config("terms")))
+    assert "1 failed, 1 running" in line
+    assert "knn/top1" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 500])
+def test_a_file_that_is_no_study_is_refused_and_left_as_it_is(content: bytes) -> None:
+    studies().mkdir(parents=True)
+    (studies() / "terms.sqlite").write_bytes(content)
+    assert "terms.sqlite" in refusal(lambda: stage.main(Config("terms")))
+    assert (studies() / "terms.sqlite").read_bytes() == content
+
+
+def test_a_definition_that_says_too_little_is_refused() -> None:
+    studies().mkdir(parents=True)
+    bare = optuna.create_study(study_name="bare", storage=f"sqlite:///{studies() / 'bare'}.sqlite")
+    assert "python -m sweeps.run" in refusal(lambda: stage.main(Config("bare")))
+    bare.set_user_attr("definition", {"parameters": {}})
+    assert "metric" in refusal(lambda: stage.main(Config("bare")))
+    bare.set_user_attr("definition", {**TERMS, "parameters": {"model": {"parameters": {"width": {"value": 1}}}}})
+    assert "model" in refusal(lambda: stage.main(Config("bare")))

@@ -1,0 +1,61 @@
+"""Small image sets, encoders and embeddings in the local store, with the origins that the stages would give them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.parts.embeddings import Made
+from train.data.embeddings import Embeddings
+from train.data.images import Images
+from train.tracking import Problem, Stage
+
+
+def images(name: str, embeddings: Embeddings, size: int = 8, seed: int = 0) -> Images:
+    """Random pictures with the embeddings' labels."""
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for split, labels in (("train", embeddings.train_labels), ("test", embeddings.test_labels)):
+        arrays[split] = rng.integers(0, 256, (len(labels), size, size, 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = labels
+    return Images.measured(name, embeddings.classes, arrays)
+
+
+def publish_images(made: Images) -> None:
+    with Stage("train.prepare", Made()) as stage:
+        stage.dataset = made.name
+        stage.publish("images", made.save, {"dataset": made.name})
+
+
+def publish_encoder(variant: str, dataset: str, seed: int = 0) -> None:
+    """A stand-in for weights: evaluations read its digest alone."""
+    with Stage("train.pretrain", Made()) as stage:
+        stage.fetch("images", dataset)
+        stage.variant, stage.seed = variant, seed
+        stage.publish("encoder", lambda folder: write(folder / "weights", f"{variant} {seed}"))
+
+
+def publish_embedded(embeddings: Embeddings, encoder: str, dataset: str, on: str | None = None) -> str:
+    """Embeddings of `dataset` by `encoder`, as eval.embed publishes them; returns their alias."""
+    with Stage("eval.embed", Made()) as stage:
+        stage.fetch("images", dataset)
+        stage.fetch("encoder", encoder)
+        fields: dict[str, object] = {"variant": stage.variant, "seed": stage.seed}
+        stage.publish("embeddings", replace(embeddings, own=on is None).save, fields | ({"images": on} if on else {}))
+        return f"{stage.alias}-on-{on}" if on else stage.alias
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def refusal(run: Callable[[], object]) -> str:
+    """The one line with which bad input was refused."""
+    with pytest.raises(Problem) as refused:
+        run()
+    line = str(refused.value)
+    assert "\n" not in line
+    return line

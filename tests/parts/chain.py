@@ -1,0 +1,85 @@
+"""Every stage once, as commands, run one after another: here, or with `python -m tests.parts.chain` in a process of its own."""
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+from train.tracking import parse
+from train.tracking.store import Store
+
+# `NAME = COMMAND`: {NAME} in the commands that follow is the variant that it made. {source} and {images} are given.
+EVALUATIONS = (
+    "eval.embed --encoder {vicreg}",
+    "eval.embed --encoder {vicreg} --images photos --train False",
+    "eval.index --embeddings {vicreg} --k 6",
+    "eval.probe --embeddings {vicreg} --resamples 200",
+    "eval.project --embeddings {vicreg}",
+    "eval.retrieve --embeddings {vicreg}",
+    "eval.anomaly --embeddings {vicreg} --anomalies {vicreg}-on-photos",
+    "eval.cluster --embeddings {vicreg}",
+)
+CHAIN = (
+    "train.prepare --dataset {source}",
+    "train.prepare --dataset photos",
+    "vicreg = train.pretrain --images {images} --preset small --epochs {epochs} --batch-size 16 --width 4 --view-count 2",
+    "train.patches --images {images} --patches 8",
+    "train.patches --images {images} --kind pixels",
+    *EVALUATIONS,
+    "neighbors = train.pretrain --images {images} --preset small --views neighbors --neighbors {vicreg} --batch-size 16 --width 4",
+    "eigenmaps = train.eigenmaps --embeddings {vicreg} --k 6 --dimension 3",
+    "eval.probe --embeddings {eigenmaps} --resamples 200",
+    "eval.compare --variants {vicreg} {eigenmaps} --anomalies photos --resamples 50",
+    "eval.claims --compare {images}",
+    "eval.report --variants {vicreg} --anomalies photos",
+)
+# What the user's card asks to see in W&B, by stage: panel -> kind of record.
+PANELS = {
+    "train.prepare": {"images/samples": "image-file", "images/classes": "plotly-file", "images/table": "table-file"},
+    "train.pretrain": {"training/invariance": "plotly-file", "training/knn": "plotly-file"},
+    "eval.embed": {"embed/spread": "plotly-file"},
+    "eval.index": {"neighbors/distances": "plotly-file"},
+    "eval.probe": {"probe/confusion": "plotly-file"},
+    "eval.project": {"project/pca": "plotly-file", "project/tsne": "plotly-file"},
+    "eval.retrieve": {
+        "retrieve/nearest": "image-file",
+        "retrieve/farthest": "image-file",
+        "retrieve/table": "table-file",
+    },
+    "eval.anomaly": {"anomaly/roc": "plotly-file", "anomaly/most": "image-file", "anomaly/table": "table-file"},
+    "eval.cluster": {"cluster/clusters": "plotly-file", "cluster/classes": "plotly-file"},
+    "train.eigenmaps": {"eigenmaps/spectrum": "plotly-file"},
+    "eval.compare": {
+        "compare/table": "table-file",
+        "compare/differences": "table-file",
+        "compare/probe": "plotly-file",
+    },
+    "eval.claims": {"claims/table": "table-file", "claims/verdicts": "plotly-file"},
+    "eval.sweep": {"sweep/table": "table-file", "sweep/parallel": "plotly-file"},
+    "eval.report": {"report/table": "table-file"},
+}
+
+
+def run(commands: Sequence[str], **given: str) -> dict[str, str]:
+    """Runs the commands in this process. Returns the variants by the names that the commands give them."""
+    names = dict(given)
+    for command in commands:
+        name, _, line = command.rpartition(" = ")
+        stage, *flags = line.format(**names).split()
+        module = importlib.import_module(stage)
+        module.main(parse(module, flags))
+        if name:
+            names[name] = latest_variant(stage)
+    return names
+
+
+def latest_variant(stage: str) -> str:
+    """Of what `stage` has made last here."""
+    store = Store()
+    (row,) = store.rows("SELECT variant FROM runs WHERE stage = ? ORDER BY rowid DESC LIMIT 1", [stage])
+    store.close()
+    return str(row["variant"])
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(sys.argv[2:], **json.loads(sys.argv[1]))))

@@ -1,0 +1,119 @@
+"""The driver: it makes what is missing, reuses what is there, and says what became of each step."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+
+from sweeps import make
+from sweeps.make import Config, Exercise
+from train.tracking import Problem, Stage
+from train.tracking.store import Store, home
+
+
+@pytest.fixture(autouse=True)
+def server() -> Iterator[None]:
+    """A process to fork from that has this test's environment and output."""
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as CPython's own tests do
+
+
+PHOTOS = ("train.prepare", "--dataset", "photos")
+
+
+def test_a_step_is_made_once_reused_then_and_made_again_when_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    first = Exercise(fresh=False)
+    version = first.make(*PHOTOS)["images"]
+    assert "python -m train.prepare --dataset photos" in capfd.readouterr().out
+    second = Exercise(fresh=False)
+    assert second.make(*PHOTOS)["images"] == version
+    fresh = Exercise(fresh=True)
+    assert fresh.make(*PHOTOS)["images"].digest == version.digest  # the same content is the same version
+    assert [run.steps[0].state for run in (first, second, fresh)] == ["made", "reused", "made"]
+    assert len(Store().versions("images")) == 1
+
+
+def test_other_settings_are_another_step() -> None:
+    run = Exercise(fresh=False)
+    run.make(*PHOTOS)
+    run.make(*PHOTOS, "--size", "16")
+    assert [step.state for step in run.steps] == ["made", "made"]
+    assert run.make(*PHOTOS)["images"].aliases == ("latest", "photos")  # the alias is back at the 32 pixels
+    assert [step.state for step in run.steps] == ["made", "made", "reused"]
+
+
+def test_a_failed_step_is_named_with_its_command(capfd: pytest.CaptureFixture[str]) -> None:
+    run = Exercise(fresh=False)
+    with pytest.raises(Problem, match=r"train\.patches --images nothing.*exit code 2"):
+        run.make("train.patches", "--images", "nothing")
+    assert "no artifact 'images:nothing'" in capfd.readouterr().err
+    assert run.table().splitlines()[-1] == "0 made, 0 reused, 1 failed"
+
+
+def test_a_set_cannot_be_its_own_anomalies() -> None:
+    with pytest.raises(Problem, match="ANOMALIES"):
+        Config(dataset="digits", anomalies="digits")
+
+
+def test_the_lab_book_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    with Stage("eval.report", Config()):
+        pass  # makes the home
+    page = tmp_path / "page.html"
+    for text in ("old", "new"):
+        page.write_text(text)
+        assert make.place(page) == home() / "lab-book.html"
+        assert (home() / "lab-book.html").read_text() == text
+    assert [path.name for path in home().glob("*lab-book*")] == ["lab-book.html"]
+
+
+def test_an_interrupted_driver_waits_until_its_stage_has_saved(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        textwrap.dedent(f"""
+            import signal, time
+            def save(number, frame):
+                time.sleep(1)
+                open({str(tmp_path / "saved")!r}, "w").close()
+                raise SystemExit(130)
+            def body():
+                signal.signal(signal.SIGINT, save)
+                signal.signal(signal.SIGTERM, save)
+                print("ready", flush=True)
+                time.sleep(60)
+        """)
+    )
+    (tmp_path / "driver.py").write_text(
+        textwrap.dedent("""
+            import sys
+            import slow
+            from sweeps import make
+            if __name__ == "__main__":
+                make.PRELOADED = []
+                sys.exit(make.run_to_its_end(slow.body))
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    for number, to_all in ((signal.SIGINT, True), (signal.SIGTERM, False)):
+        (tmp_path / "saved").unlink(missing_ok=True)
+        command = [sys.executable, str(tmp_path / "driver.py")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, env=environment)
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        if to_all:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        assert process.wait() == 130
+        assert (tmp_path / "saved").exists()
+        process.stdout.close()
+
+
+def test_what_is_loaded_ahead_starts_no_thread() -> None:
+    """Forking a process with threads can leave a lock that nobody will open."""
+    script = f"import importlib, threading; [importlib.import_module(name) for name in {make.PRELOADED!r}]; print(threading.active_count())"
+    counted = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert counted.stdout == "1\n"

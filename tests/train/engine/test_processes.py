@@ -1,0 +1,218 @@
+"""Two processes, as torchrun starts them, that train one encoder: against one process on the joined batch."""
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.parts.artifacts import publish_images
+from tests.train.engine.test_loop import TINY, checkpoint_step, dots, same, weights
+from train import pretrain
+from train.data.images import Images
+from train.tracking.store import Store, home
+
+TORCHRUN = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node", "2"]
+FLAGS = [f"--{field.name}={getattr(TINY, field.name)}" for field in dataclasses.fields(TINY)]
+PRETRAIN = ["-m", "train.pretrain", *FLAGS]
+
+
+@pytest.fixture
+def images(peel_home: Path) -> Images:
+    made = dots()
+    publish_images(made)
+    return made
+
+
+def port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def together(*command: str, count: int = 2) -> "list[subprocess.Popen[str]]":
+    """The same command in `count` processes that know of each other."""
+    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "WORLD_SIZE": str(count)}
+    shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def ended(processes: "list[subprocess.Popen[str]]") -> list[tuple[int, str, str]]:
+    told = [process.communicate(timeout=120) for process in processes]
+    return [(process.returncode, *said) for process, said in zip(processes, told, strict=True)]
+
+
+# -- one step ----------------------------------------------------------------------------------------------------------
+
+# Without batch normalisation, whose statistics are a share's own; what a process computed goes to a file of its own.
+STEP = textwrap.dedent("""
+    import dataclasses, json, sys
+    import torch
+    from safetensors.torch import save_file
+    from torch import nn
+    from tests.train.engine.test_processes import Silent
+    from tests.train.engine.test_loop import TINY, dots
+    from train.data.neighbors import Partners, build, nearest
+    from train.engine.processes import joined
+    from train.engine.loop import Training
+
+    def bare(module):
+        for name, child in module.named_children():
+            if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                setattr(module, name, nn.Identity())
+            else:
+                bare(child)
+
+    config, images, partners = dataclasses.replace(TINY, views=sys.argv[2]), dots(), None
+    if config.views == "neighbors":
+        pixels = [getattr(images, split).reshape(-1, 3072).astype("float32") for split in ("train", "test")]
+        ids = [nearest(build(pixels[0]), pixels[0], some, 3, among)[1] for some, among in zip(pixels, (True, False))]
+        partners = Partners(*ids)
+    cpu = torch.device("cpu")
+    with joined(cpu) as processes:
+        training = Training(config, images, Silent(), partners, cpu, processes)
+        for module in training.modules.values():
+            bare(module)
+        training.parameters = [parameter for module in training.modules.values() for parameter in module.parameters()]
+        for parameter in training.parameters:  # large enough for every term to count without the normalisation
+            if parameter.dim() > 1:
+                nn.init.kaiming_normal_(parameter)
+        training.optimizer = torch.optim.SGD(training.parameters, lr=0.1)
+        told = training._train_step()
+    found = {str(i): parameter.grad.contiguous() for i, parameter in enumerate(training.parameters)}
+    found |= {name: torch.tensor(value) for name, value in told.items() if name.startswith("loss/")}
+    save_file(found, f"{sys.argv[1]}-{processes.count}-{processes.rank}")
+""")
+
+
+class Silent:
+    """A stage that keeps nothing."""
+
+    def log(self, values: dict[str, float]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("views", ["augmented", "neighbors"])
+def test_loss_and_gradient_of_two_processes_are_those_of_one_on_the_joined_batch(views: str, tmp_path: Path) -> None:
+    runs = [
+        *together("-c", STEP, str(tmp_path / "step"), views),
+        *together("-c", STEP, str(tmp_path / "step"), views, count=1),
+    ]
+    told = ended(runs)
+    assert [code for code, _, _ in told] == [0, 0, 0], told
+    whole = load_file(tmp_path / "step-1-0")
+    assert {name for name in whole if name.startswith("loss/")} == {
+        f"loss/{name}" for name in ("invariance", "variance", "covariance", "total")
+    }
+    largest = max(float(value.abs().max()) for name, value in whole.items() if not name.startswith("loss/"))
+    for rank in (0, 1):
+        shared = load_file(tmp_path / f"step-2-{rank}")
+        assert shared.keys() == whole.keys()
+        for name, expected in whole.items():
+            if name.startswith("loss/"):
+                assert expected > 1e-3 and shared[name] == pytest.approx(float(expected), rel=1e-5), name
+            else:  # of a bias all but rounding cancels: the terms do not see a shift
+                difference = float((shared[name] - expected).abs().max())
+                assert difference < 1e-5 * largest, f"gradient of parameter {name}"
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_torchrun_publishes_once_and_what_was_killed_goes_on_to_the_same_weights(
+    images: Images, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = {**environment, "PEEL_HOME": str(tmp_path / "whole")}
+    expected, store = _trained_whole(whole)
+    assert [version.name for version in store.versions()] == ["images", "encoder", "training"]
+
+    child = tmp_path / "killed.py"  # saves after every step, and the second process is killed in the tenth
+    child.write_text(
+        textwrap.dedent("""
+            import os, signal, sys
+            from train import pretrain
+            from train.engine import loop
+            from train.tracking import parse
+            from train.tracking.command import answer
+            loop.CHECKPOINT_SECONDS = -1
+            step = loop.Training._train_step
+            def killing(self):
+                if self.step == 9 and not self.processes.leads:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return step(self)
+            loop.Training._train_step = killing
+            answer("train.pretrain", lambda: pretrain.main(parse(pretrain, sys.argv[1:])))
+        """)
+    )
+    command = [*TORCHRUN, str(child), *FLAGS]
+    killed = subprocess.run(command, env={**environment, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True)
+    assert killed.stderr.count("train.pretrain: another process was lost") == 1, killed.stderr
+    assert killed.returncode != 0 and Store().find("encoder", "latest") is None
+    (left,) = (home() / "checkpoints").glob("*.safetensors")
+    assert checkpoint_step(left) == 9
+
+    alone = subprocess.run([sys.executable, *PRETRAIN], env=environment, capture_output=True, text=True)
+    assert alone.returncode == 2
+    (line,) = [line for line in alone.stderr.splitlines() if line.startswith("train.pretrain:")]
+    assert "1 processes cannot go on with what 2 began" in line and str(left) in line
+
+    resumed = subprocess.run([*TORCHRUN, *PRETRAIN], env=environment, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("going on from step 9 of 18") == 1
+    assert same(weights(), expected)
+    assert not list((home() / "checkpoints").iterdir())
+
+
+def _trained_whole(environment: dict[str, str]) -> tuple[dict[str, torch.Tensor], Store]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEEL_HOME", environment["PEEL_HOME"])
+        publish_images(dots())
+        done = subprocess.run([*TORCHRUN, *PRETRAIN], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return weights(), Store()
+
+
+def test_ctrl_c_on_torchrun_saves_the_same_step_of_both(images: Images) -> None:
+    process = subprocess.Popen(
+        [*TORCHRUN, *PRETRAIN, "--epochs=2000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list((home() / "checkpoints").glob("*.safetensors")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0 and said.count("train.pretrain: interrupted; the same command goes on") == 1, said
+    (left,) = (home() / "checkpoints").glob("*.safetensors")
+    assert checkpoint_step(left) > 0 and Store().find("encoder", "latest") is None
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_once(images: Images) -> None:
+    told = ended(together(*PRETRAIN, "--batch-size=9"))
+    assert [code for code, _, _ in told] == [2, 2]
+    lines = [line for _, _, said in told for line in said.splitlines() if line.startswith("train.pretrain:")]
+    assert lines == ["train.pretrain: --batch-size 9 cannot be shared by 2 processes; give a multiple"]
+
+
+def test_a_rank_that_is_not_torchruns_keeps_nobody_from_publishing(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    pretrain.main(dataclasses.replace(TINY, epochs=0))
+    assert Store().find("encoder", "latest") is not None

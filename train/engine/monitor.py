@@ -1,0 +1,54 @@
+"""What is measured once an epoch, without test labels: kNN accuracy on held-out training labels, and collapse."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from train.data.images import Images
+from train.engine.collapse import dimension_std, effective_rank
+from train.models.encoder import Encoder
+
+HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
+BANK = 10_000  # training images that vote
+ENCODED = 50  # images at a time: on a CPU what lies between two layers then stays in its caches
+
+
+def held_out(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training set, drawn once for all: held out (5,000, or a fifth of a small set), and the others."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    count = min(HELD_OUT, len(labels) // 5)
+    return order[:count], order[count:]
+
+
+def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_labels: Tensor, k: int = 20) -> float:
+    """Share of the queries whose class is the most frequent among their k nearest bank vectors (L2; a tie goes to the
+    lower class).
+
+    queries: (n, d). bank: (m, d). Labels: (n,) and (m,) int64.
+    """
+    classes = int(max(query_labels.max(), bank_labels.max())) + 1
+    correct = 0
+    for vectors, labels in zip(queries.split(1000), query_labels.split(1000), strict=True):
+        nearest = torch.cdist(vectors, bank).topk(min(k, len(bank)), largest=False).indices
+        votes = torch.zeros(len(vectors), classes, device=vectors.device)
+        votes.scatter_add_(1, bank_labels[nearest], torch.ones_like(nearest, dtype=votes.dtype))
+        correct += int((votes.argmax(dim=1) == labels).sum())
+    return correct / len(queries)
+
+
+def measure(encoder: Encoder, images: Images) -> dict[str, float]:
+    """kNN accuracy and collapse measures of the representation of held-out training images."""
+    queries, others = held_out(images.train_labels)
+    rows = np.concatenate([queries, others[:BANK]])
+    chosen = images.train[np.sort(rows)]
+    place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
+    parts = [encoder.encode(chosen, start, start + ENCODED)[1].float() for start in range(0, len(chosen), ENCODED)]
+    vectors = torch.cat(parts)[place]
+    labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
+    count = len(queries)
+    return {
+        "knn/top1": knn_accuracy(vectors[:count], labels[:count], vectors[count:], labels[count:]),
+        "collapse/std": float(dimension_std(vectors[:count])),
+        "collapse/effective_rank": float(effective_rank(vectors[:count])),
+    }

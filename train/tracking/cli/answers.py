@@ -1,0 +1,282 @@
+"""What the command line says of a store: every command returns an `Answer`."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from train.tracking import remote, upload
+from train.tracking.cli import tables
+from train.tracking.declarations import check_path, declaration, declarations, reference
+from train.tracking.problem import Problem
+from train.tracking.store import Store, hash_file, home, housekeeping
+from train.tracking.store.records import File, Run, Version
+
+
+@dataclass(frozen=True)
+class Answer:
+    """data: what --json prints. lines: the same for a person."""
+
+    data: Any
+    lines: Sequence[str]
+    code: int = 0
+
+
+# -- ls, show and lineage ----------------------------------------------------------------------------------------------
+
+
+def ls(store: Store, name: str | None) -> Answer:
+    """Every version, or those of one artifact, in the order of the data flow."""
+    order = list(declarations())
+    versions = store.versions(name)
+    if name and not versions:
+        return Answer([], [_unmade(name)])
+    versions.sort(key=lambda version: order.index(version.name) if version.name in order else len(order))
+    entries = [_entry(version, store.maker(version)) for version in versions]
+    return Answer(entries, tables.versions(entries))
+
+
+def show(store: Store, ref: str) -> Answer:
+    """Everything that is known of one version."""
+    version = _find(store, ref)
+    run = store.maker(version)
+    record = run and _record(run.id)
+    data = {
+        **_entry(version, run),
+        "config": run and dict(run.config),
+        "revision": run and run.revision,
+        "seconds": run and run.seconds,
+        "record": str(record) if record else None,
+        "readers": [
+            {
+                "stage": reader.stage,
+                "variant": reader.variant,
+                "run": reader.id,
+                "made": [made.reference for made in store.outputs(reader)],
+            }
+            for reader in store.readers(version)
+        ],
+        "files": [{"path": path, **content._asdict()} for path, content in store.files(version).items()],
+    }
+    return Answer(data, tables.version(data, _inputs(run)))
+
+
+def lineage(store: Store, ref: str) -> Answer:
+    """All that a version was made from, down to what was made from nothing."""
+    root = _find(store, ref)
+    nodes: dict[str, dict[str, Any]] = {}
+    edges = []
+    open_ = [root]
+    while open_:
+        version = open_.pop()
+        if version.reference not in nodes:
+            run = store.maker(version)
+            nodes[version.reference] = _node(version, run)
+            inputs = {made.reference: made for made in _inputs(run).values() if made}
+            edges += [{"from": made, "to": version.reference} for made in inputs]
+            open_ += inputs.values()
+    graph = {"root": root.reference, "nodes": list(nodes.values()), "edges": edges}
+    return Answer(graph, tables.tree(graph))
+
+
+def _entry(version: Version, run: Run | None) -> dict[str, Any]:
+    """A version and the run that made it, as --json tells them."""
+    return {
+        "reference": version.reference,
+        "type": version.type,
+        "digest": version.digest,
+        "aliases": list(version.aliases),
+        "size": version.size,
+        "created": version.created,
+        "stage": run and run.stage,
+        "variant": run and run.variant,
+        "run": run and run.id,
+        "inputs": {asked: made and made.reference for asked, made in _inputs(run).items()},
+    }
+
+
+def _node(version: Version, run: Run | None) -> dict[str, Any]:
+    kept = ("reference", "type", "digest", "aliases", "stage", "variant")
+    return {key: value for key, value in _entry(version, run).items() if key in kept}
+
+
+def _inputs(run: Run | None) -> Mapping[str, Version | None]:
+    """NAME:ALIAS as asked for -> what was there."""
+    return {f"{name}:{alias}": version for (name, alias), version in run.inputs.items()} if run else {}
+
+
+def _record(run: str) -> Path | None:
+    """The folder of W&B's own record of a run on this machine."""
+    return next((home() / "wandb").glob(f"*run-*-{run}"), None)
+
+
+def _find(store: Store, ref: str) -> Version:
+    name, alias = reference(ref)
+    found = store.find(name, alias)
+    if found is None and not store.versions(name):
+        raise Problem(_unmade(name))
+    return found or store.get(name, alias)
+
+
+def _unmade(name: str) -> str:
+    return f"no version of {name} yet; run: python -m {' or '.join(declaration(name).producers)}"
+
+
+# -- pull --------------------------------------------------------------------------------------------------------------
+
+
+def pull(store: Store, ref: str, to: Path) -> Answer:
+    """Copies the files of a version into the folder `to`: all of them, checked, or none.
+
+    Raises Problem where a file of another content stands in the way, or a path leads out of `to`.
+    """
+    version = _find(store, ref)
+    files = store.files(version)
+    try:
+        copied = _copy(store, files, to)
+    except OSError as error:
+        cure = "free some space" if error.errno == errno.ENOSPC else "choose another --to"
+        raise Problem(f"cannot copy to {to}: {error.strerror}; {cure}") from error
+    data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
+    kept = f", {len(files) - copied} were there" if copied < len(files) else ""
+    return Answer(data, [f"{version.reference}  {copied} files{kept}, {tables.size(version.size)}  ->  {to}"])
+
+
+def _copy(store: Store, files: dict[str, File], to: Path) -> int:
+    """The number of files written; those that are there already stay."""
+    wanted = {}
+    for path, content in files.items():
+        target = to / check_path(path, "this version")
+        if not target.resolve().is_relative_to(to.resolve()):  # through a link that stands there
+            raise Problem(f"{path!r} leads out of {to}; nothing was written, choose another --to")
+        if target.is_file() and hash_file(target) == content.md5:
+            continue
+        if os.path.lexists(target):
+            raise Problem(f"{target} exists with other content; move it away or choose another --to")
+        wanted[path] = content
+    to.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".pull-", dir=to))
+    try:
+        for path, content in wanted.items():
+            source = store.object(content.md5)
+            target = draft / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not source.is_file():
+                raise Problem(f"{path} is damaged: {source} is missing; remake it with FRESH=1")
+            shutil.copyfile(source, target)
+            if hash_file(target) != content.md5:
+                raise Problem(f"{path} is damaged: {source} has other bytes than it was stored with; remake it")
+        for path in wanted:
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            (draft / path).rename(to / path)
+    finally:
+        shutil.rmtree(draft)
+    return len(wanted)
+
+
+# -- verify and gc -----------------------------------------------------------------------------------------------------
+
+
+def verify(store: Store) -> Answer:
+    """Hashes every stored file again."""
+    with store.in_use():
+        files, versions = len(housekeeping.contents(store)), len(store.versions())
+        problems = housekeeping.verify(store, _progress)
+    data = {"files": files, "versions": versions, "problems": [asdict(problem) for problem in problems]}
+    total = f"{files} files, {versions} versions: {tables.count(len(problems), 'problem')}"
+    return Answer(data, [*map(str, problems), total], code=1 if problems else 0)
+
+
+def _progress(files: Collection[File]) -> Iterator[File]:
+    from tqdm import tqdm
+
+    total = sum(content.size for content in files)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="verify", leave=False, disable=None) as bar:
+        for content in files:
+            yield content
+            bar.update(content.size)
+
+
+def gc(store: Store, yes: bool, keep: int) -> Answer:
+    """What nothing needs: its sizes, and with `yes` its end. keep: so many newest versions of each name stay besides."""
+    with store.in_use(exclusively=True):
+        superseded = housekeeping.superseded(store, keep)
+        heaps = housekeeping.heaps(store, superseded)
+        paths = [path for heap in heaps for path in heap.paths]
+        if yes:
+            housekeeping.drop(store, superseded, paths)
+    data = {
+        "freed": yes,
+        "size": sum(heap.size for heap in heaps),
+        "versions": [version.reference for version in superseded],
+        "kinds": [{"kind": heap.what, "count": heap.count, "size": heap.size} for heap in heaps],
+        "paths": [str(path) for path in paths],
+    }
+    return Answer(data, tables.heaps(data, superseded))
+
+
+# -- publish -----------------------------------------------------------------------------------------------------------
+
+
+def publish(store: Store, refs: Sequence[str], dry: bool) -> Answer:
+    """Brings to W&B what was made here without it, or with `refs` what they were made from. Exit code 1 where some failed."""
+    wanted = [_find(store, ref) for ref in refs]
+    with store.in_use():
+        planned = upload.parcels(store, wanted or None)
+        if dry:
+            return _would_publish(store, planned)
+        to = upload.Destination.here()
+        told = upload.publish(store, to, planned, _sending)
+    data = {
+        "to": to.place,
+        "published": [parcel.run.id for parcel in told.published],
+        "there": told.present,
+        "failed": {parcel.run.id: why for parcel, why in told.failed},
+        "aliases": {"moved": told.moved, "not moved": told.unpointed},
+    }
+    lines = [f"not published: {parcel.title}: {why}" for parcel, why in told.failed]
+    bare = [parcel.title for parcel in told.published if not parcel.record and parcel.run.stage != "pull"]
+    lines += [f"published without curves and panels, whose record is gone from here: {title}" for title in bare]
+    if told.unpointed:
+        lines.append(
+            f"{tables.count(told.unpointed, 'alias', 'aliases')} could not be moved; run the same command again"
+        )
+    total = (
+        f"{len(told.published)} published, {told.present} there already, {len(told.failed)} failed,"
+        f" {tables.count(told.moved, 'alias', 'aliases')} moved  ->  {to.place}"
+    )
+    return Answer(data, [*lines, total], code=1 if told.failed or told.unpointed else 0)
+
+
+def _would_publish(store: Store, planned: Sequence[upload.Parcel]) -> Answer:
+    """Without an account everything counts as not there."""
+    place, there = "", {}
+    if remote.online():
+        to = upload.Destination.here()
+        place, there = to.place, upload.standing(to.api, to.path, [v for p in planned for v in p.outputs])
+    left = upload.missing(store, place, planned, there)
+    images = sorted({v.reference for parcel in left for v in parcel.outputs if v.type == "dataset"})
+    size = sum(parcel.size for parcel in left)
+    data = {
+        "to": place or None,
+        "runs": [{"run": p.run.id, "makes": [v.reference for v in p.outputs], "size": p.size} for p in left],
+        "size": size,
+        "images": images,
+    }
+    lines = [f"{tables.size(parcel.size):>8}  {parcel.title}" for parcel in left]
+    note = [f"images go too: {', '.join(images)}"] if images else []
+    count = f"would publish {tables.count(len(left), 'run')}, {tables.size(size)}, and their records"
+    return Answer(data, [*lines, *note, f"{count}  ->  {place or 'your W&B project'}"])
+
+
+def _sending(parcels: Sequence[upload.Parcel]) -> Iterator[upload.Parcel]:
+    from tqdm import tqdm
+
+    with tqdm(parcels, unit="run", desc="publish") as bar:
+        for parcel in bar:
+            bar.set_postfix_str(parcel.title)
+            yield parcel

@@ -1,0 +1,139 @@
+"""The answers of the command line as a person reads them: lines of text."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from train.tracking.declarations import listing
+from train.tracking.store.records import Version
+
+Data = dict[str, Any]  # what --json prints
+
+
+def versions(entries: Sequence[Data]) -> list[str]:
+    """One line a version."""
+    rows = [
+        [entry["reference"], size(entry["size"]), _age(entry["created"]), _made_by(entry), _inputs(entry),
+         ", ".join(entry["aliases"]) or "-"]
+        for entry in entries
+    ]  # fmt: skip
+    return _table(["VERSION", "SIZE", "AGE", "MADE BY", "FROM", "ALIASES"], rows, right={1, 2})
+
+
+def version(shown: Data, inputs: Mapping[str, Version | None]) -> list[str]:
+    """Everything about one version. inputs: as asked for -> what was there."""
+    made = datetime.fromtimestamp(shown["created"]).isoformat(" ", "seconds")
+    facts = {
+        "type": shown["type"],
+        "aliases": ", ".join(shown["aliases"]) or "none: superseded",
+        "digest": shown["digest"],
+        "size": f"{size(shown['size'])} in {len(shown['files'])} files",
+        "made": f"{made}, {_age(shown['created'])} ago",
+    }
+    if shown["run"]:
+        facts |= {
+            "by": f"{_made_by(shown)}, in {shown['seconds']:.1f} s",
+            "code": shown["revision"],
+            "run": f"{shown['run']}  {shown['record'] or ''}".strip(),
+            "config": " ".join(f"{key}={value}" for key, value in shown["config"].items()) or "-",
+        }
+    made_from = [
+        [asked, entry.reference, entry.digest] if entry else [asked, "was not there", "-"]
+        for asked, entry in inputs.items()
+    ]
+    readers = [[_made_by(reader), reader["run"], ", ".join(reader["made"]) or "-"] for reader in shown["readers"]]
+    files = [[file["path"], size(file["size"]), file["md5"]] for file in shown["files"]]
+    return [
+        shown["reference"],
+        *(f"  {key:<8} {value}" for key, value in facts.items()),
+        "",
+        "Made from",
+        *(_table(["ASKED FOR", "VERSION", "DIGEST"], made_from) or ["  nothing"]),
+        "",
+        "Read by",
+        *(_table(["STAGE", "RUN", "MADE"], readers) or ["  nothing"]),
+        "",
+        "Files",
+        *_table(["PATH", "SIZE", "MD5"], files, right={1}),
+    ]
+
+
+def tree(graph: Data) -> list[str]:
+    """A lineage: below each version what it was made from. What stands further up already is not unfolded again."""
+    nodes = {node["reference"]: node for node in graph["nodes"]}
+    rows: list[list[str]] = []
+    printed = set()
+
+    def grow(reference: str, stem: str, branch: str) -> None:
+        """stem: what stands before the branches of this version; branch: what joins it to its own stem."""
+        node = nodes[reference]
+        first = [branch + reference, node["digest"]]
+        if reference in printed:
+            rows.append([*first, "(above)", ""])
+            return
+        printed.add(reference)
+        rows.append([*first, _made_by(node), ", ".join(node["aliases"]) or "-"])
+        inputs = [edge["from"] for edge in graph["edges"] if edge["to"] == reference]
+        for i, made in enumerate(inputs):
+            last = i == len(inputs) - 1
+            grow(made, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
+
+    grow(graph["root"], "", "")
+    return _table(["VERSION", "DIGEST", "MADE BY", "ALIASES"], rows)
+
+
+def heaps(told: Data, superseded: Sequence[Version]) -> list[str]:
+    """What can go or has gone: the kinds, below the first of them its versions, and the sum."""
+    rows = [[kind["kind"], str(kind["count"]), size(kind["size"])] for kind in told["kinds"] if kind["count"]]
+    if not rows:
+        return ["nothing to free"]
+    table = _table(["WHAT", "COUNT", "SIZE"], rows, right={1, 2})
+    if superseded:  # they are the first kind
+        table[2:2] = [f"  {version.reference}, {_age(version.created)} old" for version in superseded]
+    files = count(len(told["paths"]), "file or folder")
+    total = f"{size(told['size'])}: {count(len(superseded), 'version')}, {files}"
+    return [*table, f"freed {total}" if told["freed"] else f"would free {total}; --yes does it"]
+
+
+def size(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 999.5:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def count(number: int, what: str, many: str = "") -> str:
+    return f"{number} {what if number == 1 else many or f'{what}s'}"
+
+
+def _age(created: float) -> str:
+    seconds = max(0.0, time.time() - created)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _made_by(entry: Data) -> str:
+    return " ".join(filter(None, (entry["stage"], entry["variant"]))) or "-"
+
+
+def _inputs(entry: Data) -> str:
+    made = {reference for reference in entry["inputs"].values() if reference}
+    return listing(made, most=3) if made else "-"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Aligned columns, those in `right` to the right; nothing where there are no rows."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]

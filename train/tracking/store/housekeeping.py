@@ -1,0 +1,175 @@
+"""What is damaged in a store and what that breaks, what nothing needs any more, and its removal."""
+
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.tracking.store import Store, home
+from train.tracking.store.records import File, Version, manifest_digest
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing wrong in a store. breaks: `NAME:vN (path)`; beyond: versions made from those, sound themselves."""
+
+    what: str
+    breaks: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    def __str__(self) -> str:
+        line = f"{self.what}; it breaks {', '.join(self.breaks)}" if self.breaks else self.what
+        return f"{line}; made from that: {', '.join(self.beyond)}" if self.beyond else line
+
+
+def contents(store: Store) -> dict[File, list[tuple[Version, str]]]:
+    """Every stored file that a version holds -> the versions and the paths in them."""
+    owners: dict[File, list[tuple[Version, str]]] = {}
+    for version in store.versions():
+        for path, content in store.files(version).items():
+            owners.setdefault(content, []).append((version, path))
+    return owners
+
+
+def verify(store: Store, each: Callable[[Collection[File]], Iterable[File]] = iter) -> list[Damage]:
+    """Hashes every stored file again. What is damaged, what it breaks, and what was made from that.
+
+    each: wraps the files as they are hashed, to show progress.
+    """
+    checks = [row[0] for row in store.rows("PRAGMA integrity_check")]
+    problems = [Damage(f"{store.database}: {check}", (), ()) for check in checks if check != "ok"]
+    for version in store.versions():
+        if manifest_digest(store.files(version)) != version.digest:
+            what = f"{store.database} lists other files than the digest {version.digest} stands for"
+            problems.append(Damage(what, (version.reference,), _made_from(store, [version])))
+    owners = contents(store)
+    for content in each(owners):
+        if problem := store.damage(content):
+            breaks = tuple(f"{version.reference} ({path})" for version, path in owners[content])
+            beyond = _made_from(store, [version for version, _ in owners[content]])
+            problems.append(Damage(f"{store.object(content.md5)} {problem}", breaks, beyond))
+    return problems
+
+
+def _made_from(store: Store, versions: Iterable[Version]) -> tuple[str, ...]:
+    """References of all versions made from `versions`, directly or not, in the order made, without themselves."""
+    start = [version.id for version in versions]
+    rows = store.rows(
+        f"WITH RECURSIVE made (id) AS (SELECT id FROM versions WHERE id IN ({','.join('?' * len(start))}) UNION"
+        " SELECT outputs.version FROM made JOIN inputs ON inputs.version = made.id JOIN outputs USING (run)"
+        " WHERE outputs.version IS NOT NULL) SELECT id FROM made",
+        start,
+    )
+    return tuple(version.reference for version in store.by_id([row["id"] for row in rows if row["id"] not in start]))
+
+
+# -- what nothing needs ------------------------------------------------------------------------------------------------
+
+
+def superseded(store: Store, keep: int = 0) -> list[Version]:
+    """Versions that no alias names, that are not among the `keep` newest of their name, and that no version which one
+    of both holds was made from; newest first."""
+    rows = store.rows(
+        "WITH RECURSIVE newest (id, place) AS"
+        " (SELECT id, row_number() OVER (PARTITION BY name ORDER BY number DESC) FROM versions),"
+        " needed (id) AS (SELECT version FROM aliases UNION SELECT id FROM newest WHERE place <= ? UNION"
+        " SELECT inputs.version FROM needed JOIN outputs ON outputs.version = needed.id JOIN inputs USING (run)"
+        " WHERE inputs.version IS NOT NULL) SELECT id FROM needed",
+        [keep],
+    )
+    needed = {row["id"] for row in rows}
+    return [version for version in reversed(store.versions()) if version.id not in needed]
+
+
+def orphans(store: Store, without: Iterable[Version] = ()) -> list[Path]:
+    """What nothing refers to, once the versions in `without` are gone: stored files, folders, scratch."""
+    dropped = [version.id for version in without]
+    marks = ",".join("?" * len(dropped))
+    rows = store.rows(f"SELECT DISTINCT md5 FROM files WHERE version NOT IN ({marks})", dropped)
+    known = {row["md5"] for row in rows}
+    folders = {version.folder for version in store.versions() if version.id not in dropped}
+    return [
+        *(path for path in sorted(store.objects.glob("*/*")) if path.name not in known),
+        *(path for path in sorted(store.folders.iterdir()) if path.name not in folders),
+        *sorted(store.scratch.iterdir()),
+    ]
+
+
+@dataclass(frozen=True)
+class Heap:
+    """Things of one kind that can go. count: of the versions where these hold the paths, else of the paths."""
+
+    what: str
+    paths: list[Path]
+    count: int
+    size: int  # in bytes, on the disk
+
+
+def heaps(store: Store, without: Sequence[Version]) -> list[Heap]:
+    """All that can go, by kind: what the versions in `without` alone hold, and what nothing refers to."""
+    loose = orphans(store)
+    known = set(loose)
+    with_them = [path for path in orphans(store, without) if path not in known]
+    return [
+        _heap("superseded versions", with_them, len(without)),
+        _heap("files of no version", [path for path in loose if path.is_relative_to(store.objects)]),
+        _heap("folders of no version", [path for path in loose if path.is_relative_to(store.folders)]),
+        _heap("left by killed runs", [path for path in loose if path.is_relative_to(store.scratch)]),
+        _heap("left by W&B", _staged()),
+    ]
+
+
+def _heap(what: str, paths: list[Path], versions: int = 0) -> Heap:
+    return Heap(what, paths, versions or len(paths), sum(map(_disk, paths)))
+
+
+def _disk(path: Path) -> int:
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(each.lstat().st_size for each in inside if each.is_symlink() or each.is_file())
+
+
+def drop(store: Store, versions: Iterable[Version], paths: Iterable[Path]) -> None:
+    """Removes versions from the registry, then what they alone held. A number is never given again."""
+    with store.transaction() as registry:
+        registry.executemany("DELETE FROM versions WHERE id = ?", [(version.id,) for version in versions])
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+# -- what W&B leaves ---------------------------------------------------------------------------------------------------
+
+STAGED = "tmp[a-z0-9_]{8}"  # tempfile's names
+BLOCK = 32768
+
+
+def _staged() -> list[Path]:
+    """Copies that wandb staged for upload and that no run on this machine refers to."""
+    staging = home() / "wandb" / "data" / "artifacts" / "staging"
+    staged = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(STAGED, path.name)}
+    if staged:
+        for record in (home() / "wandb").glob("*run-*/*.wandb"):
+            for name in re.findall(f"staging/({STAGED})".encode(), _payload(record.read_bytes())):
+                staged.pop(name.decode(), None)
+    return list(staged.values())
+
+
+def _payload(log: bytes) -> bytes:
+    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
+    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
+    pieces = []
+    at = 7
+    while at + 7 <= len(log):
+        room = BLOCK - at % BLOCK
+        if room < 7:  # the rest of a block is padding
+            at += room
+            continue
+        length = int.from_bytes(log[at + 4 : at + 6], "little")
+        pieces.append(log[at + 7 : at + 7 + length])
+        at += 7 + length
+    return b"".join(pieces)

@@ -1,0 +1,340 @@
+"""Artifacts on this machine, with W&B's semantics: the same digest is the same version, aliases move, one type a name.
+
+    objects/ab/abcd...    content-addressed files, named by their MD5 as in W&B's manifests, never written twice
+    registry.sqlite       versions, aliases, runs, and which run read and made which version
+    folders/NAME-vN/      links into objects/, what a stage reads
+    scratch/              what is being written; after a kill, freed by `gc`
+    lock                  held shared by stages, exclusively by `gc`
+
+registry.py opens the registry, records.py has its tables, housekeeping.py what `verify` and `gc` do.
+
+Files enter `objects/` by a rename, and a version becomes visible in one transaction: a kill at any moment leaves the
+state before or the state after. What a killed run leaves in `objects/` is referenced by nothing and freed by `gc`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
+from train.tracking.problem import Problem
+from train.tracking.store.records import Draft, File, Run, Version
+from train.tracking.store.registry import Registry, sync
+
+
+def home() -> Path:
+    """The folder that holds everything: $PEEL_HOME, else .peel here."""
+    return Path(os.environ.get("PEEL_HOME") or ".peel").absolute()
+
+
+class Store(Registry):
+    """Opens `root`, made on first use. Any number of processes may use it at once.
+
+    Raises Problem where the folder cannot be written or was made by a newer Peel.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or home() / "store"
+        self.objects, self.folders, self.scratch = (self.root / part for part in ("objects", "folders", "scratch"))
+        try:
+            for folder in (self.objects, self.folders, self.scratch):
+                folder.mkdir(parents=True, exist_ok=True)
+            super().__init__(self.root / "registry.sqlite", self.scratch)
+        except OSError as error:
+            raise Problem(
+                f"cannot write to {self.root}: {error.strerror}; set PEEL_HOME to a folder of yours"
+            ) from error
+
+    @contextlib.contextmanager
+    def in_use(self, exclusively: bool = False) -> Iterator[None]:
+        """Held by a stage for as long as it runs, so that `gc`, which takes it exclusively, frees nothing under it."""
+        path = self.root / "lock"
+        try:
+            path.touch()
+            lock = path.open()
+        except OSError as error:
+            raise Problem(f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusively else fcntl.LOCK_SH)
+            except BlockingIOError as error:
+                raise Problem(f"a stage is using {self.root}; run gc again when it has ended") from error
+            yield
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def versions(self, name: str | None = None) -> list[Version]:
+        """Every version, or those of one artifact, oldest first."""
+        where, values = ("WHERE versions.name = ?", [name]) if name else ("", [])
+        return self._versions(where, values)
+
+    def _versions(self, where: str, values: Sequence[object]) -> list[Version]:
+        rows = self.rows(
+            "SELECT versions.*, type, (SELECT json_group_array(alias) FROM aliases WHERE version = versions.id) AS known"
+            f" FROM versions JOIN artifacts USING (name) {where} ORDER BY versions.id",
+            values,
+        )
+        return [
+            Version(
+                id=row["id"],
+                name=row["name"],
+                number=row["number"],
+                type=row["type"],
+                digest=row["digest"],
+                size=row["size"],
+                created=row["created"],
+                aliases=tuple(sorted(json.loads(row["known"]))),
+            )
+            for row in rows
+        ]
+
+    def by_id(self, ids: Sequence[int | None]) -> list[Version]:
+        """Those of the versions that are still there, in the order published."""
+        return self._versions(f"WHERE versions.id IN ({','.join('?' * len(ids))})", ids) if ids else []
+
+    def find(self, name: str, alias: str) -> Version | None:
+        """The version that `alias` (or `vN`) names, or None."""
+        if number := NUMBER.fullmatch(alias):
+            found = self._versions("WHERE versions.name = ? AND number = ?", [name, int(number[1])])
+        else:
+            where = "WHERE versions.id = (SELECT version FROM aliases WHERE name = ? AND alias = ?)"
+            found = self._versions(where, [name, alias])
+        return found[0] if found else None
+
+    def get(self, name: str, alias: str, cure: str = "") -> Version:
+        """As `find`; raises Problem with the known aliases where there is none."""
+        found = self.find(name, alias)
+        if found is None:
+            rows = self.rows("SELECT alias FROM aliases WHERE name = ?", [name])
+            known = listing((row["alias"] for row in rows), near=alias)
+            raise Problem(f"no artifact '{name}:{alias}'; known aliases of {name}: {known}." + (cure and f" {cure}"))
+        return found
+
+    def files(self, version: Version) -> dict[str, File]:
+        """Path inside the artifact -> content."""
+        rows = self.rows("SELECT * FROM files WHERE version = ? ORDER BY path", [version.id])
+        return {row["path"]: File(row["md5"], row["size"]) for row in rows}
+
+    def sound(self, name: str, digest: str) -> dict[str, File] | None:
+        """The files of the version of `name` with this digest, where it is here and none of them is damaged."""
+        for version in self._versions("WHERE versions.name = ? AND digest = ?", [name, digest]):
+            files = self.files(version)
+            if not any(map(self.damage, files.values())):
+                return files
+        return None
+
+    def object(self, md5: str) -> Path:
+        return self.objects / md5[:2] / md5
+
+    def folder(self, version: Version) -> Path:
+        """A folder with the files of `version`, each checked against its digest. Raises Problem on a damaged file."""
+        files = self.files(version)
+        check_name(version.name, "artifact name")  # a registry that somebody else made may say anything
+        for path, content in files.items():
+            check_path(path, version.reference)
+            if problem := self.damage(content):
+                there = next(iter(self.remotes(version).values()), None)
+                cure = "remake it with FRESH=1" + (f"; a stage that works online fetches {there}" if there else "")
+                raise Problem(f"{version.reference} is damaged: {path} {problem} ({self.object(content.md5)}); {cure}")
+        target = self.folders / version.folder
+        if not target.is_dir():
+            draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
+            draft.mkdir()
+            for path, content in files.items():
+                link = draft / path
+                link.parent.mkdir(parents=True, exist_ok=True)
+                # Relative to where it will stand, at the same depth, so that the store can be moved.
+                link.symlink_to(os.path.relpath(self.object(content.md5), link.parent))
+            try:
+                draft.rename(target)
+            except OSError:
+                shutil.rmtree(draft)
+                if not target.is_dir():  # else another process was faster
+                    raise
+        return target
+
+    def damage(self, content: File) -> str | None:
+        """What is wrong with a stored file, whose bytes are hashed again; None where nothing is."""
+        path = self.object(content.md5)
+        if not path.is_file():
+            return "is missing"
+        try:
+            return None if hash_file(path) == content.md5 else "has other bytes than it was stored with"
+        except Problem:
+            return "cannot be read"
+
+    def maker(self, version: Version) -> Run | None:
+        """The latest run that made `version`; where none did here, the one that pulled it from W&B."""
+        rows = self.rows(
+            "SELECT runs.* FROM outputs JOIN runs ON runs.id = run WHERE version = ?"
+            " ORDER BY stage = 'pull', runs.rowid DESC LIMIT 1",  # the registry's order: clocks are set back
+            [version.id],
+        )
+        return self._run(rows[0]) if rows else None
+
+    def run(self, name: str) -> Run:
+        (row,) = self.rows("SELECT * FROM runs WHERE id = ?", [name])
+        return self._run(row)
+
+    def outputs(self, run: Run) -> list[Version]:
+        """What `run` made, as far as it is still there."""
+        rows = self.rows("SELECT version FROM outputs WHERE run = ?", [run.id])
+        return self.by_id([row["version"] for row in rows])
+
+    def readers(self, version: Version) -> list[Run]:
+        """The runs that read `version`, oldest first."""
+        rows = self.rows(
+            "SELECT DISTINCT runs.* FROM inputs JOIN runs ON runs.id = run WHERE version = ? ORDER BY runs.rowid",
+            [version.id],
+        )
+        return [self._run(row) for row in rows]
+
+    def _run(self, row: sqlite3.Row) -> Run:
+        asked = self.rows("SELECT * FROM inputs WHERE run = ? ORDER BY rowid", [row["id"]])
+        known = {version.id: version for version in self.by_id([entry["version"] for entry in asked])}
+        return Run(
+            id=row["id"],
+            stage=row["stage"],
+            variant=row["variant"],
+            settings=row["settings"],
+            config=json.loads(row["config"]),
+            revision=row["revision"],
+            started=row["started"],
+            seconds=row["seconds"],
+            inputs={(entry["name"], entry["alias"]): known.get(entry["version"]) for entry in asked},
+        )
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def take(self, folder: Path) -> dict[str, File]:
+        """Moves every file of `folder` (on the store's own disk) into `objects/` and says what they are."""
+        files = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file()):
+            if path.is_symlink():
+                raise ValueError(f"{path} is a link, whose content is not the artifact's own; copy the file")
+            content = File(hash_file(path), path.stat().st_size)
+            target = self.object(content.md5)
+            target.parent.mkdir(exist_ok=True)
+            path.chmod(0o444)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            files[path.relative_to(folder).as_posix()] = content
+            path.replace(target)  # also over an equal or a damaged copy: these bytes are the right ones
+        for shelf in {self.object(content.md5).parent for content in files.values()} | {self.objects}:
+            sync(shelf)  # a registry that survives a power cut must find the names, not only the bytes
+        return files
+
+    def commit(self, run: Run, drafts: Iterable[Draft]) -> list[Version]:
+        """Records `run` and makes its drafts versions with aliases, in one transaction.
+
+        Returns them in the order of `drafts`. Raises Problem where a name already has another type.
+        """
+        ids = []
+        with self.transaction() as registry:
+            registry.execute(
+                "INSERT INTO runs VALUES (:id, :stage, :variant, :settings, :config, :revision, :started, :seconds)",
+                {**vars(run), "config": json.dumps(run.config, default=str)},
+            )
+            for (name, alias), version in run.inputs.items():
+                registry.execute(
+                    "INSERT INTO inputs VALUES (?, ?, ?, ?)", [run.id, name, alias, version and version.id]
+                )
+            for draft in drafts:
+                ids.append(self._insert(registry, draft))
+                registry.execute("INSERT INTO outputs VALUES (?, ?, ?)", [run.id, ids[-1], json.dumps(draft.aliases)])
+        known = {version.id: version for version in self.by_id(ids)}
+        return [known[number] for number in ids]
+
+    def _insert(self, registry: sqlite3.Connection, draft: Draft) -> int:
+        check_name(draft.name, "artifact name")
+        registry.execute("INSERT OR IGNORE INTO artifacts VALUES (?, ?, 0)", [draft.name, draft.type])
+        type_, number = registry.execute("SELECT type, next FROM artifacts WHERE name = ?", [draft.name]).fetchone()
+        if type_ != draft.type:
+            raise Problem(f"{draft.name} has the type {type_!r}, not {draft.type!r}; publish under another name")
+        same = "SELECT id FROM versions WHERE name = ? AND digest = ?"
+        row = registry.execute(same, [draft.name, draft.digest]).fetchone()
+        if row is None:
+            size = sum(content.size for content in draft.files.values())
+            row = registry.execute(
+                "INSERT INTO versions (name, number, digest, size, created) VALUES (?, ?, ?, ?, ?) RETURNING id",
+                [draft.name, number, draft.digest, size, time.time()],
+            ).fetchone()
+            registry.execute("UPDATE artifacts SET next = next + 1 WHERE name = ?", [draft.name])
+            entries = [(row["id"], check_path(path, draft.name), *content) for path, content in draft.files.items()]
+            registry.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", entries)
+        for alias in draft.aliases:
+            check_alias(alias)
+        self._point(registry, draft.name, [*draft.aliases, *(["latest"] if draft.latest else [])], row["id"])
+        return int(row["id"])
+
+    def _point(self, registry: sqlite3.Connection, name: str, aliases: Iterable[str], version: int) -> None:
+        registry.executemany(
+            "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", [(name, alias, version) for alias in aliases]
+        )
+
+    # -- what is at W&B ------------------------------------------------------------------------------------------------
+
+    def remember(self, place: str, references: Mapping[int, str], run: str | None = None) -> None:
+        """That versions (by id) are at W&B under these references, and that all of `run` is.
+
+        place: BASE_URL/ENTITY/PROJECT.
+        """
+        with self.transaction() as registry:
+            registry.executemany(
+                "INSERT OR REPLACE INTO remotes VALUES (?, ?, ?)",
+                [(place, version, reference) for version, reference in references.items()],
+            )
+            if run is not None:
+                registry.execute("INSERT OR IGNORE INTO published VALUES (?, ?)", [place, run])
+
+    def remotes(self, version: Version) -> dict[str, str]:
+        """Place -> reference there."""
+        rows = self.rows("SELECT place, reference FROM remotes WHERE version = ?", [version.id])
+        return {row["place"]: row["reference"] for row in rows}
+
+    # -- reuse ---------------------------------------------------------------------------------------------------------
+
+    def made(self, stage: str, settings: str) -> list[Version] | None:
+        """What an earlier run of `stage` with these settings made, if all that it asked for would be the same today.
+
+        Its aliases are pointed at it again, as if it had been logged once more. None where the stage must run.
+        """
+        rows = self.rows("SELECT * FROM runs WHERE stage = ? AND settings = ? ORDER BY rowid DESC", [stage, settings])
+        for row in rows:
+            if any(self.find(*asked) != version for asked, version in self._run(row).inputs.items()):
+                continue
+            outputs = self.rows("SELECT * FROM outputs WHERE run = ?", [row["id"]])
+            aliases = {entry["version"]: json.loads(entry["aliases"]) for entry in outputs}
+            if not aliases or None in aliases:  # it made nothing, or gc has freed a part of it
+                continue
+            versions = self.by_id(list(aliases))
+            if any({*aliases[version.id], "latest"} - set(version.aliases) for version in versions):
+                with self.transaction() as registry:
+                    for version in versions:
+                        self._point(registry, version.name, [*aliases[version.id], "latest"], version.id)
+                versions = self.by_id(list(aliases))
+            return versions
+        return None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Whoever reads `path` meanwhile sees the old content or the new one."""
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def hash_file(path: Path) -> str:
+    """MD5 in hexadecimal. Raises Problem where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise Problem(f"cannot read {path}: {error.strerror}; make it readable") from error
