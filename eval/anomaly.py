@@ -20,7 +20,7 @@ from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
 from train.data.scores import Scores
-from train.tracking import Origin, Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -48,23 +48,26 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.anomaly", config) as stage:
-        folder = stage.fetch("embeddings", config.embeddings)
-        embeddings = Embeddings.load(folder)
+        source = stage.fetch("embeddings", config.embeddings)
+        stage.about(source)
+        embeddings = Embeddings.load(source.folder)
         check_inductive(embeddings, config.embeddings)
-        neighbors = Neighbors.load(stage.fetch("neighbors", config.neighbors or stage.alias))
-        stage.check_made_from("neighbors", "embeddings")
-        normal = Images.load(stage.fetch("images", config.images or str(stage.dataset)))
-        stage.check_made_from("embeddings", "images")
+        index = stage.fetch("neighbors", config.neighbors or source.alias)
+        index.check_made_from(source)
+        neighbors = Neighbors.load(index.folder)
+        pictures = stage.fetch("images", config.images or source.dataset)
+        source.check_made_from(pictures)
+        normal = Images.load(pictures.folder)
 
-        other_folder = stage.fetch("embeddings", config.anomalies)
-        other = Embeddings.load(other_folder)
+        strange = stage.fetch("embeddings", config.anomalies)
+        other, against = Embeddings.load(strange.folder), strange.dataset
         check_comparable(embeddings, other)
-        against = str(Origin.load(other_folder).dataset)
-        check_same_encoder(Origin.load(folder), Origin.load(other_folder), stage.alias)
-        anomalies = Images.load(stage.fetch("images", against))
-        stage.check_made_from("embeddings", "images")
+        check_same_encoder(source.origin, strange.origin, source.alias)
+        other_pictures = stage.fetch("images", against)
+        strange.check_made_from(other_pictures)
+        anomalies = Images.load(other_pictures.folder)
 
-        names = (str(stage.dataset), against)
+        names = (source.dataset, against)
         detection = detect(embeddings, neighbors, other, config.k, config.seed)
         most = most_anomalous(detection, config.most)
         alike = {
@@ -84,5 +87,7 @@ def main(config: Config) -> None:
         stage.publish("anomaly", scores.save, {"variant": stage.variant, "seed": stage.seed, "anomalies": against})
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -17,7 +17,7 @@ import yaml
 from eval.evidence.readings import SCORES, alias
 from eval.evidence.rules import Decision, Finding, Measurements, Rule, Verdict, decide, parse
 from train.data.scores import Scores, Value
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 from train.tracking.panels import PALETTE, figure
 from train.tracking.problem import one_line
 
@@ -63,7 +63,9 @@ class Claims:
 def main(config: Config) -> None:
     claims = read(FILE.read_text())
     with Stage("eval.claims", config) as stage:
-        values = Scores.load(stage.fetch("compare", config.compare)).values
+        source = stage.fetch("compare", config.compare)
+        stage.about(source)
+        values = Scores.load(source.folder).values
         measurements = Measurements(values, claims.seedless)
         decisions = [decide(claim.rule, measurements) for claim in claims.entries]
         shown = table(claims.entries, decisions, measurements)
@@ -235,5 +237,7 @@ def read_panel(given: object) -> tuple[str, str]:
     return found[1], found[2]
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -17,7 +17,7 @@ from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
 from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings, Vectors
 from train.data.scores import Scores, Value
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.cluster", config) as stage:
-        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
-        check_own(embeddings, config.embeddings, stage.alias)
+        source = stage.fetch("embeddings", config.embeddings)
+        stage.about(source)
+        embeddings = Embeddings.load(source.folder)
+        check_own(embeddings, config.embeddings, source.alias)
         check(embeddings)
         k = config.clusters or len(embeddings.classes)
         if k > len(embeddings.train):
@@ -104,5 +106,7 @@ def cluster_names(counts: NDArray[np.int64], classes: tuple[str, ...]) -> list[s
     ]
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

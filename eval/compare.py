@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from eval.evidence.comparison import Measured, Sample, compare
 from eval.evidence.readings import SCORES, Reading, gather, versions
 from train.data.scores import Scores, Value
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure
 
 # What the claims need beside numbers: one list a seed.
@@ -193,5 +193,7 @@ def figures(measures: Mapping[str, Mapping[str, Measured]], values: Mapping[str,
     return drawn
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -12,7 +12,7 @@ from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images, blank
 from train.engine.collapse import dimension_std
 from train.models.encoder import Encoder
-from train.tracking import MACHINE, Origin, Problem, Stage, launch
+from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
 
 
@@ -37,9 +37,11 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.embed", config) as stage:
-        folder = stage.fetch("encoder", config.encoder)
-        encoder, home = Encoder.load(folder).to(config.device), Origin.load(folder).dataset
-        images = Images.load(stage.fetch("images", config.images or str(home)))
+        trained = stage.fetch("encoder", config.encoder)
+        stage.about(trained)
+        source = stage.fetch("images", config.images or trained.dataset)
+        encoder, home = Encoder.load(trained.folder).to(config.device), trained.dataset
+        images = Images.load(source.folder)
         if images.name == home and not config.train:
             raise Problem(f"--train False: the evaluations of {home} learn from its training images; leave it out")
         chosen = images.train if config.train else images.train[:0]
@@ -56,7 +58,7 @@ def main(config: Config) -> None:
         if images.name != home:
             fields["images"] = images.name
         else:
-            stage.check_made_from("encoder", "images")
+            trained.check_made_from(source)
         stage.publish("embeddings", embeddings.save, fields)
 
 
@@ -87,5 +89,7 @@ def spread_figure(vectors: Vectors) -> object:
     return figure(f"Spread of the representation (mean {mean:.3g})", "dimension, sorted", "standard deviation", [line])
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -10,7 +10,7 @@ from eval.evidence.neighbors import distances_figure, occurrences_figure
 from eval.evidence.validity import check_own
 from train.data.embeddings import Embeddings
 from train.data.neighbors import Inverted, describe, find_neighbors
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.index", config) as stage:
-        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
-        check_own(embeddings, config.embeddings, stage.alias)
+        source = stage.fetch("embeddings", config.embeddings)
+        stage.about(source)
+        embeddings = Embeddings.load(source.folder)
+        check_own(embeddings, config.embeddings, source.alias)
         inverted = Inverted(config.lists, config.probes) if config.kind == "ivf" else None
         neighbors = find_neighbors(embeddings, config.k, inverted)
         if neighbors.recall is not None:
@@ -50,5 +52,7 @@ def main(config: Config) -> None:
         stage.publish("neighbors", neighbors.save)
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -16,7 +16,7 @@ from eval.evidence.linear_probe import Probe, linear_probe
 from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings, Layer
 from train.data.scores import Scores, Value
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 PAIRS = 100  # entangled pairs of classes that are published at most; ten classes have 45
 
@@ -37,8 +37,10 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.probe", config) as stage:
-        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
-        check_own(embeddings, config.embeddings, stage.alias)
+        source = stage.fetch("embeddings", config.embeddings)
+        stage.about(source)
+        embeddings = Embeddings.load(source.folder)
+        check_own(embeddings, config.embeddings, source.alias)
         check(embeddings, ("representation", "features"))
         seed = stage.seed or 0
         representation = probe(embeddings, "representation", seed)
@@ -95,5 +97,7 @@ def entangled(confusion: NDArray[np.float64], classes: Sequence[str]) -> list[tu
     return [(classes[i], classes[j], float(rates[i, j])) for i, j in zip(first[order], second[order], strict=True)]
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -16,7 +16,7 @@ from eval.evidence.validity import check, check_own
 from train.data.embeddings import Embeddings
 from train.data.scores import Scores, Value
 from train.engine.collapse import dimension_std, effective_rank
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.project", config) as stage:
-        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
-        check_own(embeddings, config.embeddings, stage.alias)
+        source = stage.fetch("embeddings", config.embeddings)
+        stage.about(source)
+        embeddings = Embeddings.load(source.folder)
+        check_own(embeddings, config.embeddings, source.alias)
         check(embeddings)
         scores = project(embeddings, config.sample, stage.seed or 0)
         scores.log(stage)
@@ -97,5 +99,7 @@ def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
     )
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

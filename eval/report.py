@@ -15,7 +15,7 @@ from eval.labbook.chapter import CHAPTERS
 from eval.labbook.drawings import drawing, overlay
 from eval.labbook.page import render
 from eval.labbook.tables import summary_frame
-from train.tracking.command import launch
+from train.tracking.command import Command
 from train.tracking.problem import Problem
 from train.tracking.stage import Stage
 from train.tracking.store import home, write_whole
@@ -66,5 +66,7 @@ def overlays(book: Book) -> dict[str, go.Figure]:
     return figures
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -7,7 +7,7 @@ from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
 from train.data.scores import Scores
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,15 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.retrieve", config) as stage:
-        embeddings = Embeddings.load(stage.fetch("embeddings", config.embeddings))
-        neighbors = Neighbors.load(stage.fetch("neighbors", config.neighbors or stage.alias))
-        stage.check_made_from("neighbors", "embeddings")
-        images = Images.load(stage.fetch("images", config.images or str(stage.dataset)))
-        stage.check_made_from("embeddings", "images")
+        source = stage.fetch("embeddings", config.embeddings)
+        stage.about(source)
+        index = stage.fetch("neighbors", config.neighbors or source.alias)
+        index.check_made_from(source)
+        pictured = stage.fetch("images", config.images or source.dataset)
+        source.check_made_from(pictured)
 
+        embeddings, neighbors = Embeddings.load(source.folder), Neighbors.load(index.folder)
+        images = Images.load(pictured.folder)
         retrieval = retrieve(embeddings, neighbors, config.seed)
         values, samples = measure(embeddings, neighbors, images, config.seed)
         scores = Scores(values | shown(retrieval), pictures=pictures(retrieval, images), samples=samples)
@@ -42,5 +45,7 @@ def main(config: Config) -> None:
         stage.publish("retrieve", scores.save)
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

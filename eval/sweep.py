@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 
 from eval.evidence.sweeps import Parameter, Sweep, Trial, best, importance, logarithmic, over_seeds, ranged, read
 from train.data.scores import Scores, Value
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 from train.tracking.declarations import NUMBER, clean_name, reference
+from train.tracking.origin import digest_of
 from train.tracking.panels import color, figure
-from train.tracking.stage import digest_of
 
 
 @dataclass(frozen=True)
@@ -196,5 +196,7 @@ def importance_figure(shares: dict[str, float], metric: str, basis: str) -> go.F
     return drawn.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(type="category", automargin=True)
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

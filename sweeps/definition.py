@@ -12,8 +12,8 @@ import yaml
 
 from sweeps.hyperband import Hyperband
 from train.tracking.declarations import clean_name, stages
+from train.tracking.origin import digest_of
 from train.tracking.problem import Problem, one_line
-from train.tracking.stage import digest_of
 
 Value = bool | int | float | str | None
 

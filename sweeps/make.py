@@ -4,7 +4,6 @@ A step whose inputs, settings and outputs are all as they were is reused; `--fre
 """
 
 import contextlib
-import importlib
 import multiprocessing
 import shlex
 import signal
@@ -16,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from train.tracking import Problem, launch, parse
+from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
+from train.tracking.origin import settings
 from train.tracking.remote import destination
-from train.tracking.stage import settings
 from train.tracking.store import Store, home, write_whole
 from train.tracking.store.records import Version
 
@@ -87,8 +86,7 @@ class Exercise:
         """
         started = time.monotonic()
         stage, *flags = command
-        module = importlib.import_module(stage)
-        key = settings(stage, parse(module, flags))
+        key = settings(stage, stage_command(stage).parse(flags))
         made = None if self.fresh else self.store.made(stage, key)
         state = "reused" if made else "made"
         if made is None:
@@ -131,7 +129,9 @@ def run(exercise: Exercise, config: Config) -> Path:
     images = exercise.make("train.prepare", "--dataset", config.dataset)["images"]
     name = exercise.called(images)
     anomalies = exercise.called(exercise.make("train.prepare", "--dataset", config.anomalies)["images"])
-    preset = importlib.import_module("train.pretrain").default_preset(count(exercise.store.folder(images)))
+    from train.methods.config import default_preset  # late: torch takes two seconds
+
+    preset = default_preset(count(exercise.store.folder(images)))
     variants: list[str] = []
     for seed in range(config.seeds):
         made: list[str] = []
@@ -198,8 +198,7 @@ def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:
 
 def run_stage(stage: str, flags: Sequence[str]) -> None:
     """What `python -m STAGE FLAGS` does."""
-    module = importlib.import_module(stage)
-    answer(stage, lambda: module.main(parse(module, flags)))
+    answer(stage, lambda: stage_command(stage).run(flags))
 
 
 def count(images: Path) -> int:
@@ -214,5 +213,7 @@ def place(page: Path) -> Path:
     return target
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

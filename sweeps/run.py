@@ -6,22 +6,20 @@ interruption it goes on. Exit code 1 where a trial failed, 2 on bad input.
 
 import contextlib
 import fcntl
-import importlib
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
 from sweeps.queue import Study
 from sweeps.runner import Runner
-from train.tracking import Problem, launch, parse
+from train.tracking import Command, Problem, stage_command
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
 from train.tracking.remote import destination, online
 from train.tracking.store import Store, home
@@ -45,7 +43,7 @@ def main(config: Config) -> None:
     definition = read(config.file, [text for group in config.set for text in group])
     if definition.method != "grid" and not (definition.run_cap or config.trials):
         raise Problem(f"{config.file}: a {definition.method} search has no end; write run_cap, or give --trials")
-    program = importlib.import_module(definition.program)
+    program = stage_command(definition.program)
     check(definition, program)
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
@@ -56,14 +54,14 @@ def main(config: Config) -> None:
         sys.exit(1)
 
 
-def check(definition: Definition, program: ModuleType) -> None:
+def check(definition: Definition, program: Command[Any]) -> None:
     """Raises Problem unless the program takes every value of every parameter, the others at their first."""
     first = {parameter.name: parameter.outermost[0] for parameter in definition.swept}
     points = [first]
     points += [{**first, parameter.name: value} for parameter in definition.swept for value in parameter.outermost[1:]]
     for point in points:
         try:
-            parse(program, definition.program_flags(point))
+            program.parse(definition.program_flags(point))
         except Problem as problem:
             raise Problem(f"{definition.file}: {problem}") from None
 
@@ -104,5 +102,7 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

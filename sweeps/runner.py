@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -14,8 +13,8 @@ from tqdm import tqdm
 
 from sweeps.program import Program
 from sweeps.queue import BEAT, Claim, Study
-from train.tracking import Problem, parse
-from train.tracking.stage import settings
+from train.tracking import Command, Problem
+from train.tracking.origin import settings
 from train.tracking.store import Store
 from train.tracking.store.records import Version
 
@@ -58,7 +57,7 @@ class Outcome:
 
 
 class Runner:
-    def __init__(self, study: Study, store: Store, program: ModuleType) -> None:
+    def __init__(self, study: Study, store: Store, program: Command[Any]) -> None:
         self.study, self.store, self.program = study, store, program
         self.definition = study.definition
         self.failed = 0
@@ -111,7 +110,7 @@ class Runner:
     def _outcome(self, claim: Claim, status: Any) -> Outcome:
         command = self.definition.arguments(claim.point)
         try:
-            key = settings(self.definition.program, parse(self.program, self.definition.program_flags(claim.point)))
+            key = settings(self.definition.program, self.program.parse(self.definition.program_flags(claim.point)))
         except Problem as problem:  # what a search has drawn may not go together
             refused = {"command": command, "exit_code": 2, "reused": False, "metrics": {}, "run": None, "variant": None}
             return Outcome(TrialState.FAIL, f"failed: {problem}", refused)

@@ -12,7 +12,7 @@ from train.data.images import Images
 from train.data.neighbors import build, nearest
 from train.data.views import batch, normalise
 from train.methods.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure
 
 BATCH = 1000  # images that are normalised at once
@@ -47,12 +47,15 @@ PARTS = ("k", "dimension", "count")  # of a variant's name, where they are not t
 
 def main(config: Config) -> None:
     with Stage("train.eigenmaps", config) as stage:
-        source = Embeddings.load(stage.fetch("embeddings", config.embeddings)) if config.embeddings else None
-        images = Images.load(stage.fetch("images", config.images or str(stage.dataset)))
-        if source:
-            check(source, str(config.embeddings), stage.alias)
-            stage.check_made_from("embeddings", "images")
-        stage.variant = variant_name(config, images.name, stage.variant if source else None)
+        embedded = stage.fetch("embeddings", config.embeddings) if config.embeddings else None
+        source = Embeddings.load(embedded.folder) if embedded else None
+        pictures = stage.fetch("images", config.images or str(embedded and embedded.dataset))
+        images = Images.load(pictures.folder)
+        stage.about(embedded or pictures)
+        if embedded and source:
+            check(source, str(config.embeddings), embedded.alias)
+            embedded.check_made_from(pictures)
+        stage.variant = variant_name(config, images.name, stage.variant)
         stage.seed = stage.seed or 0
 
         rows = drawn(len(images.train), config.count, stage.seed)
@@ -122,5 +125,7 @@ def spectrum_figure(found: Eigenmaps) -> object:
     return figure(title, "dimension", "eigenvalue", [line])
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

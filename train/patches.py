@@ -10,7 +10,7 @@ import torch
 from train.data.images import Images
 from train.models.encoder import Architecture, Encoder
 from train.models.patches import WhitenedPatches, fit, sample
-from train.tracking import Problem, Stage, launch
+from train.tracking import Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("train.patches", config) as stage:
-        images = Images.load(stage.fetch("images", config.images))
+        source = stage.fetch("images", config.images)
+        stage.about(source)
+        images = Images.load(source.folder)
         stage.variant, stage.seed = variant_name(config, images.name), config.seed
         count = config.patches if config.kind == "patches" else 0
         encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
@@ -70,5 +72,7 @@ def tiles(pictures: torch.Tensor, columns: int = 16, scale: int = 5) -> PIL.Imag
     )
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

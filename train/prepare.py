@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from train.data import datasets
 from train.data.images import SPLITS, Images
-from train.tracking import MACHINE, Problem, Stage, launch
+from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.declarations import check_name, clean_name
 from train.tracking.panels import figure
 
@@ -116,5 +116,7 @@ def sample_table(images: Images, generator: np.random.Generator, rows: int = 10)
     return pd.DataFrame(chosen, columns=["image", "class", "split", "row"])
 
 
+COMMAND = Command(main, Config)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

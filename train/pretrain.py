@@ -11,16 +11,16 @@ from train.data.neighbors import Partners
 from train.engine import checkpoint
 from train.engine.loop import Training, device_of
 from train.engine.processes import joined
-from train.methods.config import OVERLAYS, PRESETS, Config, default_preset, neighbors_alias, variant_name
-from train.tracking import Problem, Stage, launch
+from train.methods.config import Config, configured, neighbors_alias, variant_name
+from train.tracking import Command, Problem, Stage
 from train.tracking.store import home
-
-__all__ = ["OVERLAYS", "PRESETS", "Config", "default_preset", "main"]
 
 
 def main(config: Config) -> None:
     with Stage("train.pretrain", config) as stage:
-        images = Images.load(stage.fetch("images", config.images))
+        source = stage.fetch("images", config.images)
+        stage.about(source)
+        images = Images.load(source.folder)
         if config.batch_size > len(images.train):
             raise Problem(
                 f"--batch-size {config.batch_size} is larger than the {len(images.train)} images of {images.name}"
@@ -28,7 +28,7 @@ def main(config: Config) -> None:
         partners = None
         if config.views == "neighbors":
             alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
-            partners = Partners.load(stage.fetch("neighbors", alias), images, config.nearest, alias)
+            partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
         stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
         path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
         with joined(device) as processes, checkpoint.locked(path) if processes.leads else nullcontext():
@@ -43,5 +43,7 @@ def main(config: Config) -> None:
         checkpoint.remove(path)
 
 
+COMMAND = Command(main, configured)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()

@@ -7,20 +7,17 @@ from itertools import count
 from train.data.scores import Scores
 from train.tracking.declarations import declaration, listing
 from train.tracking.problem import Problem
-from train.tracking.stage import Origin, Stage
-from train.tracking.store.records import Version
+from train.tracking.stage import Input, Stage
 
 SCORES = ("training", "probe", "project", "retrieve", "anomaly", "cluster")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A scores artifact as it was asked for (`probe:digits-vicreg`), and the version that this named."""
+    """A scores artifact, and what the stage asked for to have it."""
 
-    asked: str
+    source: Input
     scores: Scores
-    origin: Origin
-    version: Version
 
 
 def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str | None:
@@ -35,12 +32,8 @@ def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str 
 
 def read(stage: Stage, name: str, asked: str) -> Reading | None:
     """None where no such artifact was made."""
-    folder = stage.fetch_if_made(name, asked)
-    if folder is None:
-        return None
-    version = stage.inputs[name, asked]
-    assert version is not None
-    return Reading(f"{name}:{asked}", Scores.load(folder), Origin.load(folder), version)
+    source = stage.fetch_if_made(name, asked)
+    return Reading(source, Scores.load(source.folder)) if source else None
 
 
 def read_all(stage: Stage, variant: str, anomalies: str | None, seed: int = 0) -> dict[str, Reading]:
@@ -53,7 +46,7 @@ def read_all(stage: Stage, variant: str, anomalies: str | None, seed: int = 0) -
 def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict[str, list[dict[str, Reading]]]:
     """Of each variant its seeds, from 0 on until one has nothing: their scores artifacts by name.
 
-    The stage then belongs to the data set, not to a variant. Raises Problem where nothing was made for one of them, where
+    What the stage makes belongs to their data set. Raises Problem where nothing was made for one of them, where
     one is a single seed, where they are not of one data set, or where none has anomalies although they are asked for.
     """
     found = {variant: _seeds(stage, variant, anomalies) for variant in variants}
@@ -61,17 +54,16 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict
     for variant, seeds in found.items():
         if not seeds:
             raise nothing_made(stage, variant)
-        origin = next(iter(seeds[0].values())).origin
+        origin = next(iter(seeds[0].values())).source.origin
         if origin.variant != variant:
             raise Problem(f"{variant!r} is one seed of {origin.variant!r}; name that: all of its seeds are found")
         datasets[variant] = str(origin.dataset)
-    one_dataset(datasets)
+    stage.dataset = one_dataset(datasets)
     if anomalies is not None and not any("anomaly" in seed for seeds in found.values() for seed in seeds):
         raise Problem(
             f"none of the variants was measured against the anomalies {anomalies!r}; run python -m eval.anomaly, or leave"
             " --anomalies out"
         )
-    stage.variant = stage.seed = None
     return found
 
 
@@ -102,4 +94,4 @@ def _seeds(stage: Stage, variant: str, anomalies: str | None) -> list[dict[str, 
 
 def versions(seeds: Sequence[Mapping[str, Reading]], name: str) -> list[str | None]:
     """By seed, which version of the artifact `name` was read; None where a seed has none."""
-    return [seed[name].version.reference if name in seed else None for seed in seeds]
+    return [seed[name].source.version.reference if name in seed else None for seed in seeds]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
 from train.data.images import Images
-from train.data.scores import Scores, Value
-from train.tracking.stage import Origin, Stage
-from train.tracking.store.records import Version
+from train.data.scores import Value
+from train.tracking.stage import Input, Stage
 
 # What a method cannot have, and why. Every other gap can be filled.
 IMPOSSIBLE = {
@@ -36,26 +35,9 @@ EVALUATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """An artifact as it was asked for (`probe:digits-vicreg`), and the version that this named."""
-
-    asked: str
-    version: Version
-    stage: str
-
-    @property
-    def lineage(self) -> str:
-        """The command that shows what it was made from."""
-        return f"python -m train.tracking lineage {self.version.reference}"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One scores artifact."""
-
-    scores: Scores
-    source: Source
+def lineage(source: Input) -> str:
+    """The command that shows what an artifact was made from."""
+    return f"python -m train.tracking lineage {source.version.reference}"
 
 
 @dataclass(frozen=True)
@@ -68,19 +50,19 @@ class Book:
 
     variants: tuple[str, ...]
     anomalies: str | None
-    evidence: Mapping[tuple[str, str], Evidence]
+    evidence: Mapping[tuple[str, str], Reading]
     images: Images
-    images_source: Source
-    compare: Evidence | None = None
-    claims: Evidence | None = None
+    images_source: Input
+    compare: Reading | None = None
+    claims: Reading | None = None
 
     @property
     def dataset(self) -> str:
         """The name that every variant's begins with."""
-        return self.images_source.asked.partition(":")[2]
+        return self.images_source.request.partition(":")[2]
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[Input, ...]:
         """Of everything on the page."""
         found = (*self.evidence.values(), *filter(None, (self.compare, self.claims)))
         return (self.images_source, *(evidence.source for evidence in found))
@@ -132,7 +114,7 @@ class Book:
         values = self.compare.scores.values
         read = {key: values.get(f"compare/source/{key[1]}/{key[0]}") for key in self.evidence}
         return [
-            self.evidence[key].source.asked
+            self.evidence[key].source.request
             for key, versions in read.items()
             if isinstance(versions, list) and versions and versions[0] != self.evidence[key].source.version.reference
         ]
@@ -143,28 +125,16 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> Book
 
     Raises Problem where nothing was made for one of them, or where they are not of one data set.
     """
-    evidence: dict[tuple[str, str], Evidence] = {}
+    evidence: dict[tuple[str, str], Reading] = {}
     datasets: dict[str, str] = {}
     for variant in variants:
         for name, reading in read_all(stage, variant, anomalies).items():
-            evidence[name, variant] = Evidence(reading.scores, _source(reading))
-            datasets[variant] = str(reading.origin.dataset)
+            evidence[name, variant] = reading
+            datasets[variant] = reading.source.dataset
         if variant not in datasets:
             raise nothing_made(stage, variant)
     dataset = one_dataset(datasets)
-    compare, claims = (_evidence(read(stage, name, dataset)) for name in ("compare", "claims"))
-    folder = stage.fetch("images", dataset)
-    version = stage.inputs["images", dataset]
-    assert version is not None
-    source = Source(f"images:{dataset}", version, Origin.load(folder).stage)
-    # The page is about several variants: it belongs to their data set, not to the first of them.
-    stage.variant = stage.seed = None
-    return Book(tuple(variants), anomalies, evidence, Images.load(folder), source, compare, claims)
-
-
-def _evidence(reading: Reading | None) -> Evidence | None:
-    return Evidence(reading.scores, _source(reading)) if reading else None
-
-
-def _source(reading: Reading) -> Source:
-    return Source(reading.asked, reading.version, reading.origin.stage)
+    compare, claims = (read(stage, name, dataset) for name in ("compare", "claims"))
+    source = stage.fetch("images", dataset)
+    stage.about(source)
+    return Book(tuple(variants), anomalies, evidence, Images.load(source.folder), source, compare, claims)

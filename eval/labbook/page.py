@@ -10,7 +10,7 @@ import plotly.offline
 
 from eval.labbook import claims as verdicts
 from eval.labbook.answers import answer, floors
-from eval.labbook.book import Book
+from eval.labbook.book import Book, lineage
 from eval.labbook.chapter import CHAPTERS, Chapter
 from eval.labbook.drawings import style
 from eval.labbook.markup import Html, data, join, tag
@@ -129,16 +129,16 @@ def _sources(book: Book) -> Html:
         rows.append(
             tag(
                 "tr",
-                tag("th", _copy(source.asked), scope="row"),
+                tag("th", _copy(source.request), scope="row"),
                 tag("td", _copy(version.reference)),
                 tag("td", tag("code", version.digest)),
-                tag("td", source.stage),
-                tag("td", _copy(source.lineage)),
+                tag("td", source.origin.stage),
+                tag("td", _copy(lineage(source))),
             )
         )
     table = tag("table", tag("caption", "What this page shows, and nothing else"),
                 tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="sources sortable")  # fmt: skip
-    command = f"python -m train.tracking lineage report:{book.images_source.asked.partition(':')[2]}"
+    command = f"python -m train.tracking lineage report:{book.images_source.request.partition(':')[2]}"
     return join(
         tag("p", "The whole chain, from this page down to the images: ", _copy(command)),
         tag("div", table, class_="box", tabindex=0, role="region", aria_label="Sources"),

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from eval.labbook.book import Book, Evidence, Source
+from eval.evidence.readings import Reading
+from eval.labbook.book import Book, lineage
 from eval.labbook.chapter import Chapter, Panel
 from eval.labbook.drawings import Drawing, drawing, overlay, rows_by_name
 from eval.labbook.markup import Html, command, data, join, panel_id, reference, tag
 from eval.labbook.queries import queries
 from eval.labbook.thumbnails import address
-from train.tracking.problem import Problem
+from train.tracking import Input, Problem
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Panels:
         ]
         return tag("section", *parts, class_="row")
 
-    def _having(self, panel: Panel, variants: Sequence[str]) -> dict[str, Evidence]:
+    def _having(self, panel: Panel, variants: Sequence[str]) -> dict[str, Reading]:
         """The evidence of the variants that have this panel."""
         known = {variant: self.book.evidence.get((panel.artifact, variant)) for variant in variants}
         return {variant: found for variant, found in known.items() if found and _has(found, panel)}
@@ -142,7 +143,7 @@ class Panels:
         self,
         panel: Panel,
         shown: Drawing,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, Input],
         heading: str,
         title: str,
         group: str = "",
@@ -173,7 +174,7 @@ class Panels:
         above = tag("div", tag("h4", heading), tag("p", title, class_="title") if title else "", legend)
         return self._cell(panel, sources, [above, drawn, data(content, class_="figure")])
 
-    def _picture(self, panel: Panel, variant: str, evidence: Evidence, heading: str, alone: bool) -> Html:
+    def _picture(self, panel: Panel, variant: str, evidence: Reading, heading: str, alone: bool) -> Html:
         picture = evidence.scores.pictures[panel.path]
         image = tag(
             "img",
@@ -187,7 +188,7 @@ class Panels:
         above = tag("div", tag("h4", heading), tag("p", panel.note, class_="title") if alone and panel.note else "")
         return self._cell(panel, {variant: evidence.source}, [above, image])
 
-    def _cell(self, panel: Panel, sources: Mapping[str, Source], parts: Sequence[str]) -> Html:
+    def _cell(self, panel: Panel, sources: Mapping[str, Input], parts: Sequence[str]) -> Html:
         """A figure with its sources below. Where a panel stands in two chapters, links lead to the first."""
         names = {variant: panel_id(panel.artifact, variant, panel.path) for variant in sources}
         anchors = [tag("span", id=name, class_="anchor") for name in names.values() if name not in self._named]
@@ -195,7 +196,7 @@ class Panels:
         belongs = next(iter(sources)) if len(sources) == 1 else None
         return tag("figure", *anchors, *parts, tag("figcaption", _lines(sources)), class_="cell", data_variant=belongs)
 
-    def _check_rows(self, shown: Drawing, source: Source) -> None:
+    def _check_rows(self, shown: Drawing, source: Input) -> None:
         """The rows that a map names must be test images, and of the class that the map says: else it was made from
         other images, and would show wrong thumbnails."""
         labels = np.asarray(self.book.images.test_labels)
@@ -205,10 +206,10 @@ class Panels:
             if not fits or (name in classes and (labels[rows] != classes.index(name)).any()):
                 raise Problem(
                     f"{source.version.reference} was made from other images than {self.book.images_source.version.reference};"
-                    f" remake it: python -m {source.stage} --embeddings {source.asked.partition(':')[2]}"
+                    f" remake it: python -m {source.origin.stage} --embeddings {source.request.partition(':')[2]}"
                 )
 
-    def _absent(self, panel: Panel, variants: Sequence[str], having: Mapping[str, Evidence]) -> Html:
+    def _absent(self, panel: Panel, variants: Sequence[str], having: Mapping[str, Reading]) -> Html:
         """Why each of the other variants has no such panel; where none has it, what would make it."""
         missing = [variant for variant in variants if variant not in having]
         if not missing:
@@ -236,7 +237,7 @@ def _joined(rows: Sequence[_Row]) -> list[Html]:
     return [_Row(rows[0].kind, join(), cells, join(*absent)).html()]
 
 
-def _has(evidence: Evidence, panel: Panel) -> bool:
+def _has(evidence: Reading, panel: Panel) -> bool:
     return panel.path in (evidence.scores.figures if panel.content == "figure" else evidence.scores.pictures)
 
 
@@ -251,25 +252,25 @@ def _legend(shown: Drawing, group: str) -> str:
     return tag("div", *keys, class_="legend", data_group=group, role="group", aria_label="Show or hide")
 
 
-def _lines(sources: Mapping[str, Source]) -> Html:
+def _lines(sources: Mapping[str, Input]) -> Html:
     """Those of one variant are read at once, those of several unfolded."""
     lines = join(*(tag("span", _line(source), data_variant=variant) for variant, source in sources.items()))
     return lines if len(sources) < 2 else tag("details", tag("summary", "Sources"), lines, class_="lines")
 
 
-def _line(source: Source) -> Html:
+def _line(source: Input) -> Html:
     """Reference, version and digest, and buttons that copy the reference or the command that shows the lineage."""
     version = source.version
     return tag(
         "span",
-        reference(source.asked),
+        reference(source.request),
         " → ",
         tag("code", version.reference, class_="version"),
         " ",
         tag("code", version.digest[:12], title=version.digest, class_="digest"),
         " ",
-        tag("button", "copy", type="button", data_copy=source.asked, aria_label=f"copy {source.asked}"),
+        tag("button", "copy", type="button", data_copy=source.request, aria_label=f"copy {source.request}"),
         " ",
-        tag("button", "lineage", type="button", data_copy=source.lineage, title=f"copy: {source.lineage}"),
+        tag("button", "lineage", type="button", data_copy=lineage(source), title=f"copy: {lineage(source)}"),
         class_="source",
     )

@@ -19,7 +19,7 @@ def main() -> None:
     vectors = np.zeros((2_400, 128), np.float32)
     print(time.monotonic(), wandb.__version__, flush=True)
     with Stage("eval.embed", Config("none")) as stage:
-        images = Images.load(stage.fetch("images", "noise"))
+        images = Images.load(stage.fetch("images", "noise").folder)
         train, test = vectors[: len(images.train)], vectors[: len(images.test)]
         made = Embeddings(images.classes, train, test, train, test, images.train_labels, images.test_labels)
         stage.variant, stage.seed = "noise-none", 0

@@ -47,7 +47,7 @@ def training(config: Config) -> Iterator[Training]:
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", PEEL_HOME=folder, WANDB_MODE="offline"):
         publish_images(made_up())
         with Stage("train.pretrain", config) as stage:
-            loop = Training(config, Images.load(stage.fetch("images", "noise")), stage)
+            loop = Training(config, Images.load(stage.fetch("images", "noise").folder), stage)
             yield loop
 
 

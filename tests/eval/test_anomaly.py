@@ -232,7 +232,7 @@ def test_embeddings_without_an_encoder_cannot_be_normal(lab: tuple[Embeddings, E
     from train.tracking import Stage
 
     with Stage("eval.embed", Made()) as stage:
-        stage.fetch("images", "blobs")
+        stage.about(stage.fetch("images", "blobs"))
         stage.variant, stage.seed = "blobs-eigenmaps", 0
         stage.publish("embeddings", lab[0].save)
     index.main(index.Config("blobs-eigenmaps", k=3))
@@ -240,7 +240,7 @@ def test_embeddings_without_an_encoder_cannot_be_normal(lab: tuple[Embeddings, E
     assert "blobs-eigenmaps has no encoder" in line
 
     with Stage("train.eigenmaps", Made()) as stage:
-        stage.fetch("images", "blobs")
+        stage.about(stage.fetch("images", "blobs"))
         stage.variant, stage.seed = "blobs-eigenmaps", 0
         stage.publish("embeddings", dataclasses.replace(lab[0], transductive=True).save)
     line = refusal(lambda: anomaly.main(anomaly.Config("blobs-eigenmaps", "never-made")))

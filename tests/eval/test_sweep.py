@@ -22,7 +22,7 @@ from eval.evidence.sweeps import STATES, Sweep, best, over_seeds, read, studies
 from eval.sweep import Config, dataset
 from tests.parts.artifacts import refusal
 from train.data.scores import Scores
-from train.tracking.stage import Origin, settings
+from train.tracking.origin import Origin, settings
 from train.tracking.store import Store, home
 
 TERMS: dict[str, Any] = {

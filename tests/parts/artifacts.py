@@ -33,7 +33,7 @@ def publish_images(made: Images) -> None:
 def publish_encoder(variant: str, dataset: str, seed: int = 0) -> None:
     """A stand-in for weights: evaluations read its digest alone."""
     with Stage("train.pretrain", Made()) as stage:
-        stage.fetch("images", dataset)
+        stage.about(stage.fetch("images", dataset))
         stage.variant, stage.seed = variant, seed
         stage.publish("encoder", lambda folder: write(folder / "weights", f"{variant} {seed}"))
 
@@ -41,8 +41,8 @@ def publish_encoder(variant: str, dataset: str, seed: int = 0) -> None:
 def publish_embedded(embeddings: Embeddings, encoder: str, dataset: str, on: str | None = None) -> str:
     """Embeddings of `dataset` by `encoder`, as eval.embed publishes them; returns their alias."""
     with Stage("eval.embed", Made()) as stage:
-        stage.fetch("images", dataset)
-        stage.fetch("encoder", encoder)
+        stage.about(stage.fetch("encoder", encoder))
+        stage.dataset = stage.fetch("images", dataset).dataset
         fields: dict[str, object] = {"variant": stage.variant, "seed": stage.seed}
         stage.publish("embeddings", replace(embeddings, own=on is None).save, fields | ({"images": on} if on else {}))
         return f"{stage.alias}-on-{on}" if on else stage.alias

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-from train.tracking import parse
 from train.tracking.store import Store
 
 # `NAME = COMMAND`: {NAME} in the commands that follow is the variant that it made. {source} and {images} are given.
@@ -67,7 +66,7 @@ def run(commands: Sequence[str], **given: str) -> dict[str, str]:
         name, _, line = command.rpartition(" = ")
         stage, *flags = line.format(**names).split()
         module = importlib.import_module(stage)
-        module.main(parse(module, flags))
+        module.COMMAND.run(flags)
         if name:
             names[name] = latest_variant(stage)
     return names

@@ -21,8 +21,9 @@ from tests.parts.versions import put
 from train.data.images import Images
 from train.data.scores import Scores, Value
 from train.tracking.declarations import declaration
+from train.tracking.origin import Origin
 from train.tracking.panels import color, figure
-from train.tracking.stage import Origin, Stage
+from train.tracking.stage import Stage
 from train.tracking.store import Store
 
 CLASSES = ("cat", "<dog>", "ship")

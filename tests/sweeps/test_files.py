@@ -19,8 +19,7 @@ from eval import probe
 from tests.parts.artifacts import images, publish_images, refusal
 from tests.parts.embeddings import blobs, publish_embeddings
 from train import pretrain
-from train.methods.config import PRESETS
-from train.tracking import parse
+from train.methods.config import PRESETS, Config
 from train.tracking.declarations import stages
 from train.tracking.store import home
 
@@ -305,7 +304,7 @@ def taken(definition: Mapping[str, Any], point: Mapping[str, Any]) -> Any:
     """The configuration that the program makes of the agent's literal arguments."""
     command = command_of(definition, point)
     assert command[:4] == ["/usr/bin/env", "python", "-m", definition["program"]]
-    return parse(program(definition), command[4:])
+    return program(definition).COMMAND.parse(command[4:])
 
 
 @every_file
@@ -331,14 +330,14 @@ def test_the_agent_writes_flags_with_underscores_and_equals_signs() -> None:
 
 @pytest.mark.parametrize("flag", ["--batch_size=big", "--without=jittering", "--sead=1"])
 def test_an_argument_that_does_not_fit_is_refused_in_one_line(flag: str) -> None:
-    assert "--help" in refusal(lambda: parse(pretrain, ["--images=digits", flag]))
+    assert "--help" in refusal(lambda: pretrain.COMMAND.parse(["--images=digits", flag]))
 
 
 def test_every_augmentation_that_is_left_out_is_there_otherwise() -> None:
     definition = read(next(file for file in FILES if file.stem == "augmentations"))
     fixed = {name: spec["value"] for name, spec in definition["parameters"].items() if "value" in spec}
     left_out = definition["parameters"]["without"]["values"]
-    assert left_out == list(get_args(get_type_hints(pretrain.Config)["without"]))
+    assert left_out == list(get_args(get_type_hints(Config)["without"]))
     full = taken(definition, {**fixed, "without": "nothing", "seed": 0})
     for name in left_out[1:]:
         assert full.crop_largest < 1 if name == "crop" else getattr(full, name) > 0, name
@@ -369,7 +368,7 @@ def records(kind: str) -> list[dict[str, Any]]:
 def test_a_training_logs_the_metric_of_its_sweeps_before_the_first_epoch_and_after_each() -> None:
     publish_images(images("tiny", blobs(3, 10, 4, seed=0), size=16))
     arguments = ["--preset=small", "--epochs=2", "--batch_size=8", "--view_count=2", "--width=4", "--projector_width=8"]
-    pretrain.main(parse(pretrain, ["--images=tiny", *arguments]))
+    pretrain.COMMAND.run(["--images=tiny", *arguments])
     (metric,) = metrics_of("train.pretrain")
     rows = [record["item"] for record in records("history")]
     assert [row["epoch"] for row in rows if metric in row] == [0, 1, 2]

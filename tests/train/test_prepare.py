@@ -16,7 +16,7 @@ from tests.parts.pictures import CUT, loaded, packed, pixels, png, same, two_cla
 from train import prepare
 from train.data import datasets
 from train.data.images import CHUNK, Images
-from train.tracking.stage import settings
+from train.tracking.origin import settings
 from train.tracking.store import Store, home
 
 # -- names -------------------------------------------------------------------------------------------------------------

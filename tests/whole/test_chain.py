@@ -19,7 +19,6 @@ from tests.eval.test_sweep import TERMS, found, grid, noisy
 from tests.parts.artifacts import refusal
 from tests.parts.chain import CHAIN, PANELS, run
 from train.data.embeddings import Embeddings
-from train.tracking import parse
 from train.tracking.declarations import declarations, stages
 from train.tracking.store import Store
 from train.tracking.store.records import Run, Version
@@ -145,7 +144,7 @@ def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -
         ("train.patches", ["--images", "shapes", "--patches", "8"]),
     ):
         module = importlib.import_module(stage)
-        module.main(parse(module, flags))
+        module.COMMAND.run(flags)
     assert [(version.reference, version.digest) for version in store.versions()] == before
 
 

@@ -86,7 +86,6 @@ def test_eight_writers_lose_nothing_and_readers_never_see_a_half_written_version
 DOOMED = """
 import importlib, json, os, random, signal, time
 from tests.parts.versions import free
-from train.tracking import parse
 import train.tracking.__main__ as cli
 import train.prepare
 
@@ -106,7 +105,7 @@ def gc(i):
     cli.main(["gc", "--yes", "--keep", "3"])
 
 def prepare(i):
-    train.prepare.main(parse(train.prepare, ["--dataset", "digits", "--name", f"digits-{i}"]))
+    train.prepare.COMMAND.run(["--dataset", "digits", "--name", f"digits-{i}"])
 
 def forked(body, i, wait):
     child = os.fork()

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from train.data.views import Augmentation
 from train.tracking import MACHINE, Problem
-from train.tracking.stage import digest_of
+from train.tracking.command import choice
+from train.tracking.origin import digest_of
 
 SMALL = 10_000  # training images below which `small` is the preset to take
 
@@ -228,6 +230,16 @@ PEELED = (  # what the lab ablates, and how it is called in a variant's name
     "backbone", "views", "nearest", "invariance", "variance", "covariance",
     "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "projector_width",
 )  # fmt: skip
+
+
+def configured(flags: Mapping[str, str]) -> Config:
+    """What stands before any other flag: the preset, and what the kind of views changes in it."""
+    default = PRESETS[choice(flags, "preset", list(PRESETS))]
+    for (flag, value), changes in OVERLAYS.items():
+        if flags.get(flag) == value:
+            overlay: dict[str, Any] = {flag: value, **changes}
+            default = dataclasses.replace(default, **overlay)
+    return default
 
 
 def default_preset(count: int) -> str:

@@ -4,57 +4,97 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import importlib
 import io
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from train.tracking.problem import Problem
 
+C = TypeVar("C")
 
-def parse(module: ModuleType, arguments: Sequence[str]) -> Any:
-    """A stage's `Config` from its flags, over the preset that `--preset` names where the stage has PRESETS, and over what
-    a flag's value changes in the preset where it has OVERLAYS.
 
-    Takes the flags as W&B's agent writes them too (`--batch_size=256 --flag=False`). Raises Problem on a wrong flag.
+@dataclass(frozen=True)
+class Command(Generic[C]):
+    """`python -m MODULE`, where MODULE is that of `main`: a stage, or a program that runs stages.
+
+    configured: the class of the configuration that `main` takes; or, where flags choose the class or its defaults, a
+    function of the flags given, {field: text}, that returns a configuration with what stands before any other flag.
     """
-    import tyro
 
-    program = f"python -m {stage_name(module)}"
-    _check_names(arguments, [field.name for field in dataclasses.fields(module.Config)], program)
-    default: Any = tyro.MISSING_NONPROP
-    presets: dict[str, Any] = getattr(module, "PRESETS", {})
-    if presets:
-        given = dict(_flags(arguments))
-        chosen = given.get("preset", next(iter(presets)))
-        if chosen not in presets:
-            raise Problem(f"no preset {chosen!r}; choose one of: {', '.join(presets)}")
-        default = presets[chosen]
-        for (flag, value), changes in getattr(module, "OVERLAYS", {}).items():
-            if given.get(flag) == value:
-                default = dataclasses.replace(default, **{flag: value}, **changes)
-        needed = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
-        default = dataclasses.replace(default, **dict.fromkeys(needed, tyro.MISSING))
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                module.Config,
-                args=list(arguments),
-                default=default,
-                prog=program,
-                description=module.__doc__,
-                config=(tyro.conf.FlagConversionOff,),
-            )
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise Problem(f"{_one_line(said.getvalue())}; see {program} --help") from None
+    main: Callable[[C], None]
+    configured: Callable[[Mapping[str, str]], C] | type[C]
+
+    @property
+    def module(self) -> ModuleType:
+        return sys.modules[self.main.__module__]
+
+    @property
+    def name(self) -> str:
+        """The module path, also while it runs as `__main__`."""
+        return self.module.__spec__.name if self.module.__spec__ else self.module.__name__
+
+    def parse(self, arguments: Sequence[str]) -> C:
+        """The configuration from flags, also as W&B's agent writes them (`--batch_size=256 --flag=False`). Raises Problem
+        on a wrong flag."""
+        import tyro
+
+        program = f"python -m {self.name}"
+        default: Any = tyro.MISSING_NONPROP
+        if isinstance(self.configured, type):
+            kind: Any = self.configured
+        else:
+            default = self.configured(dict(_flags(arguments)))
+            kind = type(default)
+            needed = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
+            default = dataclasses.replace(default, **dict.fromkeys(needed, tyro.MISSING))
+        _check_names(arguments, [field.name for field in dataclasses.fields(kind)], program)
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                return tyro.cli(  # type: ignore[no-any-return]
+                    kind,
+                    args=list(arguments),
+                    default=default,
+                    prog=program,
+                    description=self.module.__doc__,
+                    config=(tyro.conf.FlagConversionOff,),
+                )
+        except SystemExit as end:
+            if not end.code:
+                raise
+            raise Problem(f"{_one_line(said.getvalue())}; see {program} --help") from None
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Runs `main` here, with these flags. Raises Problem on a wrong one."""
+        self.main(self.parse(arguments))
+
+    def launch(self) -> None:
+        """Runs `main` with the flags given: exit code 2 and one line on bad input, 130 on Ctrl-C."""
+        answer(self.name, lambda: self.run(sys.argv[1:]))
+
+
+def choice(flags: Mapping[str, str], name: str, options: Sequence[str]) -> str:
+    """Which of the options the flag `name` takes, the first unless it is there. Raises Problem for any other."""
+    value = flags.get(name, options[0])
+    if value not in options:
+        raise Problem(f"no {name} {value!r}; choose one of: {', '.join(options)}")
+    return value
+
+
+def stage_command(name: str) -> Command[Any]:
+    """The command `python -m NAME`. Raises ValueError where that module has none."""
+    found = getattr(importlib.import_module(name), "COMMAND", None)
+    if not isinstance(found, Command):
+        raise ValueError(f"{name} has no COMMAND")
+    return found
 
 
 def _check_names(arguments: Sequence[str], names: Sequence[str], program: str) -> None:
@@ -78,17 +118,6 @@ def _one_line(box: str) -> str:
     """What tyro's frame says above its first rule, as one line."""
     lines = [line.strip("│ ") for line in box.splitlines() if line[:1] not in "╭╰"]
     return re.sub(r"\s+", " ", " ".join(takewhile(lambda line: not line.startswith("──"), lines))).strip(" .")
-
-
-def stage_name(module: ModuleType) -> str:
-    """The module path of a stage, also while it runs as `__main__`."""
-    return module.__spec__.name if module.__spec__ else module.__name__
-
-
-def launch(main: Callable[[Any], None]) -> None:
-    """Runs a stage's `main(config)` with the flags given: exit code 2 and one line on bad input, 130 on Ctrl-C."""
-    module = sys.modules[main.__module__]
-    answer(stage_name(module), lambda: main(parse(module, sys.argv[1:])))
 
 
 def answer(name: str, body: Callable[[], object]) -> None:

@@ -4,15 +4,16 @@ import contextlib
 import logging
 import netrc
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from train.tracking.declarations import check_path
+from train.tracking.declarations import NUMBER, check_path, declaration
 from train.tracking.problem import Problem, one_line
 from train.tracking.store import Store, home
-from train.tracking.store.records import Draft
+from train.tracking.store.records import Draft, Run, Version
 
 
 def online() -> bool:
@@ -93,6 +94,32 @@ def download(artifact: Any, folder: Path) -> None:
     folder.mkdir()
     with asking(f"cannot fetch {artifact.name} from W&B"):
         artifact.download(root=str(folder))
+
+
+def pull(artifact: Any, name: str, alias: str, store: Store, folder: Path, run: str) -> Version:
+    """Brings an artifact from W&B into the local store, by way of the new `folder`, as the output of a run of that name.
+
+    Raises Problem where it arrives as something else.
+    """
+    files = store.sound(name, artifact.digest)
+    if files is None:  # not here, or damaged
+        download(artifact, folder)
+        files = store.take(folder)
+    own = alias == "latest" or NUMBER.fullmatch(alias)
+    draft = Draft(name, declaration(name).type, () if own else (alias,), files, latest=alias == "latest")
+    if draft.digest != artifact.digest:
+        raise Problem(
+            f"{artifact.qualified_name} arrived with digest {draft.digest}, not {artifact.digest};"
+            " run the same command again"
+        )
+    (version,) = store.commit(Run(run, "pull", None, "", {"path": artifact.qualified_name}, "", time.time()), [draft])
+    remember(store, version, artifact)
+    return version
+
+
+def remember(store: Store, version: Version, artifact: Any, run: str | None = None) -> None:
+    """Records which artifact at W&B a version is, and with `run` that all of that run is there."""
+    store.remember(place(artifact.entity, artifact.project), {version.id: artifact.qualified_name}, run)
 
 
 def upload(run: Any, draft: Draft, store: Store, timeout: int | None = None) -> Any:

@@ -97,7 +97,6 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
         import os, signal, sys
         from train import pretrain
         from train.engine import loop
-        from train.tracking import parse
         saves, fsync = 0, os.fsync
         def killing(descriptor):
             global saves
@@ -106,7 +105,7 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
                 os.kill(os.getpid(), signal.SIGKILL)
             fsync(descriptor)
         os.fsync, loop.CHECKPOINT_SECONDS = killing, -1
-        pretrain.main(parse(pretrain, sys.argv[1:]))
+        pretrain.COMMAND.run(sys.argv[1:])
     """)
     killed = subprocess.run([sys.executable, "-c", child, *flags], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

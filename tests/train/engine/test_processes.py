@@ -150,7 +150,6 @@ def test_torchrun_publishes_once_and_what_was_killed_goes_on_to_the_same_weights
             import os, signal, sys
             from train import pretrain
             from train.engine import loop
-            from train.tracking import parse
             from train.tracking.command import answer
             loop.CHECKPOINT_SECONDS = -1
             step = loop.Training._train_step
@@ -159,7 +158,7 @@ def test_torchrun_publishes_once_and_what_was_killed_goes_on_to_the_same_weights
                     os.kill(os.getpid(), signal.SIGKILL)
                 return step(self)
             loop.Training._train_step = killing
-            answer("train.pretrain", lambda: pretrain.main(parse(pretrain, sys.argv[1:])))
+            pretrain.COMMAND.launch()
         """)
     )
     command = [*TORCHRUN, str(child), *FLAGS]

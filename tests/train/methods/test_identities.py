@@ -6,8 +6,7 @@ import pytest
 
 from train import pretrain
 from train.methods.config import variant_name
-from train.tracking import parse
-from train.tracking.stage import digest_of, identity, settings
+from train.tracking.origin import digest_of, identity, settings
 
 # Flags; the variant's name on CIFAR-10 and on the digits; the digest of the identity, and the settings hash, on CIFAR-10.
 COMMANDS = (
@@ -90,8 +89,8 @@ COMMANDS = (
 def test_a_command_line_keeps_its_name_its_identity_and_its_settings_hash(
     flags: str, name: str, small: str, same: str, key: str
 ) -> None:
-    config = parse(pretrain, ["--images", "cifar10", *shlex.split(flags)])
+    config = pretrain.COMMAND.parse(["--images", "cifar10", *shlex.split(flags)])
     assert variant_name(config, "cifar10", 50_000) == name
-    assert variant_name(parse(pretrain, ["--images", "digits", *shlex.split(flags)]), "digits", 1_437) == small
+    assert variant_name(pretrain.COMMAND.parse(["--images", "digits", *shlex.split(flags)]), "digits", 1_437) == small
     assert digest_of(identity(config)) == same
     assert settings("train.pretrain", config) == key

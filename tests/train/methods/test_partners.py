@@ -20,7 +20,7 @@ from train.data.neighbors import Ids, Neighbors, Partners, build
 from train.data.views import normalise
 from train.engine.loop import Training
 from train.methods.config import PRESETS, Config, neighbors_alias, variant_name
-from train.tracking import Origin, Stage, parse
+from train.tracking import Origin, Stage
 from train.tracking.store import Store
 
 FLAGS = [f"--{field.name}={getattr(TINY, field.name)}" for field in dataclasses.fields(TINY) if field.name in (
@@ -52,7 +52,7 @@ def images(peel_home: Path) -> Images:
 
 
 def config(*flags: str) -> Config:
-    parsed: Config = parse(pretrain, [*FLAGS, "--views=neighbors", *flags])
+    parsed: Config = pretrain.COMMAND.parse([*FLAGS, "--views=neighbors", *flags])
     return parsed
 
 
@@ -142,18 +142,18 @@ def test_the_stage_reads_the_index_of_its_own_seed_and_no_encoder(images: Images
 
 def test_pairs_are_whole_images_for_one_epoch_unless_flags_say_otherwise() -> None:
     for preset in PRESETS:
-        plain = parse(pretrain, ["--images=x", f"--preset={preset}", "--views", "neighbors"])
+        plain = pretrain.COMMAND.parse(["--images=x", f"--preset={preset}", "--views", "neighbors"])
         assert (plain.epochs, plain.view_count, plain.view_size) == (1, 2, 0)
         crop = plain.augmentation(48)
         assert (crop.size, crop.scale, crop.ratio) == (48, (1.0, 1.0), (1.0, 1.0))
         assert {crop.flip, crop.jitter, crop.grayscale, crop.blur, crop.solarize} == {0.0}
         assert plain.learning_rate == PRESETS[preset].learning_rate
-    longer = parse(pretrain, ["--views=neighbors", "--epochs=4", "--flip", "0.5", "--images=x"])
+    longer = pretrain.COMMAND.parse(["--views=neighbors", "--epochs=4", "--flip", "0.5", "--images=x"])
     assert (longer.epochs, longer.flip) == (4, 0.5)
 
 
 def test_a_neighbor_variant_is_called_by_what_differs_from_plain_pairs() -> None:
-    plain = parse(pretrain, ["--images=x", "--views=neighbors"])
+    plain = pretrain.COMMAND.parse(["--images=x", "--views=neighbors"])
     own = neighbors_alias(plain, "x", 50_000)
     assert own == "x-vicreg-s0"
     for changes, name in (
@@ -166,7 +166,7 @@ def test_a_neighbor_variant_is_called_by_what_differs_from_plain_pairs() -> None
         assert variant_name(dataclasses.replace(plain, **changes), "x", 50_000) == name
     for changes in ({"neighbors": "x-pixels"}, {"epochs": 2}):
         assert variant_name(dataclasses.replace(plain, **changes), "x", 50_000).startswith("x-vicreg-neighbors-")
-    exercise = parse(pretrain, ["--images=x", "--views=neighbors", "--preset=exercise", "--seed=2"])
+    exercise = pretrain.COMMAND.parse(["--images=x", "--views=neighbors", "--preset=exercise", "--seed=2"])
     assert neighbors_alias(exercise, "x", 50_000) == "x-vicreg-exercise-s2"
 
 
@@ -209,4 +209,4 @@ def test_an_index_that_cannot_be_of_these_images_is_refused(images: Images) -> N
     ],
 )
 def test_bad_input_is_one_line_that_names_the_value(images: Images, flags: list[str], named: str) -> None:
-    assert named in refusal(lambda: pretrain.main(parse(pretrain, [*FLAGS, *flags])))
+    assert named in refusal(lambda: pretrain.COMMAND.run([*FLAGS, *flags]))

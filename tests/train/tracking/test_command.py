@@ -16,7 +16,8 @@ STAGE = '''
 import dataclasses
 from typing import Literal
 
-from train.tracking import Problem, launch
+from train.tracking import Command, Problem
+from train.tracking.command import choice
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -37,11 +38,16 @@ class Config:
 
 PRESETS = {"default": Config(), "small": Config(preset="small", batch_size=32, lr=0.5)}
 
+def configured(flags):
+    return PRESETS[choice(flags, "preset", list(PRESETS))]
+
 def main(config: Config) -> None:
     print(*dataclasses.astuple(config))
 
+COMMAND = Command(main, configured)
+
 if __name__ == "__main__":
-    launch(main)
+    COMMAND.launch()
 '''
 
 
@@ -50,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "needs.py").write_text(
         STAGE.replace('    preset: str = "default"', "    images: str").partition("PRESETS")[0]
-        + "def main(config: Config) -> None:\n    print(config.images)\n\nlaunch(main)\n"
+        + "def main(config: Config) -> None:\n    print(config.images)\n\nCommand(main, Config).launch()\n"
     )
     return tmp_path
 

@@ -19,7 +19,7 @@ import wandb
 
 from train.tracking import MACHINE, Origin, Problem, Stage
 from train.tracking.declarations import Declaration, check_name, declaration, declarations
-from train.tracking.stage import digest_of, identity, settings
+from train.tracking.origin import digest_of, identity, settings
 from train.tracking.store import Store, home, housekeeping
 
 
@@ -47,7 +47,7 @@ def prepare(dataset: str = "digits", text: str = "pixels", config: Config | None
 
 def pretrain(variant: str, seed: int = 0, text: str = "weights", config: Config | None = None) -> None:
     with Stage("train.pretrain", config or Config()) as stage:
-        stage.fetch("images", "digits")
+        stage.about(stage.fetch("images", "digits"))
         stage.variant, stage.seed = variant, seed
         stage.publish("encoder", write({"weights": f"{text} {seed}"}))
         stage.publish("training", write({"scores.json": "{}"}))
@@ -135,11 +135,14 @@ def test_seed_zero_alone_moves_the_plain_alias() -> None:
     }
 
 
-def test_variant_seed_and_dataset_come_from_inside_the_input() -> None:
+def test_variant_seed_and_dataset_come_from_inside_the_input_that_the_stage_is_about() -> None:
     prepare()
     pretrain("digits-vicreg", 3)
     with Stage("eval.embed", Config()) as stage:
-        stage.fetch("encoder", "digits-vicreg-s3")
+        encoder = stage.fetch("encoder", "digits-vicreg-s3")
+        assert (encoder.dataset, encoder.alias) == ("digits", "digits-vicreg-s3")
+        assert (stage.variant, stage.seed, stage.dataset) == (None, None, None)
+        stage.about(encoder)
         stage.fetch("images", "digits")
         assert (stage.variant, stage.seed, stage.dataset) == ("digits-vicreg", 3, "digits")
         assert stage.alias == "digits-vicreg-s3"
@@ -163,7 +166,7 @@ def test_same_content_is_the_same_version_whatever_the_machine() -> None:
 def test_digest_is_the_one_that_wandb_computes_of_the_fetched_folder() -> None:
     prepare()
     with Stage("train.pretrain", Config()) as stage:
-        folder = stage.fetch("images", "digits")
+        folder = stage.fetch("images", "digits").folder
         artifact = wandb.Artifact("images", "dataset")
         artifact.add_dir(str(folder))
         assert [version.digest for version in stage.store.versions("images")] == [artifact.digest]
@@ -219,7 +222,7 @@ def test_an_optional_input_is_remembered_as_asked_for_whether_it_was_there_or_no
             prepare(text="pixels")
         with Stage("train.pretrain", Config()) as stage:
             found = stage.fetch_if_made("images", "digits")
-            assert (found and (found / "train").read_text()) == ("pixels" if made else None)
+            assert (found and (found.folder / "train").read_text()) == ("pixels" if made else None)
             assert list(stage.inputs) == [("images", "digits")]
 
 
@@ -228,14 +231,11 @@ def test_an_input_made_from_something_else_is_refused() -> None:
     prepare("photos", "other pixels")
     pretrain("digits-vicreg")
     with Stage("eval.embed", Config()) as stage:
-        stage.fetch("images", "digits")
-        stage.fetch("encoder", "digits-vicreg")
-        stage.check_made_from("encoder", "images")
+        stage.fetch("encoder", "digits-vicreg").check_made_from(stage.fetch("images", "digits"))
     with Stage("eval.embed", Config()) as stage:
-        stage.fetch("images", "photos")
-        stage.fetch("encoder", "digits-vicreg")
+        encoder, photos = stage.fetch("encoder", "digits-vicreg"), stage.fetch("images", "photos")
         with pytest.raises(Problem, match=r"encoder:v0 was not made from images:photos"):
-            stage.check_made_from("encoder", "images")
+            encoder.check_made_from(photos)
 
 
 def test_a_damaged_input_is_refused() -> None:
@@ -262,7 +262,7 @@ def test_the_offline_run_holds_config_group_scalars_and_media() -> None:
     rng = np.random.default_rng(0)
     pictures = [PIL.Image.fromarray(rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)) for _ in range(3)]
     with Stage("train.pretrain", Config(device="cuda")) as stage:
-        stage.fetch("images", "digits")
+        stage.about(stage.fetch("images", "digits"))
         stage.variant, stage.seed = "digits-vicreg", 0
         stage.axis("epoch", "knn/*")
         for epoch in range(3):

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from tests.parts.versions import free, put, put_all
-from train.tracking import store as store_module
 from train.tracking.problem import Problem
 from train.tracking.store import Store, housekeeping
+from train.tracking.store import store as store_module
 from train.tracking.store.records import File, manifest_digest
 
 ROOT = Path(__file__).parents[4]

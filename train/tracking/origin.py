@@ -1,0 +1,103 @@
+"""What an artifact is and what it was made from, and by what a configuration is told from another."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
+
+from train.tracking.declarations import check_name
+from train.tracking.problem import Problem
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ORIGIN = "origin.json"
+
+
+class Mark:
+    """Stands beside the type of a configuration field: `device: Annotated[str, MACHINE]`."""
+
+
+MACHINE = Mark()  # says how a machine works and not what comes out: no part of an identity
+LATER = (
+    Mark()
+)  # was added when results existed: at its default no part of an identity, so that those stay what they are
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The file in every artifact that says what it is. Later stages take data set, variant and seed from it.
+
+    inputs: `name@digest` of each artifact that it was made from.
+    """
+
+    stage: str
+    dataset: str | None
+    variant: str | None
+    seed: int | None
+    config: Mapping[str, Any]
+    inputs: tuple[str, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Raises Problem where it is no origin: aliases, and so commands, are made of it, wherever it comes from."""
+        try:
+            fields = json.loads((folder / ORIGIN).read_text())
+            origin = cls(**{**fields, "inputs": tuple(map(str, fields["inputs"])), "config": dict(fields["config"])})
+            for name in (origin.dataset, origin.variant):
+                if name is not None:
+                    check_name(name, "name in an origin")
+            if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
+                raise TypeError(f"seed {origin.seed!r}")
+        except (OSError, ValueError, TypeError, KeyError, Problem) as error:
+            raise Problem(f"{folder.name}/{ORIGIN} says not what this is ({error}); fetch or make it anew") from error
+        return origin
+
+    def save(self, folder: Path) -> None:
+        (folder / ORIGIN).write_text(json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True))
+
+    @property
+    def alias(self) -> str:
+        """The alias of this variant and seed: where the stages beside this one have published."""
+        return alias(str(self.variant), self.seed or 0)
+
+
+def alias(variant: str, seed: int) -> str:
+    return f"{variant}-s{seed}" if seed else variant
+
+
+def identity(config: "DataclassInstance") -> dict[str, Any]:
+    """The fields of a configuration that decide what comes out."""
+    hints = get_type_hints(type(config), include_extras=True)
+    values = dataclasses.asdict(config)
+    kept = {}
+    for field in dataclasses.fields(config):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        value = values[field.name]
+        if MACHINE not in marks and not (LATER in marks and value == field.default):
+            kept[field.name] = value
+    return kept
+
+
+def settings(job: str, config: "DataclassInstance") -> str:
+    """Hash of a stage and its resolved configuration. A configuration that names files outside the store has a
+    method `fingerprint()` that changes when they do."""
+    fingerprint = config.fingerprint() if hasattr(config, "fingerprint") else None
+    return digest_of([job, identity(config), fingerprint])
+
+
+def digest_of(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def revision() -> str:
+    """The commit of this code, `-dirty` when changed since; `unknown` outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError):
+        answer = subprocess.run(command, capture_output=True, text=True)
+        return answer.stdout.strip() or "unknown"
+    return "unknown"

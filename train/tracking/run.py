@@ -1,0 +1,120 @@
+"""The W&B run of a stage: scalars, panels, and the axes that they are drawn over."""
+
+import dataclasses
+import json
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train.tracking import remote
+from train.tracking.origin import revision
+from train.tracking.problem import Problem
+from train.tracking.remote import online
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def leads() -> bool:
+    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first. A RANK without
+    a WORLD_SIZE is a scheduler's, of processes that know nothing of each other."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
+class Recorder:
+    """Logs to one run, which an account has at W&B, and which is an offline record without one.
+
+    job: the stage's module path. `variant`, `seed` and `dataset` say what the run is about, before its first log. Of
+    several processes of one run the first alone logs.
+    """
+
+    def __init__(self, job: str, config: "DataclassInstance") -> None:
+        self.job = job
+        self.config = config
+        self.dataset: str | None = None
+        self.variant: str | None = None
+        self.seed: int | None = None
+        self.id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+        self._run: Any = None
+        self._remote: list[Any] = []  # W&B's artifacts that were pulled
+
+    @property
+    def run(self) -> Any:
+        """The `wandb` run, started when it is first needed: bad input leaves none behind."""
+        if self._run is None:
+            wandb = remote.client()
+            try:
+                self._run = wandb.init(
+                    project=remote.project(),
+                    id=self.id,
+                    name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
+                    job_type=self.job,
+                    group=self.variant or self.dataset,
+                    config={**dataclasses.asdict(self.config), "revision": revision()},
+                    mode="online" if online() else "offline",
+                    dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
+                    settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
+                )
+            except wandb.errors.Error as error:
+                raise Problem(f"W&B refused the run: {error}; WANDB_MODE=offline keeps results here") from error
+            self.id = self._run.id  # in a sweep W&B has chosen another
+            for artifact in self._remote:
+                self._run.use_artifact(artifact)
+            self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
+        return self._run
+
+    def use(self, artifact: Any) -> None:
+        """Records at W&B that the run has read an artifact from there."""
+        self._remote.append(artifact)
+        if self._run is not None:
+            self._run.use_artifact(artifact)
+
+    def finish(self, failed: bool) -> None:
+        """Ends the run where one was started."""
+        if self._run is not None:
+            self._run.finish(exit_code=int(failed))
+
+    def log(self, values: Mapping[str, float]) -> None:
+        if leads():
+            self.run.log(dict(values))
+            self._report(values)
+
+    def _report(self, values: Mapping[str, object]) -> None:
+        """Adds a line of JSON to the file that PEEL_HISTORY names: for whoever started this run and watches it."""
+        if path := os.environ.get("PEEL_HISTORY"):
+            with Path(path).open("a") as file:
+                file.write(json.dumps(values, default=float) + "\n")
+
+    def axis(self, axis: str, *metrics: str) -> None:
+        """Draws `metrics` (globs) over the logged value `axis`."""
+        if leads():
+            self.run.define_metric(axis, hidden=True)
+            for metric in metrics:
+                self.run.define_metric(metric, step_metric=axis)
+
+    def panel(self, name: str, content: Any) -> None:
+        """Logs a plotly figure, a picture (PIL) or a table (pandas; its cells may be PIL pictures) under `name`."""
+        import pandas
+        import PIL.Image
+        import plotly.graph_objects
+
+        wandb = remote.client()
+        media: Any
+        if isinstance(content, plotly.graph_objects.Figure):
+            media = wandb.Plotly(content)
+        elif isinstance(content, PIL.Image.Image):
+            media = wandb.Image(content)
+        elif isinstance(content, pandas.DataFrame):
+            rows = [
+                [wandb.Image(cell) if isinstance(cell, PIL.Image.Image) else cell for cell in row]
+                for row in content.to_numpy(object).tolist()
+            ]
+            media = wandb.Table(columns=[str(column) for column in content.columns], data=rows)
+        else:
+            raise TypeError(
+                f"no panel for a {type(content).__name__}: give a plotly Figure, a PIL Image or a DataFrame"
+            )
+        self.run.log({name: media})
