@@ -129,7 +129,7 @@ def run(exercise: Exercise, config: Config) -> Path:
     images = exercise.make("train.prepare", "--dataset", config.dataset)["images"]
     name = exercise.called(images)
     anomalies = exercise.called(exercise.make("train.prepare", "--dataset", config.anomalies)["images"])
-    from train.methods.config import default_preset  # late: torch takes two seconds
+    from train.methods.variants import default_preset  # late: torch takes two seconds
 
     preset = default_preset(count(exercise.store.folder(images)))
     variants: list[str] = []

@@ -1,16 +1,17 @@
 """Publishes the floors of every table as encoders: whitened random patches, or the raw pixels."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import PIL.Image
 import torch
 
 from train.data.images import Images
+from train.methods.ranges import AtLeast, check_ranges
 from train.models.encoder import Architecture, Encoder
-from train.models.patches import WhitenedPatches, fit, sample
-from train.tracking import Command, Problem, Stage
+from train.models.patches import WhitenedPatches, sample
+from train.tracking import Command, Stage
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,13 @@ class Config:
     """Alias of the images, as made by train.prepare."""
     kind: Literal["patches", "pixels"] = "patches"
     """patches (a layer of whitened random patches) or pixels (the normalised image itself)."""
-    patches: int = 256
+    patches: Annotated[int, AtLeast(1)] = 256
     """How many patches; each gives 8 features."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of the choice of the patches."""
 
     def __post_init__(self) -> None:
-        if self.patches < 1:
-            raise Problem(f"--patches {self.patches} is not at least 1")
-        if self.seed < 0:
-            raise Problem(f"--seed {self.seed} is not at least 0")
+        check_ranges(self)
 
 
 def main(config: Config) -> None:
@@ -39,14 +37,13 @@ def main(config: Config) -> None:
         stage.variant, stage.seed = variant_name(config, images.name), config.seed
         count = config.patches if config.kind == "patches" else 0
         encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
-        random = np.random.default_rng(config.seed)
-        drawn = sample(images.train, torch.tensor(images.mean), torch.tensor(images.std), random)
+        encoder.fit(images.train, np.random.default_rng(config.seed))
         if isinstance(encoder.backbone, WhitenedPatches):
-            bank, offset = fit(drawn.numpy(), count, random)
-            encoder.backbone.load_state_dict({"bank": bank, "offset": offset})
-            stage.panel("patches/bank", tiles(bank))
+            stage.panel("patches/bank", tiles(encoder.backbone.bank))
         else:
-            stage.panel("patches/mean_image", tiles(drawn.mean(dim=0, keepdim=True)))
+            mean, std = torch.tensor(images.mean), torch.tensor(images.std)
+            pictures = sample(images.train, mean, std, np.random.default_rng(config.seed))
+            stage.panel("patches/mean_image", tiles(pictures.mean(dim=0, keepdim=True)))
         stage.log({"patches/features": encoder.dimension})
         stage.publish("encoder", encoder.eval().save)
 

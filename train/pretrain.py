@@ -1,19 +1,32 @@
-"""Trains an encoder with VICReg on views of the training images, and publishes it with its curves.
+"""Trains an encoder on views of the training images, and publishes it with its curves.
 
-With --views neighbors the views of an image are the image itself and one of its nearest training images. Several
-processes share the batches where torchrun starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
+--method says what is learned, and has flags of its own: vicreg, the default, is VICReg. With --views neighbors the views of
+an image are the image itself and one of its nearest training images. Several processes share the batches where torchrun
+starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from train.data.images import Images
-from train.data.neighbors import Partners
 from train.engine import checkpoint
-from train.engine.loop import Training, device_of
-from train.engine.processes import joined
-from train.methods.config import Config, configured, neighbors_alias, variant_name
+from train.engine.devices import device_of
+from train.engine.loop import Training
+from train.engine.processes import process_group
+from train.methods.partners import Partners
+from train.methods.siamese import Config, Siamese
+from train.methods.variants import neighbors_alias, variant_name
+from train.methods.vicreg import VICReg
 from train.tracking import Command, Problem, Stage
+from train.tracking.command import choice
 from train.tracking.store import home
+
+METHODS: dict[str, type[Siamese]] = {"vicreg": VICReg}  # the first is the default
+
+
+def configured(flags: Mapping[str, str]) -> Config:
+    """What stands before any other flag: the method chooses the class, and that its defaults."""
+    return METHODS[choice(flags, "method", list(METHODS))].configuration.defaults(flags)
 
 
 def main(config: Config) -> None:
@@ -31,13 +44,14 @@ def main(config: Config) -> None:
             partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
         stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
         path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
-        with joined(device) as processes, checkpoint.locked(path) if processes.leads else nullcontext():
-            training = Training(config, images, stage, partners, device, processes)
+        with process_group(device) as processes, checkpoint.lock(path) if processes.leads else nullcontext():
+            method = METHODS[config.method](config, images, partners)
+            training = Training(method, stage, device, processes)
             training.run(path)
             if processes.leads:
                 scores = training.scores()
                 scores.log(stage)
-                stage.publish("encoder", training.encoder.save)
+                stage.publish("encoder", method.encoder.save)
                 stage.publish("training", scores.save)
     if processes.leads:
         checkpoint.remove(path)

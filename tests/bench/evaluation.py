@@ -24,7 +24,7 @@ from tests.parts.artifacts import publish_images
 from train.data.datasets import data_folder
 from train.data.images import Pixels
 from train.data.neighbors import build, nearest
-from train.methods.config import PRESETS
+from train.methods.vicreg import Config as Training
 from train.models.encoder import Architecture, Encoder
 
 BATCH = Config.batch_size  # eval.embed's
@@ -43,7 +43,7 @@ def mixture(n: int, seed: int, dimensions: int = 128, classes: int = 10) -> tupl
 
 
 def measure_embed(count: int = 3, images: int = 5_000) -> list[Row]:
-    preset = PRESETS["default"]
+    preset = Training.defaults({})
     layers = (preset.backbone, preset.width, preset.hidden, preset.dimension)
     encoder = Encoder(Architecture(*layers, 32, (0.5,) * 3, (0.25,) * 3)).eval()
     pixels: Pixels = noise(images)

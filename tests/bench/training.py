@@ -19,10 +19,11 @@ from tests.bench.table import Row, ratios, seconds, side_by_side
 from tests.parts.artifacts import publish_images
 from train.data.images import Images
 from train.data.views import Augmentation, views
-from train.engine.loop import Training, generator, optimizer
-from train.methods.config import PRESETS, Config
-from train.models.compact import projector
+from train.engine.loop import Training, generator
+from train.engine.optimizer import optimizer
+from train.methods.vicreg import Config, VICReg
 from train.models.encoder import Architecture, Encoder
+from train.models.heads import projector
 from train.tracking import Stage
 
 COUNT = 50_000  # CIFAR's
@@ -47,8 +48,8 @@ def training(config: Config) -> Iterator[Training]:
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", PEEL_HOME=folder, WANDB_MODE="offline"):
         publish_images(made_up())
         with Stage("train.pretrain", config) as stage:
-            loop = Training(config, Images.load(stage.fetch("images", "noise").folder), stage)
-            yield loop
+            images = Images.load(stage.fetch("images", "noise").folder)
+            yield Training(VICReg(config, images), stage)
 
 
 # -- views -------------------------------------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
 
 
 def measure_views(count: int = 5) -> list[Row]:
-    augmentation = PRESETS["exercise"].augmentation(32)
+    augmentation = Config.defaults({"preset": "exercise"}).augmentation(32)
     images, many = noise(4096), noise(4096)
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
     loader = DataLoader(Pictures(images, augmentation), 256, shuffle=True, num_workers=2, persistent_workers=True)
@@ -119,7 +120,7 @@ class Bare:
             encoder.head,
             projector(encoder.dimension, config.projector_width, config.projector_layers),
         )
-        self.optimizer = optimizer(config, list(self.network.parameters()), torch.device("cpu"))
+        self.optimizer = optimizer(config, [{"params": list(self.network.parameters())}], torch.device("cpu"))
         batch = torch.randn(config.view_count * config.batch_size, 3, size, size)
         self.batch = batch.contiguous(memory_format=torch.channels_last)
 
@@ -209,7 +210,7 @@ class Course:
 def measure_exercise(count: int = 4, batch: int = 64) -> list[Row]:
     from dataclasses import replace
 
-    config = replace(PRESETS["exercise"], images="noise", batch_size=batch)
+    config = replace(Config.defaults({"preset": "exercise"}), images="noise", batch_size=batch)
     with training(config) as loop:
         course = Course(config, noise((count + 8) * batch))
         whole, theirs = side_by_side(loop._train_step, course.step, count)

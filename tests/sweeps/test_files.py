@@ -19,7 +19,7 @@ from eval import probe
 from tests.parts.artifacts import images, publish_images, refusal
 from tests.parts.embeddings import blobs, publish_embeddings
 from train import pretrain
-from train.methods.config import PRESETS, Config
+from train.methods.vicreg import Config
 from train.tracking.declarations import stages
 from train.tracking.store import home
 
@@ -252,7 +252,7 @@ def ends(spec: Mapping[str, Any]) -> list[Any]:
 @every_file
 def test_every_parameter_is_a_field_of_the_config_with_its_exact_type(file: Path) -> None:
     definition = read(file)
-    hints = get_type_hints(program(definition).Config)
+    hints = get_type_hints(type(taken(definition, next(points(definition)))))
     for name, spec in definition["parameters"].items():
         assert name in hints, name
         for value in ends(spec):
@@ -345,7 +345,7 @@ def test_every_augmentation_that_is_left_out_is_there_otherwise() -> None:
 
 def test_terms_are_on_with_the_weights_of_the_preset() -> None:
     definition = read(next(file for file in FILES if file.stem == "terms"))
-    preset = PRESETS[definition["parameters"]["preset"]["value"]]
+    preset = Config.defaults({"preset": definition["parameters"]["preset"]["value"]})
     for name in ("invariance", "variance", "covariance"):
         assert definition["parameters"][name]["values"] == [getattr(preset, name), 0.0]
 

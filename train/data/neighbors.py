@@ -8,12 +8,11 @@ from typing import Any, Self
 
 import faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors
-from train.data.images import SPLITS, Images, load_array
+from train.data.images import SPLITS, load_array
 from train.tracking.problem import Problem, reading
 
 Ids = NDArray[np.int64]
@@ -52,7 +51,7 @@ class Neighbors:
     def load(cls, folder: Path) -> Self:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
-            train, test = (_ids(folder, split) for split in SPLITS)
+            train, test = (load_ids(folder, split) for split in SPLITS)
             train_distances, test_distances = (load_array(folder / f"{split}_distances.npy") for split in SPLITS)
             index = faiss.read_index(str(folder / "index.faiss"))
             if index.ntotal != len(train):
@@ -66,7 +65,7 @@ class Neighbors:
         return search(self.index, vectors, k)
 
 
-def _ids(folder: Path, split: str) -> Ids:
+def load_ids(folder: Path, split: str) -> Ids:
     """The ids of a split, every one a row of the training images."""
     count = len(load_array(folder / "train_ids.npy"))
     ids = load_array(folder / f"{split}_ids.npy")
@@ -91,38 +90,6 @@ def search(index: Any, vectors: Vectors, k: int) -> tuple[Vectors, Ids]:
         finally:
             inverted.nprobe = probes
     return np.sqrt(np.maximum(squared, 0)), ids
-
-
-@dataclass(frozen=True)
-class Partners:
-    """The nearest training images that an image may be paired with. train: (n, k), test: (m, k), rows of the training
-    images; nothing else of the artifact is in memory, nor the encoder that found them."""
-
-    train: Ids
-    test: Ids
-
-    @classmethod
-    def load(cls, folder: Path, images: Images, k: int, alias: str) -> Self:
-        """The first `k` of the neighbors in `folder`. Raises Problem where they cannot be those of `images`."""
-        with reading(folder):
-            train, test = (_ids(folder, split) for split in SPLITS)
-        if (len(train), len(test)) != (len(images.train), len(images.test)):
-            raise Problem(
-                f"neighbors:{alias} are those of {len(train)} and {len(test)} images, not of {images.name}'s"
-                f" {len(images.train)} and {len(images.test)}; name an index of {images.name} with --neighbors"
-            )
-        if train.shape[1] < k:
-            raise Problem(f"neighbors:{alias} holds {train.shape[1]} of each image, not {k}; run eval.index --k {k}")
-        partners = cls(np.array(train[:, :k]), np.array(test[:, :k]))
-        if (partners.train == np.arange(len(train))[:, None]).any():
-            raise Problem(f"neighbors:{alias} names images as their own neighbors; make it again with eval.index")
-        return partners
-
-    def draw(self, split: str, rows: Ids, generator: torch.Generator) -> Ids:
-        """A training row for each of the `rows` of a split, (n,), uniform over its k."""
-        ids: Ids = getattr(self, split)
-        choice = torch.randint(ids.shape[1], (len(rows),), generator=generator).numpy()
-        return np.asarray(ids[rows, choice])
 
 
 @dataclass(frozen=True)

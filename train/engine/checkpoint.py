@@ -3,36 +3,42 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from train.tracking import Problem
+from train.tracking.problem import one_line
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """Held while a process trains towards `path`. Raises Problem where another one does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("a") as lock:
+    with path.with_suffix(".lock").open("a") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Problem(f"another process is running this training (it holds {lock.name}); wait for it") from error
+            raise Problem(f"another process is running this training (it holds {file.name}); wait for it") from error
         yield
 
 
-def save(
-    path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
-) -> None:
-    """Replaces `path` (safetensors) with the weights, the optimizer's state and `progress` (JSON)."""
-    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+class Misfit(Exception):
+    """A checkpoint is not of this training's networks. Its text says where they differ."""
+
+
+def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> None:
+    """Replaces `path` (safetensors) with the weights, the optimizer's state and `progress` (JSON).
+
+    A weight's key begins with its part of the module: `encoder/head.0.weight`. No part may be called `optimizer`.
+    """
+    tensors = {_key(name): value for name, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
     draft = path.with_suffix(".draft")
@@ -44,29 +50,57 @@ def save(
     draft.replace(path)
 
 
-def load(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Brings modules and optimizer to the state in `path` and returns its progress; None where there is no such file."""
+def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Brings module and optimizer to the state in `path` and returns its progress; None where there is no such file.
+
+    Raises Misfit, and changes nothing, where the file is of other networks.
+    """
     if not path.exists():
         return None
-    states: dict[str, dict[str, Tensor]] = {name: {} for name in [*modules, "optimizer"]}
-    with safe_open(path, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 (not a dictionary)
-            name, _, rest = key.partition("/")
-            states[name][rest] = file.get_tensor(key)
-        progress: dict[str, Any] = json.loads(file.metadata()["progress"])
-    for name, module in modules.items():
-        module.load_state_dict(states[name])
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dictionary)
+            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise Misfit(one_line(error)) from error
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in states["optimizer"].items():
-        index, _, entry = key.partition("/")
-        parameter = parameters[int(index)]
-        if value.shape == parameter.shape:
+    moments = {key: tensors.pop(key) for key in list(tensors) if key.startswith("optimizer/")}
+    weights = {_key(name): value for name, value in module.state_dict().items()}
+    _check(tensors, weights)
+    _check(moments, {key: _parameter(parameters, key) for key in moments}, scalars=True)
+
+    module.load_state_dict({name: tensors[_key(name)] for name in module.state_dict()})
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        _, index, entry = key.split("/", 2)
+        if value.dim():
             # The fused optimizers walk a parameter and its moments in one order: they must lie in memory alike.
-            value = torch.empty_like(parameter).copy_(value)
-        moments.setdefault(int(index), {})[entry] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+            value = torch.empty_like(parameters[int(index)]).copy_(value)
+        states.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     return progress
+
+
+def _key(name: str) -> str:
+    """A weight's key in the file, of its name in the module."""
+    return name.replace(".", "/", 1)
+
+
+def _parameter(parameters: Sequence[Tensor], key: str) -> Tensor:
+    """The parameter that a key of the optimizer's state belongs to."""
+    index = int(key.split("/", 2)[1])
+    if index >= len(parameters):
+        raise Misfit(f"it has {key}, and there are {len(parameters)} parameters")
+    return parameters[index]
+
+
+def _check(tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], scalars: bool = False) -> None:
+    """Raises Misfit unless each tensor has the shape of its place, and each place its tensor; scalars fit anywhere."""
+    for key in sorted(tensors.keys() ^ places.keys()):
+        raise Misfit(f"it has {key}, and the networks have not" if key in tensors else f"it has no {key}")
+    for key, value in tensors.items():
+        if value.shape != places[key].shape and not (scalars and not value.dim()):
+            raise Misfit(f"its {key} is {tuple(value.shape)}, not {tuple(places[key].shape)}")
 
 
 def remove(path: Path) -> None:

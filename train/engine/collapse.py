@@ -15,8 +15,8 @@ def effective_rank(z_nd: Tensor) -> Tensor:
     z_nd: (n, d). Between 1 and min(n, d); 0 where all vectors are equal. Roy & Vetterli 2007.
     """
     z_nd = z_nd.double()
-    centered = z_nd - z_nd.mean(dim=0)
-    gram = centered.T @ centered if len(z_nd) >= z_nd.shape[1] else centered @ centered.T
+    z_nd = z_nd - z_nd.mean(dim=0)
+    gram = z_nd.T @ z_nd if len(z_nd) >= z_nd.shape[1] else z_nd @ z_nd.T
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     # Rounding leaves about eps * largest eigenvalue in the empty directions.
     singular = singular[singular > singular.max() * 1e-6]

@@ -1,4 +1,4 @@
-"""The figures of a training: each objective over batches, with the same objective on the test set once an epoch."""
+"""The figures of a training: each term of its loss over batches, with the same term on the test set once an epoch."""
 
 from collections.abc import Sequence
 
@@ -6,32 +6,35 @@ import plotly.graph_objects as go
 
 from train.tracking.panels import color, figure
 
-TERMS = ("invariance", "variance", "covariance", "total")
 POINTS = 2_000  # of a line: enough for a screen; a longer curve is averaged over neighboring batches
 
 
-def figures(batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, float]]) -> dict[str, go.Figure]:
-    """By panel path. batches: one entry a step, epochs: one an epoch, as train.pretrain logs them; none without steps."""
+def figures(
+    batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, float]], terms: Sequence[str]
+) -> dict[str, go.Figure]:
+    """By panel path. batches: one entry a step, epochs: one an epoch, as the loop logs them; terms: of the loss, `total`
+    among them. Empty without steps."""
     if not batches:
         return {}
-    made = {}
-    for name in TERMS:
-        made[f"training/{name}"] = figure(
-            f"{name.capitalize()} during training",
+    panels = {}
+    for name in terms:
+        words = name.replace("_", " ")
+        panels[f"training/{name}"] = figure(
+            f"{words.capitalize()} during training",
             "training batch",
-            "loss" if name == "total" else f"{name} term, not weighted",
+            "loss" if name == "total" else f"{words} term, not weighted",
             [
                 _line(batches, f"loss/{name}", "training batches", color(0)),
                 _line(epochs, f"test/{name}", "test set, once an epoch", color(3), "lines+markers"),
             ],
         )
-    made["training/knn"] = figure(
+    panels["training/knn"] = figure(
         "kNN accuracy on held-out training labels",
         "training batch",
         "accuracy",
         [_line(epochs, "knn/top1", "kNN", color(2), "lines+markers")],
     )
-    made["training/collapse"] = figure(
+    panels["training/collapse"] = figure(
         "Spread of the representation",
         "training batch",
         "effective rank",
@@ -42,27 +45,27 @@ def figures(batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, floa
     ).update_layout(
         yaxis2={"overlaying": "y", "side": "right", "title": {"text": "standard deviation"}, "rangemode": "tozero"}
     )
-    made["training/learning_rate"] = figure(
+    panels["training/learning_rate"] = figure(
         "Learning rate", "training batch", "learning rate", [_line(batches, "optimizer/learning_rate", "", color(0))]
     )
-    return made
+    return panels
 
 
-def rises(batches: Sequence[dict[str, float]]) -> dict[str, float]:
+def rises(batches: Sequence[dict[str, float]], terms: Sequence[str]) -> dict[str, float]:
     """How much each term rose: its mean over the last tenth of the batches minus that over the first tenth (`rise`) and
     over the second one (`late_rise`), which leaves out the start, where the network leaves its initial weights.
 
     batches: one entry a step; nothing comes of fewer than 20.
     """
     tenth = len(batches) // 10
-    found: dict[str, float] = {}
-    for name in TERMS if tenth >= 2 else ():
+    values: dict[str, float] = {}
+    for name in terms if tenth >= 2 else ():
         first, second, last = (
             sum(entry[f"loss/{name}"] for entry in part) / tenth
             for part in (batches[:tenth], batches[tenth : 2 * tenth], batches[-tenth:])
         )
-        found[f"training/{name}/rise"], found[f"training/{name}/late_rise"] = last - first, last - second
-    return found
+        values[f"training/{name}/rise"], values[f"training/{name}/late_rise"] = last - first, last - second
+    return values
 
 
 def _line(entries: Sequence[dict[str, float]], name: str, label: str, line: str, mode: str = "lines") -> go.Scatter:

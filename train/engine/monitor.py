@@ -11,11 +11,15 @@ from train.models.encoder import Encoder
 
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
 BANK = 10_000  # training images that vote
-ENCODED = 50  # images at a time: on a CPU what lies between two layers then stays in its caches
+BATCH = 50  # images encoded at a time: on a CPU what lies between two layers then stays in its caches
 
 
-def held_out(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the training set, drawn once for all: held out (5,000, or a fifth of a small set), and the others."""
+def monitor_split(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the training set: held out (5,000, or a fifth of a small set), and the others.
+
+    One draw for all trainings, whatever their seed. A probe holds out other rows, anew for each seed and by class:
+    `held_out` of eval/evidence/linear_probe.py.
+    """
     order = np.random.default_rng(seed).permutation(len(labels))
     count = min(HELD_OUT, len(labels) // 5)
     return order[:count], order[count:]
@@ -39,11 +43,11 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
 
 def measure(encoder: Encoder, images: Images) -> dict[str, float]:
     """kNN accuracy and collapse measures of the representation of held-out training images."""
-    queries, others = held_out(images.train_labels)
+    queries, others = monitor_split(images.train_labels)
     rows = np.concatenate([queries, others[:BANK]])
-    chosen = images.train[np.sort(rows)]
+    pixels = images.train[np.sort(rows)]
     place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
-    parts = [encoder.encode(chosen, start, start + ENCODED)[1].float() for start in range(0, len(chosen), ENCODED)]
+    parts = [encoder.encode(pixels, start, start + BATCH)[1].float() for start in range(0, len(pixels), BATCH)]
     vectors = torch.cat(parts)[place]
     labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
     count = len(queries)

@@ -1,47 +1,90 @@
-"""Muon (Jordan et al. 2024): momentum whose singular values are made alike, for convolutions; AdamW for all else."""
+"""The optimizers and their learning rate. Muon (Jordan et al. 2024): momentum whose singular values are made alike, for
+convolutions; AdamW for all else."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from train.methods.config import Config
 
 MOMENTUM = 0.95
 ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # the authors' coefficients: singular values end up between about 0.7 and 1.2
 
+Groups = Sequence[Mapping[str, Any]]  # as `Method.groups` gives them
+
+
+def optimizer(config: Config, groups: Groups, device: torch.device) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    options["fused"] = device.type != "mps"
+    if config.optimizer == "muon":
+        return Muon(groups, config.muon_rate / config.learning_rate, **options)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind([dict(group) for group in groups], **options)
+
+
+def learning_rate(step: int, steps: int, config: Config) -> float:
+    """Rises linearly over the warm-up, then stays, or falls to 0 along half a cosine."""
+    warmup = config.warmup * steps
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    if config.schedule == "constant":
+        return config.learning_rate
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rate: float, largest: float) -> None:
+    """Sets each group's learning rate: `rate`, or `largest` where its schedule is constant, times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = (largest if group.get("schedule") == "constant" else rate) * group.get("times", 1.0)
+
 
 class Muon(torch.optim.AdamW):
-    """One optimizer of two groups, so that it is saved and resumed as any other. times: Muon's learning rate over AdamW's."""
+    """One optimizer, so that it is saved and resumed as any other; each group is divided into two, AdamW's and Muon's.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], times: float, **adamw: Any) -> None:
-        every = list(parameters)
-        groups = [
-            {"params": [parameter for parameter in every if parameter.dim() != 4], "times": 1.0},
-            {"params": [parameter for parameter in every if parameter.dim() == 4], "times": times},
-        ]
-        super().__init__(groups, **adamw)
+    times: Muon's learning rate over AdamW's.
+    """
+
+    def __init__(self, groups: Groups, times: float, **adamw: Any) -> None:
+        halves = []
+        for group in groups:
+            factor = group.get("times", 1.0)
+            others = [parameter for parameter in group["params"] if parameter.dim() != 4]
+            convolutions = [parameter for parameter in group["params"] if parameter.dim() == 4]
+            halves.append({**group, "params": others, "times": factor, "orthogonal": False})
+            halves.append({**group, "params": convolutions, "times": factor * times, "orthogonal": True})
+        super().__init__(halves, **adamw)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        others, convolutions = self.param_groups
-        self.param_groups = [others]
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if not group["orthogonal"]]
         try:
             super().step()
         finally:
-            self.param_groups = [others, convolutions]
-        for parameter in convolutions["params"]:
+            self.param_groups = groups
+        for group in groups:
+            if group["orthogonal"]:
+                self._step_convolutions(group)
+
+    def _step_convolutions(self, group: dict[str, Any]) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
             state = self.state[parameter]
             if not state:  # AdamW looks for the step when it is loaded
                 state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(parameter)}
             state["step"] += 1
             momentum = state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
-            step = orthogonalised(parameter.grad.lerp(momentum, MOMENTUM).flatten(1))  # Nesterov's
+            step = orthogonal(parameter.grad.lerp(momentum, MOMENTUM).flatten(1))  # Nesterov's
             scale = max(1.0, step.shape[0] / step.shape[1]) ** 0.5
-            parameter.add_(step.view_as(parameter), alpha=-convolutions["lr"] * scale)
+            parameter.add_(step.view_as(parameter), alpha=-group["lr"] * scale)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor) -> Tensor:
     """Nearly U V^T of matrix = U S V^T, (m, n), by a Newton-Schulz iteration: products of matrices alone.
 
     The iteration x <- p(x x^T) x is made on the (m, m) side, m <= n, where a product costs m / n of one with x: p(x x^T) is a

@@ -1,6 +1,6 @@
 """Several processes, as torchrun starts them, that train one encoder: each has its share of every batch.
 
-The loss is that of the whole batch: the projections of all shares are gathered with their gradient, and the gradients of
+The loss is that of the whole batch: the outputs of all shares are gathered with their gradient, and the gradients of
 the shares add up. Statistics of batch normalisation are each share's own; the first process's are published.
 """
 
@@ -36,9 +36,9 @@ class Processes:
         each = size // self.count
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def gather(self, z_vnd: Tensor) -> Tensor:
-        """The shares (v, n, d) of all processes as one batch (v, count n, d), with gradient for one's own share."""
-        return z_vnd if self.count == 1 else _Gathered.apply(z_vnd, self)
+    def gather(self, share: Tensor) -> Tensor:
+        """The shares (v, n, ...) of all processes as one batch (v, count n, ...), with gradient for one's own share."""
+        return share if self.count == 1 else _Gather.apply(share, self)
 
     def add_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Sums the gradients over the processes: each has those of the whole batch's loss by its own share."""
@@ -46,7 +46,7 @@ class Processes:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         together = torch.cat([gradient.flatten() for gradient in gradients])
-        with _met():
+        with _meeting():
             dist.all_reduce(together)
         parts = together.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -57,7 +57,7 @@ class Processes:
         if self.count == 1:
             return flag
         flags = torch.tensor(int(flag), device=device)
-        with _met():
+        with _meeting():
             dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags)
 
@@ -69,14 +69,14 @@ class Processes:
             return
         content = np.fromfile(path, np.uint8) if self.leads and path.exists() else np.empty(0, np.uint8)
         size = torch.tensor(len(content), device=device)
-        with _met():
+        with _meeting():
             dist.broadcast(size, 0)
         tensor = (
             torch.from_numpy(content).to(device)
             if self.leads
             else torch.empty(int(size), dtype=torch.uint8, device=device)
         )
-        with _met():
+        with _meeting():
             dist.broadcast(tensor, 0)
         if self.leads or not len(tensor):
             yield path
@@ -91,7 +91,7 @@ class Processes:
 
 
 @contextmanager
-def _met() -> Iterator[None]:
+def _meeting() -> Iterator[None]:
     """Where the processes exchange something: one line when another is gone."""
     try:
         yield
@@ -101,15 +101,15 @@ def _met() -> Iterator[None]:
         ) from error
 
 
-class _Gathered(torch.autograd.Function):
+class _Gather(torch.autograd.Function):
     """All processes compute the same loss of what is gathered, so that the gradient of a share is its part of that."""
 
     @staticmethod
-    def forward(context: Any, z_vnd: Tensor, processes: Processes) -> Tensor:
-        context.processes, context.each = processes, z_vnd.shape[1]
-        shares = [torch.empty_like(z_vnd, memory_format=torch.contiguous_format) for _ in range(processes.count)]
-        with _met():
-            dist.all_gather(shares, z_vnd.contiguous())
+    def forward(context: Any, share: Tensor, processes: Processes) -> Tensor:
+        context.processes, context.each = processes, share.shape[1]
+        shares = [torch.empty_like(share, memory_format=torch.contiguous_format) for _ in range(processes.count)]
+        with _meeting():
+            dist.all_gather(shares, share.contiguous())
         return torch.cat(shares, dim=1)
 
     @staticmethod
@@ -119,7 +119,7 @@ class _Gathered(torch.autograd.Function):
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def process_group(device: torch.device) -> Iterator[Processes]:
     """This process among those that torchrun has started (its RANK and WORLD_SIZE); without torchrun the only one."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -129,7 +129,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         dist.init_process_group(backend)
     except (RuntimeError, ValueError) as error:
-        raise Problem(f"the {count} processes do not find each other ({error}); see torchrun --help") from error
+        raise Problem(f"the {count} processes cannot reach each other ({error}); see torchrun --help") from error
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     finally:

@@ -5,11 +5,36 @@ invariance averaged over batch *and* dimensions, unbiased variance, and covarian
 The authors' code halves the variance term; lightly's `VICRegLoss(mu_param=50)` equals ours.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from train.methods import siamese
+from train.methods.method import Outputs
+from train.methods.ranges import AtLeast
+from train.tracking import LATER
+
+
+@dataclass(frozen=True)
+class Config(siamese.Config):
+    # Trainings were published before there was a choice: this method alone is no part of an identity.
+    method: Annotated[Literal["vicreg"], LATER] = "vicreg"
+    """What is learned. Each method has flags of its own: --method NAME --help lists them."""
+    invariance: Annotated[float, AtLeast(0)] = 25.0
+    """Weight of the invariance term."""
+    variance: Annotated[float, AtLeast(0)] = 25.0
+    """Weight of the variance term; 0 takes it away."""
+    covariance: Annotated[float, AtLeast(0)] = 1.0
+    """Weight of the covariance term."""
+
+    PEELED: ClassVar[tuple[str, ...]] = ("invariance", "variance", "covariance")
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        return self.invariance, self.variance, self.covariance
 
 
 class Terms(NamedTuple):
@@ -36,7 +61,7 @@ def variance(z_nd: Tensor, floor: float = 1.0, eps: float = 1e-4) -> Tensor:
 
     z_nd: (n, d) projections of one view, n >= 2, or (v, n, d). Eq. 1 of the paper; unbiased variance.
     """
-    variances = centered(z_nd).square().sum(dim=-2) / (z_nd.shape[-2] - 1)  # Tensor.var takes several times as long
+    variances = center(z_nd).square().sum(dim=-2) / (z_nd.shape[-2] - 1)  # Tensor.var takes several times as long
     return F.relu(floor - (variances + eps).sqrt()).mean()
 
 
@@ -47,14 +72,14 @@ def covariance(z_nd: Tensor) -> Tensor:
     one sum, and the smaller of the two is made.
     """
     n, d = z_nd.shape[-2:]
-    c = centered(z_nd)
+    c = center(z_nd)
     matrix = c @ c.mT if n < d else c.mT @ c
     diagonal = c.square().sum(dim=-2)  # of C^T C
     off = matrix.square().sum(dim=(-2, -1)) - diagonal.square().sum(dim=-1)
     return off.mean() / (d * (n - 1) ** 2)
 
 
-def centered(z_nd: Tensor) -> Tensor:
+def center(z_nd: Tensor) -> Tensor:
     return z_nd - z_nd.mean(dim=-2, keepdim=True)
 
 
@@ -68,5 +93,15 @@ def terms(z_vnd: Tensor) -> Terms:
 
 def total(parts: Terms, weights: tuple[float, float, float]) -> Tensor:
     """Weighted sum, the weights in the order of `Terms`. A term of weight 0 gives no gradient."""
-    kept = [weight * part for weight, part in zip(weights, parts, strict=True) if weight]
-    return torch.stack(kept).sum() if kept else parts.invariance * 0
+    products = [weight * part for weight, part in zip(weights, parts, strict=True) if weight]
+    return torch.stack(products).sum() if products else parts.invariance * 0
+
+
+class VICReg(siamese.Siamese):
+    configuration = Config
+    config: Config
+    terms = Terms._fields
+
+    def loss(self, outputs: Outputs) -> tuple[Tensor, Terms]:
+        parts = terms(outputs["z"])
+        return total(parts, self.config.weights), parts

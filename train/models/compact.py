@@ -1,6 +1,5 @@
 """A small residual network for 32-pixel images on a CPU."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,17 +42,3 @@ def compact(width: int) -> tuple[nn.Module, int]:
             layers.append(Block(channels, width << stage, stride))
             channels = width << stage
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
-
-
-def projector(dimension: int, width: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers to `width`, batch normalisation and ReLU between them: what the loss sees, then dropped."""
-    parts: list[nn.Module] = []
-    inputs = dimension
-    for _ in range(layers - 1):
-        parts += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
-        inputs = width
-    return nn.Sequential(*parts, nn.Linear(inputs, width))
-
-
-def parameter_count(*modules: torch.nn.Module) -> int:
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())

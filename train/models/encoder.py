@@ -13,11 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from train.data.views import batch, normalise
-from train.models.compact import compact
-from train.models.fourconv import fourconv
-from train.models.patches import WhitenedPatches
-from train.models.resnet import resnet18
-from train.models.whitened import Quadrants
+from train.models.backbones import BACKBONES
+from train.models.heads import head
+from train.models.patches import sample
 from train.tracking.problem import reading
 
 
@@ -25,7 +23,7 @@ from train.tracking.problem import reading
 class Architecture:
     """What rebuilds an encoder. size, mean, std: how an image must be resized and normalised before it is encoded.
 
-    backbone: compact, whitened, resnet18, fourconv, patches or pixels. width: channels of the first stage of compact and
+    backbone: a name of BACKBONES. width: channels of the first stage of compact and
     whitened, or the number of patches. hidden, dimension: widths of the head; hidden 0 is a linear one, dimension 0 none:
     the representation is the features.
     """
@@ -45,38 +43,21 @@ class Encoder(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.backbone: nn.Module
-        if architecture.backbone == "pixels":
-            self.backbone, features = nn.Flatten(), 3 * architecture.size**2
-        elif architecture.backbone == "patches":
-            self.backbone = WhitenedPatches(architecture.width)
-            features = self.backbone.features
-        elif architecture.backbone == "resnet18":
-            self.backbone, features = resnet18()
-        elif architecture.backbone == "fourconv":
-            self.backbone, features = fourconv()
-        elif architecture.backbone == "whitened":
-            self.backbone = Quadrants(architecture.width)
-            features = self.backbone.features
-        else:
-            self.backbone, features = compact(architecture.width)
+        entry = BACKBONES[architecture.backbone]
+        self.backbone, features = entry.build(architecture.width, architecture.size)
         self.dimension = architecture.dimension or features
-        self.head = nn.Sequential()
-        if architecture.dimension and architecture.backbone == "whitened":
-            self.head.append(nn.AvgPool1d(4))  # over a channel's quadrants, which stand beside each other
-            features //= 4
-        if architecture.dimension and architecture.hidden:
-            self.head.append(nn.Linear(features, architecture.hidden))
-            self.head.append(nn.BatchNorm1d(architecture.hidden))
-            self.head.append(nn.ReLU(inplace=True))
-            features = architecture.hidden
-        if architecture.dimension:
-            self.head.append(nn.Linear(features, architecture.dimension))
+        self.head = head(features, architecture.hidden, architecture.dimension, entry.places)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.backbone(images)
         return features, self.head(features)
+
+    def fit(self, images: NDArray[np.uint8], random: np.random.Generator) -> None:
+        """Takes from training images (n, s, s, 3) what of the backbone is not learned; of most backbones that is nothing."""
+        if fit := BACKBONES[self.architecture.backbone].fit:
+            mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)
+            fit(self.backbone, sample(images, mean, std, random).numpy(), random)
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and encoder.json."""

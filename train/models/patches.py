@@ -38,6 +38,12 @@ class WhitenedPatches(nn.Module):
         self.register_buffer("bank", torch.zeros(count, 3, SIDE, SIDE))  # whitening folded in
         self.register_buffer("offset", torch.zeros(count))  # the response to the mean patch
 
+    def fit(self, images: NDArray[np.float32], random: np.random.Generator) -> None:
+        """Takes the bank from normalised images (n, 3, s, s)."""
+        bank, offset = whitened_patches(images, self.count, random)
+        self.bank.copy_(bank)
+        self.offset.copy_(offset)
+
     def forward(self, images: Tensor) -> Tensor:
         pixels = 3 * SIDE**2
         box = torch.ones(1, 3, SIDE, SIDE, dtype=images.dtype, device=images.device)
@@ -51,7 +57,7 @@ class WhitenedPatches(nn.Module):
         return F.adaptive_avg_pool2d(parts, 2).flatten(1)
 
 
-def fit(
+def whitened_patches(
     images: NDArray[np.float32], count: int, generator: np.random.Generator, sample: int = 100_000
 ) -> tuple[Tensor, Tensor]:
     """The bank (count, 3, 6, 6) and offset (count,) of `WhitenedPatches`, from random patches of normalised images.

@@ -1,11 +1,13 @@
 """A residual network whose first layer is not learned: whitened patches of the training images, as in patches.py."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.models.compact import Block
-from train.models.patches import SIDE
+from train.models.patches import SIDE, whitened_patches
 
 PATCHES = 32
 
@@ -21,7 +23,7 @@ class Stem(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("bank", torch.zeros(PATCHES, 3, SIDE, SIDE))  # `fit` of patches.py, whitening folded in
+        self.register_buffer("bank", torch.zeros(PATCHES, 3, SIDE, SIDE))  # `whitened_patches`, whitening folded in
         self.responses = nn.BatchNorm2d(PATCHES)
         self.parts = nn.BatchNorm2d(2 * PATCHES)
 
@@ -44,6 +46,10 @@ class Quadrants(nn.Module):
         self.middle = Block(width, 2 * width, stride=2)
         self.high = Block(2 * width, 4 * width, stride=2)
         self.features = 4 * (2 * width + 4 * width)
+
+    def fit(self, images: NDArray[np.float32], random: np.random.Generator) -> None:
+        """Takes the stem's bank from normalised images (n, 3, s, s)."""
+        self.stem.bank.copy_(whitened_patches(images, PATCHES, random)[0])
 
     def forward(self, images: Tensor) -> Tensor:
         middle = self.middle(self.low(self.stem(images)))

@@ -27,9 +27,10 @@ from train.data.scores import Scores
 from train.data.views import views
 from train.engine import checkpoint, loop, monitor
 from train.engine.loop import Training
-from train.engine.optimizer import ITERATIONS, QUINTIC, Muon, orthogonalised
+from train.engine.optimizer import ITERATIONS, QUINTIC, Muon, learning_rate, optimizer, orthogonal
 from train.methods import vicreg
-from train.methods.config import PRESETS, Config, variant_name
+from train.methods.variants import variant_name
+from train.methods.vicreg import Config, VICReg
 from train.models.encoder import Architecture, Encoder
 from train.tracking import Stage
 from train.tracking.store import Store, home
@@ -174,7 +175,7 @@ def test_a_training_that_another_process_runs_is_refused(images: Images) -> None
     entered, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with checkpoint.locked(path):
+        with checkpoint.lock(path):
             entered.set()
             done.wait()
 
@@ -217,9 +218,9 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 
 def test_test_terms_are_those_of_the_projections_in_evaluation_mode(images: Images) -> None:
     with Stage("train.pretrain", TINY) as stage:
-        trained = Training(TINY, images, stage)
-        trained.encoder.train()
-        trained.encoder(torch.randn(32, 3, 16, 16))  # running statistics that are not the initial ones
+        method = VICReg(TINY, images)
+        trained = Training(method, stage)
+        method.encoder(torch.randn(32, 3, 16, 16))  # running statistics that are not the initial ones
         trained._training_mode(False)
         measured = trained._test_terms()
     expected = []
@@ -228,7 +229,7 @@ def test_test_terms_are_those_of_the_projections_in_evaluation_mode(images: Imag
         pixels = torch.from_numpy(images.test[8 * index : 8 * (index + 1)])
         seen = views(pixels, 2, TINY.augmentation(32), mean, std, loop.generator(0, index))
         with torch.inference_mode():
-            z = torch.stack([trained.projector.eval()(trained.encoder.eval()(view)[1]) for view in seen])
+            z = torch.stack([method.projector.eval()(method.encoder.eval()(view)[1]) for view in seen])
         expected.append([float(term) for term in vicreg.terms(z)])
     for name, value in zip(("invariance", "variance", "covariance"), np.mean(expected, axis=0), strict=True):
         assert measured[f"test/{name}"] == pytest.approx(value, rel=1e-4)
@@ -246,7 +247,7 @@ def test_no_epochs_publish_the_network_as_it_was_born(images: Images) -> None:
 
 def test_learning_rate_rises_then_follows_torchs_cosine() -> None:
     config = dataclasses.replace(TINY, warmup=0.25, learning_rate=0.5)
-    rates = [loop.learning_rate(step, 80, config) for step in range(80)]
+    rates = [learning_rate(step, 80, config) for step in range(80)]
     assert all(a < b for a, b in itertools.pairwise(rates[:21]))
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
@@ -255,7 +256,7 @@ def test_learning_rate_rises_then_follows_torchs_cosine() -> None:
         optimizer.step()
         cosine.step()
     constant = dataclasses.replace(config, warmup=0.0, schedule="constant")
-    assert {loop.learning_rate(step, 80, constant) for step in range(80)} == {0.5}
+    assert {learning_rate(step, 80, constant) for step in range(80)} == {0.5}
 
 
 # -- the monitor -------------------------------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def test_knn_accuracy_agrees_with_scikit_learn() -> None:
 
 
 def test_the_monitor_reads_held_out_training_labels_and_no_test_label(images: Images) -> None:
-    held, others = monitor.held_out(images.train_labels)
+    held, others = monitor.monitor_split(images.train_labels)
     assert len(held) == 10 and sorted([*held, *others]) == list(range(50))
     encoder = Encoder(Architecture("pixels", 0, 0, 0, 32, images.mean, images.std)).eval()
     measured = monitor.measure(encoder, images)
@@ -286,7 +287,7 @@ def test_the_monitor_reads_held_out_training_labels_and_no_test_label(images: Im
 
 
 def test_a_variant_is_called_by_what_was_peeled() -> None:
-    default = PRESETS["default"]
+    default = Config.defaults({"preset": "default"})
     for changes, count, name in (
         ({}, 50_000, "x-vicreg"),
         ({"variance": 0.0}, 50_000, "x-vicreg-variance0"),
@@ -297,19 +298,19 @@ def test_a_variant_is_called_by_what_was_peeled() -> None:
         ({}, 1_000, "x-vicreg-default"),
     ):
         assert variant_name(dataclasses.replace(default, **changes), "x", count) == name
-    assert variant_name(PRESETS["small"], "x", 1_000) == "x-vicreg"
-    assert variant_name(PRESETS["exercise"], "x", 50_000) == "x-vicreg-exercise"
+    assert variant_name(Config.defaults({"preset": "small"}), "x", 1_000) == "x-vicreg"
+    assert variant_name(Config.defaults({"preset": "exercise"}), "x", 50_000) == "x-vicreg-exercise"
 
 
 def test_any_other_setting_gives_a_name_of_its_own() -> None:
-    default = PRESETS["default"]
+    default = Config.defaults({"preset": "default"})
     searched = [dataclasses.replace(default, learning_rate=rate) for rate in (1e-3, 2e-3)]
     names = {variant_name(config, "x", 50_000) for config in [default, *searched]}
     assert len(names) == 3 and all(name.startswith("x-vicreg") for name in names)
 
 
 def test_the_exercise_preset_is_the_recipe_to_the_letter() -> None:
-    exercise = PRESETS["exercise"]
+    exercise = Config.defaults({"preset": "exercise"})
     augmentation = exercise.augmentation(32)
     assert (augmentation.size, augmentation.scale) == (32, (0.2, 1.0))
     assert augmentation.ratio == pytest.approx((3 / 4, 4 / 3))
@@ -348,7 +349,7 @@ def test_a_step_of_muon_has_the_gradients_directions_and_like_singular_values() 
         torch.manual_seed(0)
         parameter = nn.Parameter(torch.randn(shape))
         before, parameter.grad = parameter.detach().clone(), torch.randn(shape)
-        optimizer = Muon([parameter], times=1.0, lr=0.1, weight_decay=0.0)
+        optimizer = Muon([{"params": [parameter]}], times=1.0, lr=0.1, weight_decay=0.0)
         optimizer.step()
         change = (parameter.detach() - before).flatten(1).double().numpy() / -0.1
         left, _, right = np.linalg.svd(parameter.grad.flatten(1).double().numpy(), full_matrices=False)
@@ -364,7 +365,7 @@ def test_singular_values_too_small_for_float32s_squares_are_stepped_as_the_plain
     torch.manual_seed(0)
     left, _, right = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
     x = left * torch.logspace(0, -6, 8, dtype=torch.float64) @ right
-    got = orthogonalised(x.float())
+    got = orthogonal(x.float())
     x /= x.norm()
     for _ in range(ITERATIONS):
         gram = x @ x.T
@@ -377,10 +378,10 @@ def test_what_is_no_convolution_is_stepped_by_adamw_to_the_last_bit() -> None:
     for kind in ("muon", "adamw"):
         torch.manual_seed(0)
         parameters = [nn.Parameter(torch.randn(shape)) for shape in ((3, 5), (3,), (4, 2, 3, 3))]
-        optimizer = loop.optimizer(dataclasses.replace(TINY, optimizer=kind), parameters, torch.device("cpu"))
+        stepper = optimizer(dataclasses.replace(TINY, optimizer=kind), [{"params": parameters}], torch.device("cpu"))
         for _ in range(3):
             torch.cat([parameter.sin().flatten() for parameter in parameters]).sum().backward()
-            optimizer.step()
+            stepper.step()
         stepped.append(parameters)
     muon, adamw = stepped
     assert [torch.equal(a, b) for a, b in zip(muon, adamw, strict=True)] == [True, True, False]

@@ -69,9 +69,11 @@ STEP = textwrap.dedent("""
     from torch import nn
     from tests.train.engine.test_processes import Silent
     from tests.train.engine.test_loop import TINY, dots
-    from train.data.neighbors import Partners, build, nearest
-    from train.engine.processes import joined
+    from train.data.neighbors import build, nearest
+    from train.engine.processes import process_group
     from train.engine.loop import Training
+    from train.methods.partners import Partners
+    from train.methods.vicreg import VICReg
 
     def bare(module):
         for name, child in module.named_children():
@@ -86,11 +88,10 @@ STEP = textwrap.dedent("""
         ids = [nearest(build(pixels[0]), pixels[0], some, 3, among)[1] for some, among in zip(pixels, (True, False))]
         partners = Partners(*ids)
     cpu = torch.device("cpu")
-    with joined(cpu) as processes:
-        training = Training(config, images, Silent(), partners, cpu, processes)
-        for module in training.modules.values():
-            bare(module)
-        training.parameters = [parameter for module in training.modules.values() for parameter in module.parameters()]
+    with process_group(cpu) as processes:
+        training = Training(VICReg(config, images, partners), Silent(), cpu, processes)
+        bare(training.method)
+        training.parameters = list(training.method.parameters())
         for parameter in training.parameters:  # large enough for every term to count without the normalisation
             if parameter.dim() > 1:
                 nn.init.kaiming_normal_(parameter)
@@ -105,7 +106,12 @@ STEP = textwrap.dedent("""
 class Silent:
     """A stage that keeps nothing."""
 
+    variant = "silent"
+
     def log(self, values: dict[str, float]) -> None:
+        pass
+
+    def axis(self, axis: str, *metrics: str) -> None:
         pass
 
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from train import pretrain
-from train.methods.config import variant_name
+from train.methods.variants import variant_name
 from train.tracking.origin import digest_of, identity, settings
 
 # Flags; the variant's name on CIFAR-10 and on the digits; the digest of the identity, and the settings hash, on CIFAR-10.

@@ -16,10 +16,12 @@ from tests.parts.embeddings import Made
 from tests.train.engine.test_loop import TINY, dots
 from train import pretrain
 from train.data.images import SPLITS, Images
-from train.data.neighbors import Ids, Neighbors, Partners, build
+from train.data.neighbors import Ids, Neighbors, build
 from train.data.views import normalise
 from train.engine.loop import Training
-from train.methods.config import PRESETS, Config, neighbors_alias, variant_name
+from train.methods.partners import Partners
+from train.methods.variants import neighbors_alias, variant_name
+from train.methods.vicreg import Config, VICReg
 from train.tracking import Origin, Stage
 from train.tracking.store import Store
 
@@ -52,7 +54,8 @@ def images(peel_home: Path) -> Images:
 
 
 def config(*flags: str) -> Config:
-    parsed: Config = pretrain.COMMAND.parse([*FLAGS, "--views=neighbors", *flags])
+    parsed = pretrain.COMMAND.parse([*FLAGS, "--views=neighbors", *flags])
+    assert isinstance(parsed, Config)
     return parsed
 
 
@@ -64,14 +67,14 @@ def seen_by_the_network(
     folder = Store().folder(Store().get("neighbors", "latest"))
     batches: dict[str, list[torch.Tensor]] = {split: [] for split in SPLITS}
     with Stage("train.pretrain", settings) as stage:
-        loop = Training(settings, images, stage, Partners.load(folder, images, settings.nearest, "latest"))
-        project, into = loop.project, batches["train"]
+        method = VICReg(settings, images, Partners.load(folder, images, settings.nearest, "latest"))
+        loop, project, into = Training(method, stage), method.project, batches["train"]
 
-        def watched(pixels: torch.Tensor) -> torch.Tensor:
-            into.append(pixels.clone())
-            return project(pixels)
+        def watched(pictures: torch.Tensor) -> torch.Tensor:
+            into.append(pictures.flatten(0, 1).clone())
+            return project(pictures)
 
-        monkeypatch.setattr(loop, "project", watched)
+        monkeypatch.setattr(method, "project", watched)
         for _ in range(loop.steps):
             loop._train_step()
         into = batches["test"]
@@ -141,13 +144,13 @@ def test_the_stage_reads_the_index_of_its_own_seed_and_no_encoder(images: Images
 
 
 def test_pairs_are_whole_images_for_one_epoch_unless_flags_say_otherwise() -> None:
-    for preset in PRESETS:
+    for preset in Config.PRESETS:
         plain = pretrain.COMMAND.parse(["--images=x", f"--preset={preset}", "--views", "neighbors"])
         assert (plain.epochs, plain.view_count, plain.view_size) == (1, 2, 0)
         crop = plain.augmentation(48)
         assert (crop.size, crop.scale, crop.ratio) == (48, (1.0, 1.0), (1.0, 1.0))
         assert {crop.flip, crop.jitter, crop.grayscale, crop.blur, crop.solarize} == {0.0}
-        assert plain.learning_rate == PRESETS[preset].learning_rate
+        assert plain.learning_rate == Config.defaults({"preset": preset}).learning_rate
     longer = pretrain.COMMAND.parse(["--views=neighbors", "--epochs=4", "--flip", "0.5", "--images=x"])
     assert (longer.epochs, longer.flip) == (4, 0.5)
 
@@ -171,7 +174,7 @@ def test_a_neighbor_variant_is_called_by_what_differs_from_plain_pairs() -> None
 
 
 def test_leaving_an_augmentation_out_is_its_probability_at_zero_under_the_same_name() -> None:
-    exercise = PRESETS["exercise"]
+    exercise = Config.defaults({"preset": "exercise"})
     for name in ("flip", "jitter", "grayscale", "blur"):
         without, changes = dataclasses.replace(exercise, without=name), dict[str, Any]({name: 0.0})
         assert without.augmentation(32) == dataclasses.replace(exercise, **changes).augmentation(32)
@@ -179,7 +182,7 @@ def test_leaving_an_augmentation_out_is_its_probability_at_zero_under_the_same_n
     whole = dataclasses.replace(exercise, without="crop")
     assert (whole.augmentation(32).scale, whole.augmentation(32).ratio) == ((1.0, 1.0), (1.0, 1.0))
     assert variant_name(whole, "x", 50_000) == "x-vicreg-exercise-crop0"
-    default = PRESETS["default"]
+    default = Config.defaults({"preset": "default"})
     assert variant_name(dataclasses.replace(default, without="blur"), "x", 50_000) == "x-vicreg", "it had none"
 
 

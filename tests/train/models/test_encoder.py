@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18 as torchvision_resnet18
 
-from train.models.compact import projector
 from train.models.encoder import Architecture, Encoder
-from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, fit
+from train.models.heads import projector
+from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, whitened_patches
 from train.models.whitened import Quadrants, Stem
 
 
@@ -127,7 +127,7 @@ def test_encoding_resizes_other_images_to_the_encoders_own_size() -> None:
 def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
     random = np.random.default_rng(0)
     images = (random.normal(size=(40, 3, 12, 12)).cumsum(axis=2).cumsum(axis=3) / 8).astype(np.float32)
-    bank, offset = fit(images, 10, np.random.default_rng(1), sample=4000)
+    bank, offset = whitened_patches(images, 10, np.random.default_rng(1), sample=4000)
     layer = WhitenedPatches(10)
     layer.load_state_dict({"bank": bank, "offset": offset})
 

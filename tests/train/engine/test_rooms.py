@@ -1,0 +1,32 @@
+"""What a room must not know: no word of a method stands in the engine."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from train.pretrain import METHODS
+
+ROOT = Path(__file__).parents[3]
+
+# Of methods that are here or may come, and of their terms; those of the table are added.
+WORDS = {
+    "vicreg", "simsiam", "byol", "barlow", "dssl", "lejepa", "eigenmaps", "autoencoder", "autoencode", "vae", "diffusion",
+    "diffuse", "ddpm", "invariance", "variance", "covariance", "similarity", "reconstruction", "siamese", "projector",
+}  # fmt: skip
+WORDS |= {word for name, method in METHODS.items() for word in (name, *method.terms, *method.configuration.PEELED)}
+ROOMS = [("train/engine", WORDS)]
+
+
+@pytest.mark.parametrize(("room", "words"), ROOMS, ids=[room for room, _ in ROOMS])
+def test_no_file_of_the_room_names_a_method(room: str, words: set[str]) -> None:
+    files = [file for file in (ROOT / room).rglob("*") if file.is_file() and file.suffix not in (".pyc", ".png")]
+    assert len(files) > 5
+    lines = [
+        f"{file.relative_to(ROOT)}:{number}: {word}"
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for word in re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", line).lower() + " " + line.lower())
+        if word in words
+    ]
+    assert lines == []

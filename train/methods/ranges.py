@@ -1,0 +1,53 @@
+"""Marks beside the fields of a configuration: the values that a field takes. `flip: Annotated[float, Share()] = 0.5`."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from train.tracking import Problem
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    least: float
+
+    def __contains__(self, value: float) -> bool:
+        return value >= self.least
+
+    def __str__(self) -> str:
+        return f"at least {self.least:g}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A probability, or a part of a whole."""
+
+    def __contains__(self, value: float) -> bool:
+        return 0 <= value <= 1
+
+    def __str__(self) -> str:
+        return "between 0 and 1"
+
+
+def check_ranges(config: "DataclassInstance") -> None:
+    """Raises Problem for the first field whose value is outside its range."""
+    for name, limit in _ranges(type(config)):
+        value = getattr(config, name)
+        if value not in limit:
+            raise Problem(f"--{name.replace('_', '-')} {value:g} is not {limit}")
+
+
+@cache
+def _ranges(kind: Any) -> tuple[tuple[str, AtLeast | Share], ...]:
+    """Fields and their ranges, in the order of the fields."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        (field.name, mark)
+        for field in dataclasses.fields(kind)
+        for mark in getattr(hints[field.name], "__metadata__", ())
+        if isinstance(mark, AtLeast | Share)
+    )

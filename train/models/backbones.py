@@ -1,0 +1,43 @@
+"""Every backbone by its name in an encoder's architecture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from train.models.compact import compact
+from train.models.fourconv import fourconv
+from train.models.patches import WhitenedPatches
+from train.models.resnet import resnet18
+from train.models.whitened import Quadrants
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """build: width and side of the images -> the network, from images (n, 3, s, s) to features (n, f), and f.
+
+    fit: takes from normalised training images (n, 3, s, s) what of the network is not learned. places: so many features
+    beside each other are one channel's at several places of the map. headed: whether a training puts a head above it.
+    """
+
+    build: Callable[[int, int], tuple[nn.Module, int]]
+    fit: Callable[[Any, NDArray[np.float32], np.random.Generator], None] | None = None
+    places: int = 1
+    headed: bool = True
+
+
+BACKBONES = {
+    "compact": Backbone(lambda width, side: compact(width)),
+    "whitened": Backbone(lambda width, side: sized(Quadrants(width)), Quadrants.fit, places=4),
+    "resnet18": Backbone(lambda width, side: resnet18()),
+    "fourconv": Backbone(lambda width, side: fourconv(), headed=False),  # it ends in a layer of its own
+    "patches": Backbone(lambda width, side: sized(WhitenedPatches(width)), WhitenedPatches.fit, headed=False),
+    "pixels": Backbone(lambda width, side: (nn.Flatten(), 3 * side**2), headed=False),
+}
+
+
+def sized(network: Quadrants | WhitenedPatches) -> tuple[nn.Module, int]:
+    return network, network.features
