@@ -112,9 +112,9 @@ def verdicts_figure(claims: Sequence[Claim], decisions: Sequence[Decision]) -> g
         marker = {"color": color, "symbol": SYMBOLS[verdict], "size": 10}
         reach = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": color}
         traces.append(go.Scatter(x=value, y=list(points), name=verdict, mode="markers", marker=marker, error_x=reach))
-    unmeasured = [row for row, finding in rows.items() if margin(finding) is None]
-    words = {"mode": "text", "text": ["not measured"] * len(unmeasured), "textposition": "middle right"}
-    traces.append(go.Scatter(x=[0.0] * len(unmeasured), y=unmeasured, showlegend=False, **words))
+    without = [row for row, finding in rows.items() if margin(finding) is None]
+    words = {"mode": "text", "text": ["not measured"] * len(without), "textposition": "middle right"}
+    traces.append(go.Scatter(x=[0.0] * len(without), y=without, showlegend=False, **words))
     for trace in traces:
         trace.hovertext = ["<br>".join(textwrap.wrap(rows[row].why, 80)) for row in trace.y]
     chart = figure(

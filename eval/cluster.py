@@ -90,11 +90,11 @@ def silhouette_samples(
     vectors: Vectors, clusters: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
     """The silhouette of each vector in its cluster and in its class, and the difference, where they are defined."""
-    found = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors, labels)}
-    defined = {name: values for name, values in found.items() if values is not None}
-    if len(defined) == 2:
-        defined["gain"] = defined["clusters"] - defined["classes"]
-    return {f"cluster/silhouette/{name}": values.astype(np.float32) for name, values in defined.items()}
+    by_grouping = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors, labels)}
+    present = {name: values for name, values in by_grouping.items() if values is not None}
+    if len(present) == 2:
+        present["gain"] = present["clusters"] - present["classes"]
+    return {f"cluster/silhouette/{name}": values.astype(np.float32) for name, values in present.items()}
 
 
 def cluster_names(counts: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:

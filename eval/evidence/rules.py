@@ -139,7 +139,7 @@ class Measurements:
         if selection and (absent := self._absent(selection[2], variant)):
             return f"{self.comparison.dataset} has no class {absent}"
         if selection:
-            seeds: Sequence[float] = self._selected(selection, variant)
+            seeds: Sequence[float] = self._selection(selection, variant)
             value, interval = sum(seeds) / len(seeds) if seeds else 0.0, None
         elif estimate := self.comparison.estimate(term.measure, variant):
             value, interval, seeds = estimate.value, estimate.interval, estimate.seeds
@@ -160,7 +160,7 @@ class Measurements:
         classes = self.comparison.list_by_seed("probe/classes", variant)
         return next((name for name in _names(names) if classes and name not in classes[0]), None)
 
-    def _selected(self, selection: re.Match[str], variant: str) -> list[float]:
+    def _selection(self, selection: re.Match[str], variant: str) -> list[float]:
         """By seed, what `PATH[CLASS, ...]` takes from a list by class or by pair of classes."""
         path, names, place = selection[1], _names(selection[2]), selection[3]
         by_seed = self.comparison.list_by_seed(path, variant)
@@ -179,8 +179,8 @@ class Measurements:
         if not inequality.join:
             return parts[0]
         left, right = parts
-        if inequality.join == "-" and (paired := self._paired(*inequality.terms)):
-            return paired
+        if inequality.join == "-" and (difference := self._difference(*inequality.terms)):
+            return difference
         below, above = right.ends or (right.value, right.value)
         if inequality.join == "/" and below <= 0 <= above:
             return f"{inequality.terms[1]} may be 0, and nothing is divided by it"
@@ -193,7 +193,7 @@ class Measurements:
         both = left.basis == right.basis == "interval"
         return Quantity(value, (min(corners), max(corners)), "far ends" if both else basis)
 
-    def _paired(self, left: Term, right: Term) -> Quantity | None:
+    def _difference(self, left: Term, right: Term) -> Quantity | None:
         """The paired difference of one measure of two variants."""
         if left.measure != right.measure:
             return None

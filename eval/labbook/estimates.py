@@ -59,8 +59,8 @@ def estimate(book: Book, measure: Measure, variant: str) -> Estimate | None:
 def difference(book: Book, measure: Measure, first: str, second: str) -> Difference | None:
     """`first` minus `second`; where they were not compared that of their values, which decides nothing."""
     comparison = _comparison(book, measure)
-    if comparison and (paired := comparison.difference(measure.path, first, second)):
-        return paired
+    if comparison and (by_image := comparison.difference(measure.path, first, second)):
+        return by_image
     one, other = (estimate(book, measure, variant) for variant in (first, second))
     return Difference(one.value - other.value, None) if one and other else None
 

@@ -76,9 +76,9 @@ def test_silhouettes_agree_with_the_definition() -> None:
         own = between[i, labels == label].sum() / ((labels == label).sum() - 1)
         other = min(between[i, labels == group].mean() for group in range(3) if group != label)
         values.append((other - own) / max(own, other))
-    found = silhouettes(embeddings.train, labels)
-    assert found is not None
-    np.testing.assert_allclose(found, values, atol=1e-5)
+    silhouette = silhouettes(embeddings.train, labels)
+    assert silhouette is not None
+    np.testing.assert_allclose(silhouette, values, atol=1e-5)
 
 
 def test_silhouette_of_one_group_or_of_single_vectors_is_undefined() -> None:
