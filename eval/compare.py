@@ -57,7 +57,9 @@ class Config:
             if self.variants.count(variant) > 1:
                 raise Problem(f"--variants names {variant!r} twice; give each variant once")
         if self.resamples < 1:
-            raise Problem(f"--resamples {self.resamples} makes no interval; give 1 or more, 1000 for two digits")
+            raise Problem(
+                f"--resamples {self.resamples} is too small for an interval; give 1 or more, 1000 for two stable digits"
+            )
         if self.seed < 0:
             raise Problem(f"--seed {self.seed} is negative; give 0 or more")
 

@@ -32,7 +32,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise Problem(f"--batch-size {self.batch_size} is not at least 1")
+            raise Problem(f"--batch-size {self.batch_size} is too small; give 1 or more")
 
 
 def main(config: Config) -> None:
@@ -43,7 +43,9 @@ def main(config: Config) -> None:
         encoder, home = Encoder.load(model.folder).to(config.device), model.dataset
         images = Images.load(source.folder)
         if images.name == home and not config.train:
-            raise Problem(f"--train False: the evaluations of {home} learn from its training images; leave it out")
+            raise Problem(
+                f"--train False leaves out the training images of {home}, and its evaluations need them; leave the flag out"
+            )
         train_images = images.train if config.train else images.train[:0]
         train_features, train = embed(encoder, train_images, config.batch_size, "train")
         test_features, test = embed(encoder, images.test, config.batch_size, "test")

@@ -31,7 +31,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.resamples < 1:
             raise Problem(
-                f"--resamples {self.resamples} makes no interval; give 1 or more, 10000 for two stable digits"
+                f"--resamples {self.resamples} is too small for an interval; give 1 or more, 10000 for two stable digits"
             )
 
 

@@ -25,18 +25,18 @@ from train.tracking.problem import Problem, one_line
 # What is wrong, by pydantic's type of error; every other type in pydantic's own words.
 ERRORS = {
     "missing": "is missing",
-    "extra_forbidden": "is no key; write one of {keys}",
-    "string_type": "{value!r} is no text; write some, in quotes where it looks like a number",
-    "string_too_short": "{value!r} is no text; write some",
-    "int_type": "{value!r} is no number; give an integer",
-    "model_type": "{value!r} is no entry; give it the keys {keys}",
-    "tuple_type": "{value!r} is no list of claims; write one entry or more",
+    "extra_forbidden": "is not a key; write one of {keys}",
+    "string_type": "{value!r} is not a text; write some, in quotes where it looks like a number",
+    "string_too_short": "{value!r} is empty; write some text",
+    "int_type": "{value!r} is not an integer; give one",
+    "model_type": "{value!r} is not an entry; give it the keys {keys}",
+    "tuple_type": "{value!r} is not a list of claims; write one entry or more",
 }
 
 
 def _id(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text):
-        raise ValueError(f"{text!r} is no id; join words of small letters and digits by hyphens")
+        raise ValueError(f"{text!r} is not an id; join words of small letters and digits by hyphens")
     return text
 
 
@@ -45,7 +45,7 @@ def _panel(text: object) -> tuple[str, str]:
     match = re.fullmatch(r"([\w/]+) of ([\w.-]+)", str(text))
     if match is None or match[1].partition("/")[0] not in score_names():
         raise ValueError(
-            f"{text!r} is no panel of {', '.join(score_names())}; write for instance: probe/confusion of vicreg"
+            f"{text!r} is not a panel of {', '.join(score_names())}; write for instance: probe/confusion of vicreg"
         )
     return match[1], match[2]
 
@@ -88,7 +88,7 @@ class Claims(Entry):
         except OSError as error:
             raise Problem(f"the claims file {path} cannot be read ({error.strerror}); give another") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise Problem(f"{path.name} is no YAML: {one_line(error)}") from error
+            raise Problem(f"{path.name} is not YAML: {one_line(error)}") from error
         try:
             claims = cls.model_validate(content)
         except ValidationError as error:
@@ -97,11 +97,11 @@ class Claims(Entry):
         for claim in claims.claims:
             if claim.question not in questions:
                 raise Problem(
-                    f"{path.name}, claim {claim.id!r}: question: {claim.question} is none of the study's;"
+                    f"{path.name}, claim {claim.id!r}: question: the study has no question {claim.question};"
                     f" give one of {', '.join(map(str, sorted(questions)))}"
                 )
             if ids.count(claim.id) > 1:
-                raise Problem(f"{path.name}, claim {claim.id!r}: id: it is taken; give each entry one of its own")
+                raise Problem(f"{path.name}, claim {claim.id!r}: id: two entries have it; give each one of its own")
         return claims
 
 

@@ -53,7 +53,7 @@ def check_inductive(embeddings: Embeddings, request: str) -> None:
     """Raises Problem where other images cannot be embedded beside these. request: their alias."""
     if embeddings.transductive:
         raise Problem(
-            f"{request!r} are transductive: no encoder made them that could embed anomalies; name embeddings that have one"
+            f"{request!r} are transductive embeddings, so no encoder can embed the anomalies; name embeddings that have one"
         )
 
 

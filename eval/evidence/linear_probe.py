@@ -121,7 +121,9 @@ def validation_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
         count = max(int(len(members) * share + 1e-9), min(1, len(members) - 1))
         rows[rng.permutation(members)[:count]] = True
     if not rows.any():
-        raise Problem(f"{len(labels)} training labels, one a class: none can be held out; give two images of a class")
+        raise Problem(
+            f"each of the {len(labels)} training images has a class of its own, so none can be held out; give two images of a class"
+        )
     return rows
 
 

@@ -46,7 +46,7 @@ def tsne(vectors: Vectors, seed: int) -> Vectors:
     The perplexity is 30, and a third of the others where there are fewer than 91 vectors.
     """
     if len(vectors) < SMALLEST:
-        raise Problem(f"{len(vectors)} vectors make no map; give {SMALLEST} or more")
+        raise Problem(f"{len(vectors)} vectors are too few for a map; give {SMALLEST} or more")
     points = rescale(vectors)
     if not points.any():
         return np.zeros((len(points), 2), np.float32)

@@ -62,7 +62,9 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict
             raise nothing_made(stage, variant)
         origin = next(iter(seeds[0].values())).source.origin
         if origin.variant != variant:
-            raise Problem(f"{variant!r} is one seed of {origin.variant!r}; name that, and all of its seeds are read")
+            raise Problem(
+                f"{variant!r} is one seed of {origin.variant!r}; give that name, which stands for all of its seeds"
+            )
         datasets[variant] = str(origin.dataset)
     stage.dataset = one_dataset(datasets)
     if anomalies is not None and not any("anomaly" in seed for seeds in by_variant.values() for seed in seeds):

@@ -87,13 +87,13 @@ def parse(node: object) -> Rule:
         ((kind, parts),) = node.items()
         if isinstance(parts, list) and parts:
             return Group(kind == "all", tuple(parse(part) for part in parts))
-    raise ValueError(f"{node!r} is no rule; write a comparison, or all: or any: over a list of rules")
+    raise ValueError(f"{node!r} is not a rule; write a comparison, or all: or any: over a list of rules")
 
 
 def _inequality(text: str) -> Inequality:
     match = INEQUALITY.fullmatch(" ".join(text.split()))
     if match is None:
-        raise ValueError(f"{text!r} is no rule; write for instance: probe/top1 of vicreg >= 60 %")
+        raise ValueError(f"{text!r} is not a rule; write for instance: probe/top1 of vicreg >= 60 %")
     measure, variant, join, second, of_second, sign, threshold, percent, other, of_other = match.groups()
     terms = (Term(measure, variant), *([Term(second, of_second)] if join else []))
     if other is None:

@@ -151,7 +151,7 @@ def _from_study(name: str) -> Sweep:
             f"{path} holds no study {name!r} that can be read; move it away and run the sweep anew"
         ) from error
     if not isinstance(definition, Mapping):
-        raise Problem(f"the study {name!r} does not hold what it was made from; run it with python -m sweeps.run")
+        raise Problem(f"the study {name!r} does not hold its definition; make it with python -m sweeps.run")
     return Sweep(definition, tuple(_trial_of_study(trial) for trial in trials))
 
 
@@ -177,10 +177,10 @@ def _trial_of_study(trial: FrozenTrial) -> Trial:
 
 def _from_wandb(path: str) -> Sweep:
     if path.count("/") != 2 or not all(path.split("/")):
-        raise Problem(f"{path!r} is no sweep; give the name of a local study, or ENTITY/PROJECT/SWEEP")
+        raise Problem(f"{path!r} does not name a sweep; give the name of a local study, or ENTITY/PROJECT/SWEEP")
     if not online():
         raise Problem(
-            f"{path!r} is a sweep at W&B, which is not asked here; run wandb login, and leave MODE=offline out"
+            f"{path!r} is a sweep at W&B, and this run is offline; run wandb login, and leave MODE=offline out"
         )
     with asking(f"no sweep {path!r} to be had from W&B", "check its three parts and the connection"):
         sweep = client().Api().sweep(path)

@@ -96,17 +96,17 @@ def error(tmp_path: Path) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"rule": "probe/top1 of vicreg = 60 %"}, "rule: 'probe/top1 of vicreg = 60 %' is no rule"),
-        ({"rule": {"all": ["better"]}}, "rule: 'better' is no rule"),
-        ({"rulle": "x"}, "rulle: is no key; write one of id, number, question,"),
-        ({"question": 14}, "question: 14 is none of the study's; give one of 0, 1, 2,"),
-        ({"question": True}, "question: True is no number"),
-        ({"number": "one"}, "number: 'one' is no number"),
-        ({"text": ""}, "text: '' is no text"),
-        ({"text": " "}, "text: ' ' is no text"),
-        ({"who": 7}, "who: 7 is no text"),
-        ({"panels": ["confusion of vicreg"]}, "panels: 'confusion of vicreg' is no panel"),
-        ({"panels": "images/samples of vicreg"}, "panels: 'images/samples of vicreg' is no panel"),
+        ({"rule": "probe/top1 of vicreg = 60 %"}, "rule: 'probe/top1 of vicreg = 60 %' is not a rule"),
+        ({"rule": {"all": ["better"]}}, "rule: 'better' is not a rule"),
+        ({"rulle": "x"}, "rulle: is not a key; write one of id, number, question,"),
+        ({"question": 14}, "question: the study has no question 14; give one of 0, 1, 2,"),
+        ({"question": True}, "question: True is not an integer"),
+        ({"number": "one"}, "number: 'one' is not an integer"),
+        ({"text": ""}, "text: '' is empty"),
+        ({"text": " "}, "text: ' ' is empty"),
+        ({"who": 7}, "who: 7 is not a text"),
+        ({"panels": ["confusion of vicreg"]}, "panels: 'confusion of vicreg' is not a panel"),
+        ({"panels": "images/samples of vicreg"}, "panels: 'images/samples of vicreg' is not a panel"),
     ],
 )
 def test_a_wrong_entry_is_named_with_its_key_in_one_line(
@@ -116,18 +116,18 @@ def test_a_wrong_entry_is_named_with_its_key_in_one_line(
 
 
 def test_a_claims_file_that_is_none_is_refused(error: Callable[[str], str]) -> None:
-    assert "claim 'probe-reaches-60': id: it is taken" in error(content(ENTRY, ENTRY))
-    assert "claim 'Probe reaches': id: 'Probe reaches' is no id" in error(content(ENTRY | {"id": "Probe reaches"}))
+    assert "claim 'probe-reaches-60': id: two entries have it" in error(content(ENTRY, ENTRY))
+    assert "claim 'Probe reaches': id: 'Probe reaches' is not an id" in error(content(ENTRY | {"id": "Probe reaches"}))
     without = {key: value for key, value in ENTRY.items() if key not in ("rule", "who")}
     line = error(content(ENTRY, without | {"id": "other"}))
     assert "claim 'other': who: is missing; rule: is missing" in line
-    assert "claim 2 of the list: 'x' is no entry" in error(content(ENTRY, "x"))
-    assert "claims: None is no list of claims" in error("claims:")
+    assert "claim 2 of the list: 'x' is not an entry" in error(content(ENTRY, "x"))
+    assert "claims: None is not a list of claims" in error("claims:")
     assert "claims: is missing" in error("seedless: []")
-    assert "claimss: is no key" in error(content(ENTRY) + "claimss: []")
-    assert "seedless: 3 is no text" in error(yaml.safe_dump({"seedless": [3], "claims": [ENTRY]}))
-    assert "'x' is no entry" in error("x")
-    assert "no YAML" in error("claims: [\n  {")
+    assert "claimss: is not a key" in error(content(ENTRY) + "claimss: []")
+    assert "seedless: 3 is not a text" in error(yaml.safe_dump({"seedless": [3], "claims": [ENTRY]}))
+    assert "'x' is not an entry" in error("x")
+    assert "is not YAML" in error("claims: [\n  {")
 
 
 def test_a_claims_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_rerun_makes_no_new_version() -> None:
 
 def test_clusters_that_cannot_be_are_refused_and_nothing_published() -> None:
     publish_embeddings(blobs(3, 20, 5, seed=9))
-    with pytest.raises(Problem, match="61 clusters of 60"):
+    with pytest.raises(Problem, match="61 clusters are more than the 60"):
         cluster.main(cluster.Config("blobs-vicreg", clusters=61))
     assert not Store().versions("cluster")
     with pytest.raises(Problem, match="--clusters 1"):

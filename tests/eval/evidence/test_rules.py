@@ -77,7 +77,7 @@ def test_a_rule_is_read_as_it_is_written() -> None:
     ],
 )
 def test_what_is_no_rule_is_refused(wrong: object) -> None:
-    with pytest.raises(ValueError, match=r"no rule|compares three"):
+    with pytest.raises(ValueError, match=r"not a rule|compares three"):
         parse(wrong)
 
 
