@@ -121,7 +121,8 @@ def _part(error: ErrorDetails, key: tuple[int | str, ...], entry: type[Entry]) -
     """`KEY: what is wrong`; without the key where the whole entry is wrong."""
     if error["type"] == "value_error":
         text = str(error["ctx"]["error"])
+    elif template := ERRORS.get(error["type"]):
+        text = template.format(value=error["input"], keys=", ".join(entry.model_fields))
     else:
-        text = ERRORS.get(error["type"], one_line(error["msg"]))
-        text = text.format(value=error["input"], keys=", ".join(entry.model_fields))
+        text = one_line(error["msg"])
     return ": ".join([*map(str, key), text])
