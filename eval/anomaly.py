@@ -8,13 +8,13 @@ from eval.evidence.density import (
     check_same_encoder,
     detect,
     figures,
-    measured,
     most_anomalous,
     mutual_distance,
     picture,
     pixels,
     samples,
     table,
+    values,
 )
 from train.data.embeddings import Embeddings
 from train.data.images import Images
@@ -59,12 +59,12 @@ def main(config: Config) -> None:
         source.check_made_from(pictures)
         normal = Images.load(pictures.folder)
 
-        strange = stage.fetch("embeddings", config.anomalies)
-        other, against = Embeddings.load(strange.folder), strange.dataset
+        other_source = stage.fetch("embeddings", config.anomalies)
+        other, against = Embeddings.load(other_source.folder), other_source.dataset
         check_comparable(embeddings, other)
-        check_same_encoder(source.origin, strange.origin, source.alias)
+        check_same_encoder(source.origin, other_source.origin, source.alias)
         other_pictures = stage.fetch("images", against)
-        strange.check_made_from(other_pictures)
+        other_source.check_made_from(other_pictures)
         anomalies = Images.load(other_pictures.folder)
 
         names = (source.dataset, against)
@@ -77,7 +77,7 @@ def main(config: Config) -> None:
             ),
         }
         scores = Scores(
-            measured(detection, most, config.k, names) | alike,
+            values(detection, most, config.k, names) | alike,
             figures(detection, str(stage.variant), names),
             {"anomaly/most": picture(most, normal, anomalies)},
             samples(detection),

@@ -32,9 +32,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.clusters is not None and self.clusters < 2:
-            raise Problem(f"--clusters {self.clusters} divides nothing; give 2 or more")
+            raise Problem(f"--clusters {self.clusters} is too small; give 2 or more")
         if self.sample < SMALLEST:
-            raise Problem(f"--sample {self.sample} makes no map; give {SMALLEST} or more")
+            raise Problem(f"--sample {self.sample} is too small for a map; give {SMALLEST} or more")
 
 
 def main(config: Config) -> None:
@@ -46,7 +46,9 @@ def main(config: Config) -> None:
         check(embeddings)
         k = config.clusters or len(embeddings.classes)
         if k > len(embeddings.train):
-            raise Problem(f"{k} clusters of {len(embeddings.train)} training images; lower --clusters")
+            raise Problem(
+                f"{k} clusters are more than the {len(embeddings.train)} training images; give fewer --clusters"
+            )
         scores = cluster(embeddings, k, config.sample, stage.seed or 0)
         scores.log(stage)
         stage.publish("cluster", scores.save)
@@ -90,11 +92,11 @@ def silhouette_samples(
     vectors: Vectors, clusters: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
     """The silhouette of each vector in its cluster and in its class, and the difference, where they are defined."""
-    found = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors, labels)}
-    defined = {name: values for name, values in found.items() if values is not None}
-    if len(defined) == 2:
-        defined["gain"] = defined["clusters"] - defined["classes"]
-    return {f"cluster/silhouette/{name}": values.astype(np.float32) for name, values in defined.items()}
+    by_grouping = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors, labels)}
+    present = {name: values for name, values in by_grouping.items() if values is not None}
+    if len(present) == 2:
+        present["gain"] = present["clusters"] - present["classes"]
+    return {f"cluster/silhouette/{name}": values.astype(np.float32) for name, values in present.items()}
 
 
 def cluster_names(counts: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:

@@ -7,20 +7,24 @@ holds 0 reads "no difference shown"; one of a measure that has no samples reads 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from eval.evidence.comparison import Measured, Sample, compare
-from eval.evidence.readings import SCORES, Reading, gather, versions
+from eval.evidence.bootstrap import Sample, Seeds, compare
+from eval.evidence.comparison import (
+    LISTS,
+    Difference,
+    Estimate,
+    header,
+    list_entry,
+    measure_entries,
+    source_entry,
+)
+from eval.evidence.readings import Reading, gather, score_names, versions
 from train.data.scores import Scores, Value
 from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure
-
-# What the claims need beside numbers: one list a seed.
-LISTS = ("probe/classes", "probe/counts", "probe/per_class", "probe/pairs")
 
 # The figures, and what each shows.
 MAIN = {
@@ -53,7 +57,9 @@ class Config:
             if self.variants.count(variant) > 1:
                 raise Problem(f"--variants names {variant!r} twice; give each variant once")
         if self.resamples < 1:
-            raise Problem(f"--resamples {self.resamples} makes no interval; give 1 or more, 1000 for two digits")
+            raise Problem(
+                f"--resamples {self.resamples} is too small for an interval; give 1 or more, 1000 for two stable digits"
+            )
         if self.seed < 0:
             raise Problem(f"--seed {self.seed} is negative; give 0 or more")
 
@@ -61,40 +67,37 @@ class Config:
 def main(config: Config) -> None:
     with Stage("eval.compare", config) as stage:
         readings = gather(stage, config.variants, config.anomalies)
-        measures = measured(readings)
-        values = about(readings, str(stage.dataset), config) | {"compare/measures": list(measures)}
-        for path, by_variant in measures.items():
-            values |= compare(path, by_variant, config.resamples, config.seed)
-        scores = Scores(values, figures(measures, values))
+        values = header(config.variants, str(stage.dataset), config.anomalies, config.resamples) | entries(readings)
+        estimates: dict[str, dict[str, Estimate]] = {}
+        differences: dict[str, dict[tuple[str, str], Difference]] = {}
+        for path, measure in measures(readings).items():
+            estimates[path], differences[path] = compare(path, measure, config.resamples, config.seed)
+            values |= measure_entries(path, estimates[path], differences[path])
+        scores = Scores(values | {"compare/measures": list(estimates)}, figures(estimates))
         for name, content in scores.figures.items():
             stage.panel(name, content)
-        stage.panel("compare/table", table(measures, values))
-        stage.panel("compare/differences", differences(measures, values))
+        stage.panel("compare/table", estimates_table(estimates))
+        stage.panel("compare/differences", differences_table(differences))
         stage.publish("compare", scores.save, {"dataset": stage.dataset})
 
 
-def about(readings: Readings, dataset: str, config: Config) -> dict[str, Value]:
-    """What was compared, which versions were read, and the lists that the claims need."""
-    values: dict[str, Value] = {
-        "compare/variants": list(config.variants),
-        "compare/dataset": dataset,
-        "compare/anomalies": config.anomalies,
-        "compare/resamples": config.resamples,
-    }
+def entries(readings: Readings) -> dict[str, Value]:
+    """Which versions were read, and the lists that the claims need."""
+    values: dict[str, Value] = {}
     for variant, seeds in readings.items():
-        for name in SCORES:
+        for name in score_names():
             if any(name in seed for seed in seeds):
-                values[f"compare/source/{variant}/{name}"] = versions(seeds, name)
+                values |= source_entry(variant, name, versions(seeds, name))
         for path in LISTS:
-            found = [seed["probe"].scores.values.get(path) for seed in seeds if "probe" in seed]
-            if present := [value for value in found if value is not None]:
-                values[f"{path}/{variant}/seeds"] = present
+            lists = [seed["probe"].scores.values.get(path) for seed in seeds if "probe" in seed]
+            if present := [by_class for by_class in lists if by_class is not None]:
+                values |= list_entry(path, variant, present)
     return values
 
 
-def measured(readings: Readings) -> dict[str, dict[str, Measured]]:
+def measures(readings: Readings) -> dict[str, dict[str, Seeds]]:
     """Every number of the scores, by path and variant, with its samples where all of the variant's seeds have them."""
-    found: dict[str, dict[str, Measured]] = {}
+    by_measure: dict[str, dict[str, Seeds]] = {}
     for variant, seeds in readings.items():
         by_path: dict[str, list[tuple[float, Sample | None]]] = {}
         for seed in seeds:
@@ -104,10 +107,10 @@ def measured(readings: Readings) -> dict[str, dict[str, Measured]]:
                     if isinstance(value, int | float) and not (name == "training" and path.startswith("collapse/")):
                         by_path.setdefault(path, []).append((float(value), sample(reading.scores, path)))
         for path, pairs in by_path.items():
-            samples = [drawn for _, drawn in pairs if drawn is not None]
+            samples = [part for _, part in pairs if part is not None]
             whole = samples if len(samples) == len(pairs) else ()
-            found.setdefault(path, {})[variant] = Measured([value for value, _ in pairs], whole)
-    return {path: found[path] for path in sorted(found)}
+            by_measure.setdefault(path, {})[variant] = Seeds([value for value, _ in pairs], whole)
+    return {path: by_measure[path] for path in sorted(by_measure)}
 
 
 def sample(scores: Scores, path: str) -> Sample | None:
@@ -118,54 +121,38 @@ def sample(scores: Scores, path: str) -> Sample | None:
     return None
 
 
-def table(measures: Mapping[str, Mapping[str, Measured]], values: Mapping[str, Value]) -> pd.DataFrame:
+def estimates_table(estimates: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
     """A row for each measure and variant."""
-    rows = []
-    for path, by_variant in measures.items():
-        for variant in by_variant:
-            found = {key: values[f"{path}/{variant}/{key}"] for key in ("mean", "spread", "n")}
-            rows.append({"measure": path, "variant": variant, **found, **_ends(values, f"{path}/{variant}")})
-    return pd.DataFrame(rows, dtype=object)
+    rows = [
+        (path, variant, estimate.value, estimate.spread, estimate.n, *(estimate.interval or (None, None)))
+        for path, by_variant in estimates.items()
+        for variant, estimate in by_variant.items()
+    ]
+    return pd.DataFrame(rows, columns=["measure", "variant", "mean", "spread", "n", "low", "high"], dtype=object)
 
 
-def differences(measures: Mapping[str, Mapping[str, Measured]], values: Mapping[str, Value]) -> pd.DataFrame:
+def differences_table(differences: Mapping[str, Mapping[tuple[str, str], Difference]]) -> pd.DataFrame:
     """A row for each measure and two variants: the first minus the second, its interval and what that says."""
-    rows = []
-    for path, by_variant in measures.items():
-        for one, other in combinations(by_variant, 2):
-            pair = f"{path}/{one}-minus-{other}"
-            rows.append(
-                {
-                    "measure": path,
-                    "variant": one,
-                    "minus": other,
-                    "difference": values[f"{pair}/difference"],
-                    **_ends(values, pair),
-                    "verdict": values[f"{pair}/verdict"],
-                }
-            )
+    rows = [
+        (path, one, other, difference.value, *(difference.interval or (None, None)), difference.verdict)
+        for path, by_pair in differences.items()
+        for (one, other), difference in by_pair.items()
+    ]
     columns = ["measure", "variant", "minus", "difference", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
-def _ends(values: Mapping[str, Value], path: str) -> dict[str, Any]:
-    ends = values[f"{path}/interval"]
-    low, high = ends if isinstance(ends, list) else (None, None)
-    return {"low": low, "high": high}
-
-
-def figures(measures: Mapping[str, Mapping[str, Measured]], values: Mapping[str, Any]) -> dict[str, go.Figure]:
-    """For each main measure that was found the variants side by side: the mean with its interval, and every seed."""
-    drawn = {}
+def figures(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, go.Figure]:
+    """For each main measure that there is the variants side by side: the mean with its interval, and every seed."""
+    by_name = {}
     for name, (path, title, axis) in MAIN.items():
-        if path not in measures:
+        if path not in estimates:
             continue
-        variants = list(measures[path])
-        means = [values[f"{path}/{variant}/mean"] for variant in variants]
-        ends = [
-            values[f"{path}/{variant}/interval"] or [mean, mean] for variant, mean in zip(variants, means, strict=True)
-        ]
-        seeds = [(variant, value) for variant in variants for value in measures[path][variant].values]
+        by_variant = estimates[path]
+        variants = list(by_variant)
+        means = [estimate.value for estimate in by_variant.values()]
+        ends = [estimate.interval or (estimate.value, estimate.value) for estimate in by_variant.values()]
+        seeds = [(variant, value) for variant, estimate in by_variant.items() for value in estimate.seeds]
         reach = {
             "type": "data",
             "symmetric": False,
@@ -189,8 +176,8 @@ def figures(measures: Mapping[str, Mapping[str, Measured]], values: Mapping[str,
                 marker={"size": 7, "color": color(1), "symbol": "line-ew-open"},
             ),
         ]
-        drawn[name] = figure(f"{title}, variants compared", "", axis, traces).update_xaxes(type="category")
-    return drawn
+        by_name[name] = figure(f"{title}, variants compared", "", axis, traces).update_xaxes(type="category")
+    return by_name
 
 
 COMMAND = Command(main, Config)

@@ -32,20 +32,22 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise Problem(f"--batch-size {self.batch_size} is not at least 1")
+            raise Problem(f"--batch-size {self.batch_size} is too small; give 1 or more")
 
 
 def main(config: Config) -> None:
     with Stage("eval.embed", config) as stage:
-        trained = stage.fetch("encoder", config.encoder)
-        stage.about(trained)
-        source = stage.fetch("images", config.images or trained.dataset)
-        encoder, home = Encoder.load(trained.folder).to(config.device), trained.dataset
+        model = stage.fetch("encoder", config.encoder)
+        stage.about(model)
+        source = stage.fetch("images", config.images or model.dataset)
+        encoder, home = Encoder.load(model.folder).to(config.device), model.dataset
         images = Images.load(source.folder)
         if images.name == home and not config.train:
-            raise Problem(f"--train False: the evaluations of {home} learn from its training images; leave it out")
-        chosen = images.train if config.train else images.train[:0]
-        train_features, train = embed(encoder, chosen, config.batch_size, "train")
+            raise Problem(
+                f"--train False leaves out the training images of {home}, and its evaluations need them; leave the flag out"
+            )
+        train_images = images.train if config.train else images.train[:0]
+        train_features, train = embed(encoder, train_images, config.batch_size, "train")
         test_features, test = embed(encoder, images.test, config.batch_size, "test")
         labels = np.array(images.train_labels[: len(train)]), np.array(images.test_labels)
         embeddings = Embeddings(
@@ -58,7 +60,7 @@ def main(config: Config) -> None:
         if images.name != home:
             fields["images"] = images.name
         else:
-            trained.check_made_from(source)
+            model.check_made_from(source)
         stage.publish("embeddings", embeddings.save, fields)
 
 

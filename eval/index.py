@@ -28,12 +28,12 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise Problem(f"--k {self.k} is no number of neighbors; give 1 or more")
+            raise Problem(f"--k {self.k} is too small; give 1 or more")
         for name in ("lists", "probes"):
             if (value := getattr(self, name)) < 0:
-                raise Problem(f"--{name} {value} is not at least 0")
+                raise Problem(f"--{name} {value} is negative; give 0 or more")
             if value and self.kind == "exact":
-                raise Problem(f"--{name} {value} is read with --kind ivf only; add that")
+                raise Problem(f"--{name} {value} needs --kind ivf; add that, or leave --{name} out")
 
 
 def main(config: Config) -> None:

@@ -31,7 +31,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.resamples < 1:
             raise Problem(
-                f"--resamples {self.resamples} makes no interval; give 1 or more, 10000 for two stable digits"
+                f"--resamples {self.resamples} is too small for an interval; give 1 or more, 10000 for two stable digits"
             )
 
 
@@ -62,21 +62,21 @@ def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: 
     labels, classes = np.asarray(embeddings.test_labels), embeddings.classes
     values: dict[str, Value] = {}
     samples: dict[str, NDArray[np.bool_]] = {}
-    for path, probed in (("probe", representation), ("probe/features", features)):
-        correct = probed.predicted == labels
+    for path, layer_probe in (("probe", representation), ("probe/features", features)):
+        correct = layer_probe.predictions == labels
         values[f"{path}/top1"] = float(correct.mean())
         values[f"{path}/top1/interval"] = list(accuracy_interval(correct, seed, resamples))
-        values[f"{path}/regularisation"] = probed.regularisation
+        values[f"{path}/regularisation"] = layer_probe.regularisation
         samples[f"{path}/top1"] = correct
 
-    confusion = confusion_matrix(labels, representation.predicted, len(classes))
+    confusion = confusion_matrix(labels, representation.predictions, len(classes))
     per_class = {"representation": np.diag(confusion)}
     if features is not representation:
-        per_class["features"] = np.diag(confusion_matrix(labels, features.predicted, len(classes)))
+        per_class["features"] = np.diag(confusion_matrix(labels, features.predictions, len(classes)))
     values["probe/classes"] = list(classes)
     values["probe/counts"] = np.bincount(labels, minlength=len(classes)).tolist()
     values["probe/per_class"] = per_class["representation"].tolist()
-    values["probe/pairs"] = [list(pair) for pair in entangled(confusion, classes)]
+    values["probe/pairs"] = [list(pair) for pair in class_pairs(confusion, classes)]
     values["probe/confused"] = [list(pair) for pair in most_confused(confusion, classes)]
     values["probe/chance"] = float((labels == np.bincount(embeddings.train_labels).argmax()).mean())
     figures = {
@@ -86,7 +86,7 @@ def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: 
     return Scores(values, figures, samples=samples)
 
 
-def entangled(confusion: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, float]]:
+def class_pairs(confusion: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, float]]:
     """(class, class, rate) of every two classes, the most entangled first, at most 100; the two in class order.
 
     The rate is the mean of the two shares of a class that are taken for the other. confusion: as `confusion_matrix`.

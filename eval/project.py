@@ -29,7 +29,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.sample < SMALLEST:
-            raise Problem(f"--sample {self.sample} makes no map; give {SMALLEST} or more")
+            raise Problem(f"--sample {self.sample} is too small for a map; give {SMALLEST} or more")
 
 
 def main(config: Config) -> None:

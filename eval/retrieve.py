@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eval.evidence.retrieval import measure, pictures, retrieve, shown, table
+from eval.evidence.retrieval import measure, pictures, query_values, retrieve, table
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
@@ -32,14 +32,14 @@ def main(config: Config) -> None:
         stage.about(source)
         index = stage.fetch("neighbors", config.neighbors or source.alias)
         index.check_made_from(source)
-        pictured = stage.fetch("images", config.images or source.dataset)
-        source.check_made_from(pictured)
+        original = stage.fetch("images", config.images or source.dataset)
+        source.check_made_from(original)
 
         embeddings, neighbors = Embeddings.load(source.folder), Neighbors.load(index.folder)
-        images = Images.load(pictured.folder)
+        images = Images.load(original.folder)
         retrieval = retrieve(embeddings, neighbors, config.seed)
         values, samples = measure(embeddings, neighbors, images, config.seed)
-        scores = Scores(values | shown(retrieval), pictures=pictures(retrieval, images), samples=samples)
+        scores = Scores(values | query_values(retrieval), pictures=pictures(retrieval, images), samples=samples)
         scores.log(stage)
         stage.panel("retrieve/table", table(retrieval, images))
         stage.publish("retrieve", scores.save)

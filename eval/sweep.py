@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-from eval.evidence.sweeps import Parameter, Sweep, Trial, best, importance, logarithmic, over_seeds, ranged, read
+from eval.evidence.sweeps import Parameter, Sweep, Trial, best, importance, is_range, logarithmic, over_seeds, read
 from train.data.scores import Scores, Value
 from train.tracking import Command, Problem, Stage
 from train.tracking.declarations import NUMBER, clean_name, reference
@@ -38,7 +38,7 @@ class Config:
 def main(config: Config) -> None:
     with Stage("eval.sweep", config) as stage:
         sweep = config.trials
-        if not sweep.finished:
+        if not sweep.results:
             counts = ", ".join(f"{count} {state}" for state, count in sweep.counts.items() if count)
             raise Problem(
                 f"no trial of sweep {config.sweep!r} has finished with a {sweep.metric} ({counts or 'there is none'});"
@@ -76,8 +76,8 @@ def dataset(sweep: Sweep) -> str | None:
 def score(sweep: Sweep, name: str) -> Scores:
     """`sweep/best/...` is the single best trial; `sweep/best/seeds` is [mean, spread, n] of the same setting over its
     seeds, which the luck of one seed does not flatter."""
-    chosen = best(sweep)
-    assert chosen is not None
+    top = best(sweep)
+    assert top is not None
     shares, basis = importance(sweep)
     values: dict[str, Value] = {
         "sweep/name": name,
@@ -86,17 +86,17 @@ def score(sweep: Sweep, name: str) -> Scores:
         "sweep/metric": sweep.metric,
         "sweep/goal": "maximize" if sweep.maximize else "minimize",
         "sweep/parameters": list(sweep.swept),
-        "sweep/best/trial": chosen.number,
-        "sweep/best/value": chosen.value,
-        "sweep/best/command": shlex.join(["python", *chosen.command]),
-        "sweep/best/parameters": [[name, chosen.parameters.get(name)] for name in sweep.swept],
-        "sweep/best/variant": chosen.variant,
+        "sweep/best/trial": top.number,
+        "sweep/best/value": top.value,
+        "sweep/best/command": shlex.join(["python", *top.command]),
+        "sweep/best/parameters": [[name, top.parameters.get(name)] for name in sweep.swept],
+        "sweep/best/variant": top.variant,
         "sweep/importance": None if shares is None else [[name, share] for name, share in shares.items()],
         "sweep/importance/basis": basis,
     }
     values |= {f"sweep/trials/{state}": count for state, count in sweep.counts.items()}
     for point in over_seeds(sweep):
-        if all(chosen.parameters.get(name) == value for name, value in point.parameters.items()):
+        if all(top.parameters.get(name) == value for name, value in point.parameters.items()):
             values["sweep/best/seeds"] = [point.mean, point.spread, point.n]
     figures = {"sweep/parallel": parallel_figure(sweep)}
     if shares is not None:
@@ -140,7 +140,7 @@ def seeds_table(sweep: Sweep) -> pd.DataFrame:
 
 def parallel_figure(sweep: Sweep) -> go.Figure:
     """A line a trial with a value, through its parameters to the metric, which colors it. Stopped trials take part."""
-    trials = sweep.placed
+    trials = sweep.complete
     values = [trial.value for trial in trials]
     lines = go.Parcoords(
         dimensions=[*(axis(sweep, name, trials) for name in sweep.swept), {"label": sweep.metric, "values": values}],
@@ -151,17 +151,17 @@ def parallel_figure(sweep: Sweep) -> go.Figure:
             "showscale": True,
         },
     )
-    drawn = figure(f"{len(trials)} trials by their parameters and {sweep.metric}", traces=[lines])
-    return drawn.update_layout(margin={"l": 80, "r": 60, "t": 100, "b": 40})
+    chart = figure(f"{len(trials)} trials by their parameters and {sweep.metric}", traces=[lines])
+    return chart.update_layout(margin={"l": 80, "r": 60, "t": 100, "b": 40})
 
 
 def axis(sweep: Sweep, name: str, trials: list[Trial]) -> dict[str, object]:
     """One axis of the parallel coordinates: a place for each choice, or a scale, logarithmic where it was drawn so."""
     spec = sweep.definition["parameters"][name]
-    seen = [trial.parameters[name] for trial in trials]
-    if not ranged(spec):
-        choices = sorted(set(seen), key=lambda value: order(spec.get("values", []), value))
-        places = [choices.index(value) for value in seen]
+    values = [trial.parameters[name] for trial in trials]
+    if not is_range(spec):
+        choices = sorted(set(values), key=lambda value: order(spec.get("values", []), value))
+        places = [choices.index(value) for value in values]
         return {
             "label": name,
             "values": places,
@@ -169,7 +169,7 @@ def axis(sweep: Sweep, name: str, trials: list[Trial]) -> dict[str, object]:
             "ticktext": [str(choice) for choice in choices],
             "range": [-0.2, max(len(choices) - 1, 1) + 0.2],
         }
-    numbers = [float(value) for value in seen if value is not None]
+    numbers = [float(value) for value in values if value is not None]
     if not logarithmic(spec):
         return {"label": name, "values": numbers}
     low, high = math.floor(math.log10(min(numbers))), math.ceil(math.log10(max(numbers)))
@@ -190,10 +190,10 @@ def order(values: list[Parameter], value: Parameter) -> int:
 def importance_figure(shares: dict[str, float], metric: str, basis: str) -> go.Figure:
     names = list(shares)[::-1]  # the largest on top
     bars = go.Bar(x=[shares[name] for name in names], y=names, orientation="h", marker={"color": color(0)})
-    drawn = figure(
+    chart = figure(
         f"What {metric} depends on: {basis}", "share of the variance explained by the parameter alone", "", [bars]
     )
-    return drawn.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(type="category", automargin=True)
+    return chart.update_xaxes(range=[0, 1], tickformat=".0%").update_yaxes(type="category", automargin=True)
 
 
 COMMAND = Command(main, Config)

@@ -1,159 +1,184 @@
-"""Variants compared over seeds and test images: a hierarchical, paired bootstrap (Davison and Hinkley 1997, section 3.8).
+"""What eval.compare publishes: the estimates of every variant, the differences of each two, and lists by seed.
 
-One resample draws the images with replacement, the same for all variants and seeds, and then each variant's seeds with
-replacement. What it measures of a variant is the mean over the drawn seeds. With one seed the intervals are over images
-alone and say nothing of other seeds; with two or three they are still too narrow, since the variance between s drawn
-seeds is on average (s - 1) / s of the true one.
+Every key of the flat scores (`probe/top1/digits-vicreg/mean`) is written and read here alone.
 """
 
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eval.evidence.intervals import interval
-from train.data.scores import Value
-from train.tracking.problem import Problem
+from eval.evidence.measures import Measure
+from train.data.scores import Scores, Value
 
-Estimates = NDArray[np.float64]
+Interval = tuple[float, float]
+Direction = Literal["higher", "lower", "no difference shown", "not decided"]
 
-# What one seed measured on each image: one array whose mean the measure is, or the anomaly scores of normal images and of
-# anomalies, of which the measure is the AUC.
-Sample = tuple[NDArray[Any], ...]
+# What a direction means for a measure of which more (1), or less (-1), is better.
+WORDS: Mapping[tuple[Direction, int], str] = {
+    ("higher", 1): "better",
+    ("lower", 1): "worse",
+    ("higher", -1): "worse",
+    ("lower", -1): "better",
+}
 
-BLOCK = 50  # resamples at once: counts of 50,000 images have 20 MB
+LISTS = ("probe/classes", "probe/counts", "probe/per_class", "probe/pairs")  # what the claims read, one list a seed
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One measure of one variant. values: one a seed. samples: one a seed, none where the measure has none."""
+class Estimate:
+    """One measure of one variant over its n seeds. value: their mean. spread: their standard deviation, None for one seed.
+    interval: 95 %, None where the measure has no samples."""
 
-    values: Sequence[float]
-    samples: Sequence[Sample] = ()
+    value: float
+    spread: float | None
+    n: int
+    interval: Interval | None
+    seeds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, seeds: Sequence[float], interval: Interval | None = None) -> Self:
+        spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None
+        return cls(float(np.mean(seeds)), spread, len(seeds), interval, tuple(seeds))
 
 
-def compare(path: str, measured: Mapping[str, Measured], resamples: int, seed: int) -> dict[str, Value]:
-    """Mean, spread and interval of the measure `path` for each variant, and the difference of each two, as eval.compare
-    publishes them.
+@dataclass(frozen=True)
+class Difference:
+    """Of one measure of two variants: the first minus the second. interval: 95 %, paired; None where one of them has none."""
 
-    A difference whose interval holds 0 is not shown; one without an interval is not decided. Raises Problem where the
-    samples are not of equally many images.
-    """
-    sampled = {variant: found.samples for variant, found in measured.items() if found.samples}
-    estimates = bootstrap(path, sampled, resamples, seed)
+    value: float
+    interval: Interval | None
+
+    @property
+    def verdict(self) -> Direction:
+        """What the interval says: nothing is shown where it includes 0, nothing is decided where there is none."""
+        if self.interval is None:
+            return "not decided"
+        low, high = self.interval
+        return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
+
+    @property
+    def decided(self) -> bool:
+        return self.verdict in ("higher", "lower")
+
+    def word(self, measure: Measure) -> str:
+        """The verdict, as "better" or "worse" where the measure ranks."""
+        return WORDS.get((self.verdict, measure.better), self.verdict)
+
+    def __neg__(self) -> "Difference":
+        """The second minus the first."""
+        return Difference(-self.value, self.interval and (-self.interval[1], -self.interval[0]))
+
+
+# -- the keys ----------------------------------------------------------------------------------------------------------
+
+
+def header(variants: Sequence[str], dataset: str, anomalies: str | None, resamples: int) -> dict[str, Value]:
+    """What was compared. anomalies: the image set that the variants were to detect."""
+    return {
+        "compare/variants": list(variants),
+        "compare/dataset": dataset,
+        "compare/anomalies": anomalies,
+        "compare/resamples": resamples,
+    }
+
+
+def source_entry(variant: str, name: str, references: Sequence[str | None]) -> dict[str, Value]:
+    """Which version of the artifact `name` was read, by seed."""
+    return {f"compare/source/{variant}/{name}": list(references)}
+
+
+def list_entry(path: str, variant: str, by_seed: Sequence[Any]) -> dict[str, Value]:
+    return {f"{path}/{variant}/seeds": list(by_seed)}
+
+
+def measure_entries(
+    path: str, estimates: Mapping[str, Estimate], differences: Mapping[tuple[str, str], Difference]
+) -> dict[str, Value]:
+    """One measure: its estimates by variant, and its differences by the two variants, the first minus the second."""
     values: dict[str, Value] = {}
-    for variant, found in measured.items():
+    for variant, estimate in estimates.items():
         values |= {
-            f"{path}/{variant}/mean": float(np.mean(found.values)),
-            f"{path}/{variant}/spread": float(np.std(found.values, ddof=1)) if len(found.values) > 1 else None,
-            f"{path}/{variant}/n": len(found.values),
-            f"{path}/{variant}/interval": list(interval(estimates[variant])) if variant in estimates else None,
-            f"{path}/{variant}/seeds": list(found.values),
+            f"{path}/{variant}/mean": estimate.value,
+            f"{path}/{variant}/spread": estimate.spread,
+            f"{path}/{variant}/n": estimate.n,
+            f"{path}/{variant}/interval": list(estimate.interval) if estimate.interval else None,
+            f"{path}/{variant}/seeds": list(estimate.seeds),
         }
-    for one, other in combinations(measured, 2):
-        both = one in estimates and other in estimates
-        ends = interval(estimates[one] - estimates[other]) if both else None
+    for (one, other), difference in differences.items():
         values |= {
-            f"{path}/{one}-minus-{other}/difference": float(
-                np.mean(measured[one].values) - np.mean(measured[other].values)
-            ),
-            f"{path}/{one}-minus-{other}/interval": list(ends) if ends else None,
-            f"{path}/{one}-minus-{other}/verdict": verdict(ends),
+            f"{path}/{one}-minus-{other}/difference": difference.value,
+            f"{path}/{one}-minus-{other}/interval": list(difference.interval) if difference.interval else None,
+            f"{path}/{one}-minus-{other}/verdict": difference.verdict,
         }
     return values
 
 
-def verdict(ends: tuple[float, float] | None) -> str:
-    """What an interval of a difference says."""
-    if ends is None:
-        return "not decided"
-    low, high = ends
-    return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
-
-
-def bootstrap(path: str, samples: Mapping[str, Sequence[Sample]], resamples: int, seed: int) -> dict[str, Estimates]:
-    """The measure of each variant in every resample: (resamples,) each, of the same images in the same order.
-
-    samples: by variant, one a seed. path: of the measure, for the error. A variant's draws of seeds depend on its name, so
-    that neither the other variants nor their order changes them.
-    """
-    columns = [sample for seeds in samples.values() for sample in seeds]
-    shapes = {tuple(len(part) for part in sample) for sample in columns}
-    if len(shapes) > 1:
-        counts = {variant: [len(sample[0]) for sample in seeds] for variant, seeds in samples.items()}
-        raise Problem(
-            f"{path} was measured on different numbers of images ({counts}); run its evaluation again for all variants"
-        )
-    if not columns:
-        return {}
-    measured = over_images(columns, resamples, seed)
-    estimates = {}
-    start = 0
-    for variant, seeds in samples.items():
-        drawn = seed_weights(variant, len(seeds), resamples, seed)
-        estimates[variant] = np.einsum("rs,rs->r", drawn, measured[:, start : start + len(seeds)])
-        start += len(seeds)
-    return estimates
-
-
-def seed_weights(variant: str, count: int, resamples: int, seed: int) -> Estimates:
-    """The weight of each of `count` seeds in each resample, (resamples, count); rows sum to 1."""
-    generator = np.random.default_rng([seed, zlib.crc32(variant.encode())])
-    return generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-
-
-def over_images(columns: Sequence[Sample], resamples: int, seed: int) -> Estimates:
-    """The measure of each column on each resample of the images, which all columns share: (resamples, columns)."""
-    sizes = [len(part) for part in columns[0]]
-    if len(sizes) == 1:
-        values = [np.asarray(sample[0], np.float64) for sample in columns]
-        # One product a column: in a product of matrices equal columns can come out unequal in the last bit.
-        return (
-            np.concatenate(
-                [np.stack([drawn @ column for column in values], axis=1) for (drawn,) in counts(sizes, resamples, seed)]
-            )
-            / sizes[0]
-        )
-    ranked = [Ranked.of(*sample) for sample in columns]
-    blocks = counts(sizes, resamples, seed)
-    return np.concatenate([np.stack([ranks.auc(*drawn) for ranks in ranked], axis=1) for drawn in blocks])
-
-
-def counts(sizes: Sequence[int], resamples: int, seed: int) -> Iterator[list[Estimates]]:
-    """How often each image of each set comes up in each resample, in blocks: (block, size) for each of `sizes`."""
-    generator = np.random.default_rng(seed)
-    for start in range(0, resamples, BLOCK):
-        block = min(BLOCK, resamples - start)
-        drawn = []
-        for size in sizes:
-            rows = generator.integers(size, size=(block, size)) + size * np.arange(block)[:, None]
-            drawn.append(np.bincount(rows.ravel(), minlength=block * size).reshape(block, size).astype(np.float64))
-        yield drawn
-
-
 @dataclass(frozen=True)
-class Ranked:
-    """Anomaly scores, sorted once for all resamples. order: (n,) of the normal ones, ascending. below, up_to: (m,) how
-    many normal scores are below each anomaly's, and not above it."""
+class Comparison:
+    """values: the flat scores that eval.compare published."""
 
-    order: NDArray[np.int64]
-    below: NDArray[np.int64]
-    up_to: NDArray[np.int64]
+    values: Mapping[str, Value]
 
     @classmethod
-    def of(cls, normal: NDArray[Any], anomalies: NDArray[Any]) -> "Ranked":
-        order = np.argsort(normal)
-        ascending = normal[order]
-        return cls(order, np.searchsorted(ascending, anomalies, "left"), np.searchsorted(ascending, anomalies, "right"))
+    def load(cls, folder: Path) -> Self:
+        """Raises Problem where `folder` holds something else."""
+        return cls(Scores.load(folder).values)
 
-    def auc(self, normal: Estimates, anomalies: Estimates) -> Estimates:
-        """ROC AUC of resamples, (block,), of which a tie counts a half. normal: (block, n), anomalies: (block, m), how often
-        each image came up."""
-        passed = np.zeros((len(normal), normal.shape[1] + 1))
-        np.cumsum(normal[:, self.order], axis=1, out=passed[:, 1:])
-        wins = np.einsum("bm,bm->b", passed[:, self.below] + passed[:, self.up_to], anomalies) / 2
-        return np.asarray(wins / (normal.shape[1] * anomalies.shape[1]))
+    @property
+    def dataset(self) -> str:
+        return str(self.values["compare/dataset"])
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        variants = self.values["compare/variants"]
+        return tuple(map(str, variants)) if isinstance(variants, list) else ()
+
+    @property
+    def anomalies(self) -> str | None:
+        """The image set that the variants were to detect, None where none was asked for."""
+        name = self.values["compare/anomalies"]
+        return None if name is None else str(name)
+
+    def full(self, variant: str) -> str:
+        """The name of a variant that is named without its data set."""
+        return f"{self.dataset}-{variant}"
+
+    def versions(self, variant: str, name: str) -> list[str | None]:
+        """Which version of the artifact `name` was read, by seed; none where the variant has no such artifact."""
+        references = self.values.get(f"compare/source/{variant}/{name}")
+        return references if isinstance(references, list) else []
+
+    def list_by_seed(self, path: str, variant: str) -> list[Any]:
+        """One of LISTS, by seed; none where it was not published."""
+        lists = self.values.get(f"{path}/{variant}/seeds")
+        return lists if isinstance(lists, list) else []
+
+    def estimate(self, path: str, variant: str) -> Estimate | None:
+        """None where the measure was not taken of the variant."""
+        key = f"{path}/{variant}"
+        if not isinstance(mean := self.values.get(f"{key}/mean"), int | float):
+            return None
+        seeds, spread = self.list_by_seed(path, variant), self.values.get(f"{key}/spread")
+        return Estimate(
+            float(mean),
+            float(spread) if isinstance(spread, int | float) else None,
+            len(seeds),
+            _interval(self.values.get(f"{key}/interval")),
+            tuple(map(float, seeds)),
+        )
+
+    def difference(self, path: str, one: str, other: str) -> Difference | None:
+        """`one` minus `other`, in whichever order the two were compared; None where the measure was not taken of both."""
+        for first, second in ((one, other), (other, one)):
+            key = f"{path}/{first}-minus-{second}"
+            if isinstance(value := self.values.get(f"{key}/difference"), int | float):
+                difference = Difference(float(value), _interval(self.values.get(f"{key}/interval")))
+                return difference if first == one else -difference
+        return None
+
+
+def _interval(ends: Value) -> Interval | None:
+    return (float(ends[0]), float(ends[1])) if isinstance(ends, list) and ends else None

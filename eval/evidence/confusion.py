@@ -12,12 +12,12 @@ MOST_CONFUSED = 10
 MOST_NUMBERS = 20  # classes beyond which a matrix shows no numbers: they would overlap
 
 
-def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def confusion_matrix(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Share of each true class (row) that was taken for each class (column); rows sum to 1.
 
-    labels, predicted: (n,), each class present among the labels. Returns (classes, classes).
+    labels, predictions: (n,), each class present among the labels. Returns (classes, classes).
     """
-    counts = np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    counts = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
     return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
 
@@ -27,7 +27,7 @@ def most_confused(confusion: NDArray[np.float64], classes: Sequence[str]) -> lis
     order = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_CONFUSED]
     pairs = [divmod(int(place), len(confusion)) for place in order]
     return [
-        (classes[true], classes[taken], float(mistakes[true, taken])) for true, taken in pairs if mistakes[true, taken]
+        (classes[true], classes[other], float(mistakes[true, other])) for true, other in pairs if mistakes[true, other]
     ]
 
 

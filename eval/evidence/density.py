@@ -41,19 +41,19 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One image of a test set, by its row, and its anomaly score."""
+class Outlier:
+    """One of the most anomalous images: the row in its test set, and its anomaly score. anomaly: which set that is."""
 
     anomaly: bool
     row: int
     score: float
 
 
-def check_inductive(embeddings: Embeddings, given: str) -> None:
-    """Raises Problem where other images cannot be embedded beside these. given: their alias."""
+def check_inductive(embeddings: Embeddings, request: str) -> None:
+    """Raises Problem where other images cannot be embedded beside these. request: their alias."""
     if embeddings.transductive:
         raise Problem(
-            f"{given!r} are transductive: no encoder made them that could embed anomalies; name embeddings that have one"
+            f"{request!r} are transductive embeddings, so no encoder can embed the anomalies; name embeddings that have one"
         )
 
 
@@ -86,7 +86,7 @@ def detect(embeddings: Embeddings, neighbors: Neighbors, anomalies: Embeddings, 
         knn_distance(neighbors, embeddings.train, vectors, k, label)
         for vectors, label in ((embeddings.test, "normal images"), (anomalies.test, "anomalies"))
     )
-    labels, scores = labelled(normal_scores, anomaly_scores)
+    labels, scores = with_labels(normal_scores, anomaly_scores)
     return Detection(
         normal_scores,
         anomaly_scores,
@@ -102,24 +102,24 @@ def knn_distance(neighbors: Neighbors, train: Vectors, queries: Vectors, k: int,
     return scores
 
 
-def labelled(normal: Densities, anomalies: Densities) -> tuple[NDArray[np.int64], Densities]:
+def with_labels(normal: Densities, anomalies: Densities) -> tuple[NDArray[np.int64], Densities]:
     """Labels, 0 normal and 1 anomaly, and scores of both sets together."""
     return np.repeat([0, 1], [len(normal), len(anomalies)]), np.concatenate([normal, anomalies])
 
 
-def most_anomalous(detection: Detection, count: int) -> list[Found]:
+def most_anomalous(detection: Detection, count: int) -> list[Outlier]:
     """The images of both sets with the highest scores, highest first; of equal scores the normal one, then the first row.
 
     Raises Problem where both sets together have fewer than `count`.
     """
-    labels, scores = labelled(detection.normal, detection.anomalies)
+    labels, scores = with_labels(detection.normal, detection.anomalies)
     if count > len(scores):
         raise Problem(f"--most {count} is more than the {len(scores)} test images of both sets; give a smaller number")
-    chosen = np.argsort(-scores, kind="stable")[:count]
-    return [Found(bool(labels[i]), int(i - labels[i] * len(detection.normal)), float(scores[i])) for i in chosen]
+    rows = np.argsort(-scores, kind="stable")[:count]
+    return [Outlier(bool(labels[i]), int(i - labels[i] * len(detection.normal)), float(scores[i])) for i in rows]
 
 
-def mutual_distance(most: list[Found], normal: NDArray[Any], anomalies: NDArray[Any], seed: int) -> float | None:
+def mutual_distance(most: list[Outlier], normal: NDArray[Any], anomalies: NDArray[Any], seed: int) -> float | None:
     """Mean L2 distance of two of the most anomalous images, divided by that of two random ones of the same sets: near 0
     they are near-duplicates of each other, at 1 they differ as any two.
 
@@ -128,24 +128,24 @@ def mutual_distance(most: list[Found], normal: NDArray[Any], anomalies: NDArray[
     """
     generator = np.random.default_rng(seed)
     sets = (normal, anomalies)
-    found, random = [], []
+    distances, random = [], []
     for one, other in combinations(most, 2):
         first, second = sets[one.anomaly], sets[other.anomaly]
-        found.append(np.linalg.norm(first[one.row].astype(np.float64) - second[other.row]))
+        distances.append(np.linalg.norm(first[one.row].astype(np.float64) - second[other.row]))
         rows = generator.integers(len(first), size=PAIRS)
         if one.anomaly == other.anomaly:
             others = (rows + generator.integers(1, len(first), PAIRS)) % len(first)
         else:
             others = generator.integers(len(second), size=PAIRS)
         random.append(np.linalg.norm(first[rows].astype(np.float64) - second[others], axis=1).mean())
-    return float(np.mean(found) / np.mean(random)) if np.any(random) else None
+    return float(np.mean(distances) / np.mean(random)) if np.any(random) else None
 
 
 def pixels(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Every image at size x size pixels as one row: (n, 3 * size * size). images: (n, height, width, 3)."""
     if images.shape[1:3] != (size, size):
-        resized = (PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.BILINEAR) for image in images)
-        images = np.stack([np.asarray(image) for image in resized])
+        square = (PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.BILINEAR) for image in images)
+        images = np.stack([np.asarray(image) for image in square])
     return images.reshape(len(images), -1)
 
 
@@ -157,7 +157,7 @@ def samples(detection: Detection) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def measured(detection: Detection, most: list[Found], k: int, names: tuple[str, str]) -> dict[str, Value]:
+def values(detection: Detection, most: list[Outlier], k: int, names: tuple[str, str]) -> dict[str, Value]:
     """The scores to publish. names: of the normal and the anomalous image set."""
     return {
         "anomaly/auc": detection.auc,
@@ -165,15 +165,17 @@ def measured(detection: Detection, most: list[Found], k: int, names: tuple[str, 
         "anomaly/against": names[1],
         "anomaly/k": k,
         "anomaly/most/count": len(most),
-        "anomaly/most/anomalies": sum(found.anomaly for found in most),
-        "anomaly/most": [{"set": names[found.anomaly], "row": found.row, "score": found.score} for found in most],
+        "anomaly/most/anomalies": sum(outlier.anomaly for outlier in most),
+        "anomaly/most": [
+            {"set": names[outlier.anomaly], "row": outlier.row, "score": outlier.score} for outlier in most
+        ],
     }
 
 
 def figures(detection: Detection, variant: str, names: tuple[str, str]) -> dict[str, go.Figure]:
     """The ROC curve, and the scores of both sets."""
     against = f"{names[1]} among {names[0]}, {variant}"
-    false, true, _ = roc_curve(*labelled(detection.normal, detection.anomalies))
+    false, true, _ = roc_curve(*with_labels(detection.normal, detection.anomalies))
     low, high = detection.interval
     traces = [
         go.Scatter(x=false, y=true, name=f"{variant}: AUC {detection.auc:.3f} [{low:.3f}, {high:.3f}]"),
@@ -183,33 +185,35 @@ def figures(detection: Detection, variant: str, names: tuple[str, str]) -> dict[
     roc.update_traces(mode="lines").update_layout(
         legend={"x": 0.98, "y": 0.04, "xanchor": "right", "yanchor": "bottom"}
     )
-    drawn = histogram(
+    scores = histogram(
         f"Anomaly scores: {against}",
         "mean L2 distance to the nearest training images",
         {f"{names[0]}, normal": detection.normal, f"{names[1]}, anomalies": detection.anomalies},
     )
-    return {"anomaly/roc": roc, "anomaly/scores": drawn}
+    return {"anomaly/roc": roc, "anomaly/scores": scores}
 
 
-def picture(most: list[Found], normal: Images, anomalies: Images) -> PIL.Image.Image:
+def picture(most: list[Outlier], normal: Images, anomalies: Images) -> PIL.Image.Image:
     """The most anomalous images in a row, the most anomalous first; those of the anomalies' set are framed."""
     sets = (normal, anomalies)
-    return grid([[sets[found.anomaly].test[found.row] for found in most]], [[found.anomaly for found in most]])
+    return grid(
+        [[sets[outlier.anomaly].test[outlier.row] for outlier in most]], [[outlier.anomaly for outlier in most]]
+    )
 
 
-def table(most: list[Found], normal: Images, anomalies: Images) -> pd.DataFrame:
+def table(most: list[Outlier], normal: Images, anomalies: Images) -> pd.DataFrame:
     """The most anomalous images: rank, picture, image set, class, row in its test set, score."""
     rows = []
-    for rank, found in enumerate(most, start=1):
-        images = (normal, anomalies)[found.anomaly]
+    for rank, outlier in enumerate(most, start=1):
+        images = (normal, anomalies)[outlier.anomaly]
         rows.append(
             {
                 "rank": rank,
-                "image": tile(images.test[found.row]),
+                "image": tile(images.test[outlier.row]),
                 "set": images.name,
-                "class": images.classes[images.test_labels[found.row]],
-                "row": found.row,
-                "score": found.score,
+                "class": images.classes[images.test_labels[outlier.row]],
+                "row": outlier.row,
+                "score": outlier.score,
             }
         )
     return pd.DataFrame(rows)

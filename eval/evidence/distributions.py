@@ -27,6 +27,6 @@ def histogram(title: str, x: str, samples: Mapping[str, ArrayLike]) -> go.Figure
         )
         for i, (name, sample) in enumerate(values.items())
     ]
-    drawn = figure(title, x, "share of the images", traces)
+    bars = figure(title, x, "share of the images", traces)
     legend = {"x": 0.98, "y": 0.98, "xanchor": "right", "yanchor": "top", "bgcolor": "rgba(255, 255, 255, 0.7)"}
-    return drawn.update_layout(barmode="overlay", bargap=0, legend=legend).update_yaxes(tickformat=".0%")
+    return bars.update_layout(barmode="overlay", bargap=0, legend=legend).update_yaxes(tickformat=".0%")

@@ -40,10 +40,10 @@ def auc_interval(
     normal_rank, anomaly_rank = rank[: normal.size], rank[normal.size :]
     rng = np.random.default_rng(seed)
 
-    def resampled_counts(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+    def draw_counts(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.bincount(ranks[rng.integers(len(ranks), size=len(ranks))], minlength=len(distinct))
 
-    aucs = [auc_of_counts(resampled_counts(normal_rank), resampled_counts(anomaly_rank)) for _ in range(resamples)]
+    aucs = [auc_of_counts(draw_counts(normal_rank), draw_counts(anomaly_rank)) for _ in range(resamples)]
     return interval(np.array(aucs))
 
 

@@ -18,7 +18,7 @@ from train.data.embeddings import Vectors
 from train.tracking.problem import Problem
 
 GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first: each fit starts from the one before
-HELD_OUT = 5_000
+VALIDATION = 5_000
 TOLERANCE = 3e-5  # converged: no entry of the gradient is larger (see `fit`)
 STEPS = 500  # of L-BFGS at most; on CIFAR-10's pixels and on their random features 28 were the most that were needed
 CHUNK = 4_096  # rows: float64 copies stay small
@@ -64,13 +64,13 @@ class Linear:
 
 @dataclass(frozen=True)
 class Probe:
-    """regularisation: the chosen penalty. held_out: accuracy on held-out training labels by penalty, in GRID's order.
-    layer: of all training labels. predicted: (n,) class of each test vector."""
+    """regularisation: the chosen penalty. validation: accuracy on held-out training labels by penalty, in GRID's order.
+    layer: of all training labels. predictions: (n,) class of each test vector."""
 
     regularisation: float
-    held_out: tuple[float, ...]
+    validation: tuple[float, ...]
     layer: Linear
-    predicted: NDArray[np.int64]
+    predictions: NDArray[np.int64]
 
 
 def linear_probe(
@@ -88,16 +88,17 @@ def linear_probe(
         basis = torch.linalg.qr(x.T).Q
         x = x @ basis
     curvature = Curvature.of(x)
-    held = torch.from_numpy(held_out(train_labels, seed))
+    validation = torch.from_numpy(validation_rows(train_labels, seed))
 
     layers = [Linear(torch.zeros(classes, x.shape[1], dtype=torch.float64), torch.zeros(classes, dtype=torch.float64))]
     with tqdm(total=len(GRID) + 1, desc=what, unit="fit", leave=False) as bar:
         for regularisation in GRID:
-            layers.append(fit(x, labels, (~held).double(), regularisation, layers[-1], curvature))
+            layers.append(fit(x, labels, (~validation).double(), regularisation, layers[-1], curvature))
             bar.update()
         candidates = layers[1:]
         accuracies = [
-            float((torch.from_numpy(layer.predict(x[held])) == labels[held]).double().mean()) for layer in candidates
+            float((torch.from_numpy(layer.predict(x[validation])) == labels[validation]).double().mean())
+            for layer in candidates
         ]
         best = int(np.argmax(accuracies))  # argmax returns the first of equals
         layer = fit(x, labels, torch.ones(len(x), dtype=torch.float64), GRID[best], candidates[best], curvature)
@@ -107,21 +108,23 @@ def linear_probe(
     return Probe(GRID[best], tuple(accuracies), layer, layer.predict(standardise(test)))
 
 
-def held_out(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Which training labels to choose the penalty on: (n,) bool, 5,000 or a fifth of a small set, stratified.
+def validation_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Which training images to choose the penalty on: (n,) bool, 5,000 or a fifth of a small set, stratified.
 
     Each class gives its share, rounded down, but at least one image where it has two, and never its last one.
     """
-    share = min(HELD_OUT, len(labels) / 5) / len(labels)
+    share = min(VALIDATION, len(labels) / 5) / len(labels)
     rng = np.random.default_rng(seed)
-    held = np.zeros(len(labels), dtype=bool)
+    rows = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = max(int(len(members) * share + 1e-9), min(1, len(members) - 1))
-        held[rng.permutation(members)[:count]] = True
-    if not held.any():
-        raise Problem(f"{len(labels)} training labels, one a class: none can be held out; give two images of a class")
-    return held
+        rows[rng.permutation(members)[:count]] = True
+    if not rows.any():
+        raise Problem(
+            f"each of the {len(labels)} training images has a class of its own, so none can be held out; give two images of a class"
+        )
+    return rows
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,8 @@ def fit(
     z = (torch.cat([start.weights @ curvature.axes, start.bias[:, None]], dim=1) / scale).requires_grad_()
 
     def layer() -> Linear:
-        scaled = z * scale
-        return Linear(scaled[:, :-1] @ curvature.axes.T, scaled[:, -1])
+        coefficients = z * scale
+        return Linear(coefficients[:, :-1] @ curvature.axes.T, coefficients[:, -1])
 
     def objective() -> Tensor:
         optimiser.zero_grad()

@@ -29,15 +29,15 @@ def draw(n: int, sample: int, seed: int) -> NDArray[np.int64]:
 
 def pca(vectors: Vectors, seed: int) -> tuple[Vectors, tuple[float, float]]:
     """The two principal components, (n, 2), and the share of the variance along each; all 0 for equal vectors."""
-    scaled = rescale(vectors)
-    coordinates = np.zeros((len(scaled), 2), np.float32)
-    explained = [0.0, 0.0]
-    if scaled.any():
-        components = min(2, scaled.shape[1])
+    points = rescale(vectors)
+    coordinates = np.zeros((len(points), 2), np.float32)
+    shares = [0.0, 0.0]
+    if points.any():
+        components = min(2, points.shape[1])
         model = PCA(components, random_state=seed)
-        coordinates[:, :components] = model.fit_transform(scaled)
-        explained[:components] = model.explained_variance_ratio_.tolist()
-    return coordinates, (explained[0], explained[1])
+        coordinates[:, :components] = model.fit_transform(points)
+        shares[:components] = model.explained_variance_ratio_.tolist()
+    return coordinates, (shares[0], shares[1])
 
 
 def tsne(vectors: Vectors, seed: int) -> Vectors:
@@ -46,16 +46,16 @@ def tsne(vectors: Vectors, seed: int) -> Vectors:
     The perplexity is 30, and a third of the others where there are fewer than 91 vectors.
     """
     if len(vectors) < SMALLEST:
-        raise Problem(f"{len(vectors)} vectors make no map; give {SMALLEST} or more")
-    scaled = rescale(vectors)
-    if not scaled.any():
-        return np.zeros((len(scaled), 2), np.float32)
-    perplexity = min(PERPLEXITY, (len(scaled) - 1) / 3)
+        raise Problem(f"{len(vectors)} vectors are too few for a map; give {SMALLEST} or more")
+    points = rescale(vectors)
+    if not points.any():
+        return np.zeros((len(points), 2), np.float32)
+    perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     smaller = f"; perplexity {perplexity:.3g}, for so few" if perplexity < PERPLEXITY else ""
-    print(f"t-SNE of {len(scaled):,} x {scaled.shape[1]:,}{smaller}", file=sys.stderr, flush=True)
-    init = "pca" if scaled.shape[1] > 1 else "random"
+    print(f"t-SNE of {len(points):,} x {points.shape[1]:,}{smaller}", file=sys.stderr, flush=True)
+    init = "pca" if points.shape[1] > 1 else "random"
     model = TSNE(perplexity=perplexity, init=init, random_state=seed)
-    return np.asarray(model.fit_transform(scaled), dtype=np.float32)
+    return np.asarray(model.fit_transform(points), dtype=np.float32)
 
 
 def rescale(vectors: Vectors) -> Vectors:
@@ -64,11 +64,11 @@ def rescale(vectors: Vectors) -> Vectors:
     No map depends on where the vectors lie or how long they are, but sums of squares overflow, and vanish in rounding.
     """
     center = vectors.mean(axis=0, dtype=np.float64)
-    centered = vectors - center
-    spread = np.sqrt(np.square(centered).mean())
+    offsets = vectors - center
+    spread = np.sqrt(np.square(offsets).mean())
     if spread <= np.finfo(np.float32).eps * np.abs(center).max():
         return np.zeros(vectors.shape, np.float32)
-    return np.asarray(centered / spread, dtype=np.float32)
+    return np.asarray(offsets / spread, dtype=np.float32)
 
 
 def purities(coordinates: Vectors, labels: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
@@ -132,10 +132,10 @@ def map_figure(
             )
         )
     if centers is not None:
-        outlined = {"size": 12, "color": "black", "symbol": "diamond", "line": {"color": "white", "width": 2}}
+        outline = {"size": 12, "color": "black", "symbol": "diamond", "line": {"color": "white", "width": 2}}
         traces.append(
             go.Scattergl(
-                name="center", x=centers[:, 0], y=centers[:, 1], mode="markers", marker=outlined, hoverinfo="name"
+                name="center", x=centers[:, 0], y=centers[:, 1], mode="markers", marker=outline, hoverinfo="name"
             )
         )
     result = figure(title, *axes, traces)

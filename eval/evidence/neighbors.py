@@ -25,12 +25,12 @@ def distances_figure(neighbors: Neighbors) -> go.Figure:
 def occurrences_figure(neighbors: Neighbors) -> go.Figure:
     """Sorted occurrences. Without hubs the curve is flat at k."""
     count, k = neighbors.train_ids.shape
-    sorted_occurrences = np.sort(occurrences(neighbors.train_ids, count))[::-1]
+    descending = np.sort(occurrences(neighbors.train_ids, count))[::-1]
     ranks = np.unique(np.geomspace(1, count, 400).astype(np.int64))  # enough for a logarithmic axis
-    drawn = figure(
+    curve = figure(
         f"Hubs: how often an image is among the {k} nearest of others",
         "training images, most frequent first",
         "occurrences",
-        [go.Scatter(x=ranks, y=sorted_occurrences[ranks - 1], mode="lines", name="occurrences")],
+        [go.Scatter(x=ranks, y=descending[ranks - 1], mode="lines", name="occurrences")],
     )
-    return drawn.update_xaxes(type="log")
+    return curve.update_xaxes(type="log")

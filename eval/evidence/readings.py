@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from itertools import count
 
 from train.data.scores import Scores
-from train.tracking.declarations import declaration, listing
+from train.tracking.declarations import declaration, declarations, listing
 from train.tracking.problem import Problem
 from train.tracking.stage import Input, Stage
 
-SCORES = ("training", "probe", "project", "retrieve", "anomaly", "cluster")
+
+def score_names() -> tuple[str, ...]:
+    """The artifacts that can be compared: those that artifacts.yaml lets eval.compare read."""
+    return tuple(name for name, entry in declarations().items() if "eval.compare" in entry.consumers)
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,20 @@ def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str 
     return declaration(name).aliases_for(fields)[0]
 
 
-def read(stage: Stage, name: str, asked: str) -> Reading | None:
+def read(stage: Stage, name: str, request: str) -> Reading | None:
     """None where no such artifact was made."""
-    source = stage.fetch_if_made(name, asked)
+    source = stage.fetch_if_made(name, request)
     return Reading(source, Scores.load(source.folder)) if source else None
 
 
 def read_all(stage: Stage, variant: str, anomalies: str | None, seed: int = 0) -> dict[str, Reading]:
     """Every scores artifact that was made for one seed of a variant, by name."""
-    asked = {name: alias(name, variant, anomalies, seed) for name in SCORES}
-    found = {name: read(stage, name, given) for name, given in asked.items() if given is not None}
-    return {name: reading for name, reading in found.items() if reading is not None}
+    readings = {}
+    for name in score_names():
+        request = alias(name, variant, anomalies, seed)
+        if request is not None and (reading := read(stage, name, request)):
+            readings[name] = reading
+    return readings
 
 
 def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict[str, list[dict[str, Reading]]]:
@@ -49,28 +55,30 @@ def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict
     What the stage makes belongs to their data set. Raises Problem where nothing was made for one of them, where
     one is a single seed, where they are not of one data set, or where none has anomalies although they are asked for.
     """
-    found = {variant: _seeds(stage, variant, anomalies) for variant in variants}
+    by_variant = {variant: _seeds(stage, variant, anomalies) for variant in variants}
     datasets = {}
-    for variant, seeds in found.items():
+    for variant, seeds in by_variant.items():
         if not seeds:
             raise nothing_made(stage, variant)
         origin = next(iter(seeds[0].values())).source.origin
         if origin.variant != variant:
-            raise Problem(f"{variant!r} is one seed of {origin.variant!r}; name that: all of its seeds are found")
+            raise Problem(
+                f"{variant!r} is one seed of {origin.variant!r}; give that name, which stands for all of its seeds"
+            )
         datasets[variant] = str(origin.dataset)
     stage.dataset = one_dataset(datasets)
-    if anomalies is not None and not any("anomaly" in seed for seeds in found.values() for seed in seeds):
+    if anomalies is not None and not any("anomaly" in seed for seeds in by_variant.values() for seed in seeds):
         raise Problem(
             f"none of the variants was measured against the anomalies {anomalies!r}; run python -m eval.anomaly, or leave"
             " --anomalies out"
         )
-    return found
+    return by_variant
 
 
 def nothing_made(stage: Stage, variant: str) -> Problem:
-    known = {alias for name in SCORES for version in stage.store.versions(name) for alias in version.aliases}
+    aliases = {alias for name in score_names() for version in stage.store.versions(name) for alias in version.aliases}
     return Problem(
-        f"nothing was made for the variant {variant!r}; known aliases: {listing(known, near=variant)}. Run: make run"
+        f"nothing was made for the variant {variant!r}; known aliases: {listing(aliases, near=variant)}. Run: make run"
     )
 
 

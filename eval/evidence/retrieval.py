@@ -16,7 +16,7 @@ from train.data.neighbors import Ids, Neighbors
 from train.data.scores import Value
 from train.tracking import Problem
 
-SHOWN = 5  # images of each query, and the neighbors that count in precision and color
+PER_QUERY = 5  # images of each query, and the neighbors that count in precision and color
 BLOCK = 2048  # rows: a block of float64 distances has 32 MB
 
 
@@ -32,12 +32,14 @@ class Retrieval:
 def retrieve(embeddings: Embeddings, neighbors: Neighbors, seed: int) -> Retrieval:
     """Raises Problem where there are fewer than 5 neighbors or images."""
     k = neighbors.train_ids.shape[1]
-    if k < SHOWN:
+    if k < PER_QUERY:
         raise Problem(
-            f"the index holds k = {k} neighbors of each image; remake it with python -m eval.index --k {SHOWN}"
+            f"the index holds k = {k} neighbors of each image; remake it with python -m eval.index --k {PER_QUERY}"
         )
     queries = query_rows(embeddings.train_labels, len(embeddings.classes), seed)
-    return Retrieval(queries, neighbors.train_ids[queries, :SHOWN], farthest_of(embeddings.train, queries, SHOWN))
+    return Retrieval(
+        queries, neighbors.train_ids[queries, :PER_QUERY], farthest_of(embeddings.train, queries, PER_QUERY)
+    )
 
 
 def measure(
@@ -52,24 +54,24 @@ def measure(
             f"{len(embeddings.train)} training vectors for the {len(images.train)} training images of {images.name};"
             " name embeddings of all of them"
         )
-    ids = np.asarray(neighbors.train_ids[:, :SHOWN])
+    ids = np.asarray(neighbors.train_ids[:, :PER_QUERY])
     hits = precision(ids, embeddings.train_labels)
     far = farthest(embeddings.train)
-    measured = {
+    samples = {
         "retrieve/precision@5": hits,
         "retrieve/color": color_ratios(mean_colors(images.train), ids, seed),
         "retrieve/background": color_ratios(border_colors(images.train), ids, seed),
         "retrieve/hubness": among_hubs(far),
     }
     values: dict[str, Value] = {
-        **{path: None if sample is None else float(sample.mean()) for path, sample in measured.items()},
+        **{path: None if sample is None else float(sample.mean()) for path, sample in samples.items()},
         "retrieve/precision@5/interval": list(mean_interval(hits, seed)),
         "retrieve/farthest_distinct": len(np.unique(far)),
     }
-    return values, {path: sample.astype(np.float32) for path, sample in measured.items() if sample is not None}
+    return values, {path: sample.astype(np.float32) for path, sample in samples.items() if sample is not None}
 
 
-def shown(retrieval: Retrieval) -> dict[str, Value]:
+def query_values(retrieval: Retrieval) -> dict[str, Value]:
     """The queries, and how far they share their farthest images: how many of those differ, of how many places, and the
     share of the queries that have the most common one."""
     different, times = np.unique(retrieval.farthest, return_counts=True)
@@ -83,13 +85,13 @@ def shown(retrieval: Retrieval) -> dict[str, Value]:
 
 def pictures(retrieval: Retrieval, images: Images) -> dict[str, PIL.Image.Image]:
     """A row for each query: the query, set apart, then its images; those of its class are framed."""
-    drawn = {}
+    by_name = {}
     for name, ids in (("nearest", retrieval.nearest), ("farthest", retrieval.farthest)):
         rows = np.column_stack([retrieval.queries, ids])
         same = images.train_labels[ids] == images.train_labels[retrieval.queries][:, None]
-        marked = np.column_stack([np.zeros(len(rows), bool), same])
-        drawn[f"retrieve/{name}"] = grid([list(images.train[row]) for row in rows], marked.tolist(), set_apart=1)
-    return drawn
+        marks = np.column_stack([np.zeros(len(rows), bool), same])
+        by_name[f"retrieve/{name}"] = grid([list(images.train[row]) for row in rows], marks.tolist(), set_apart=1)
+    return by_name
 
 
 def table(retrieval: Retrieval, images: Images) -> pd.DataFrame:
@@ -165,7 +167,7 @@ def farthest(vectors: Vectors) -> Ids:
     mean = vectors.mean(axis=0, dtype=np.float64)
     starts = range(0, count, BLOCK)
     best = np.full(count, -1.0)
-    found = np.zeros(count, np.int64)
+    far = np.zeros(count, np.int64)
 
     def update(start: int, distances: NDArray[np.float64], offset: int) -> None:
         """Rows from `start` on against columns from `offset` on. Only a larger distance replaces, so that the first wins."""
@@ -173,7 +175,7 @@ def farthest(vectors: Vectors) -> Ids:
         values = distances.max(axis=1)
         larger = values > best[rows]
         best[rows[larger]] = values[larger]
-        found[rows[larger]] = distances[larger].argmax(axis=1) + offset
+        far[rows[larger]] = distances[larger].argmax(axis=1) + offset
 
     with tqdm(total=count * (count + 1) // 2, desc="farthest", unit=" pairs", unit_scale=True, delay=1) as progress:
         for i in starts:
@@ -186,7 +188,7 @@ def farthest(vectors: Vectors) -> Ids:
                     update(j, distances.T, i)
                 update(i, distances, j)
                 progress.update(distances.size if i != j else len(block) * (len(block) + 1) // 2)
-    return found
+    return far
 
 
 def farthest_of(vectors: Vectors, rows: Ids, count: int) -> Ids:

@@ -91,11 +91,12 @@ class Sweep:
         return [name for name, spec in self.definition.get("parameters", {}).items() if "value" not in spec]
 
     @property
-    def finished(self) -> list[Trial]:
+    def results(self) -> list[Trial]:
+        """The finished trials that have a value."""
         return [trial for trial in self.trials if trial.state == "finished" and trial.value is not None]
 
     @property
-    def placed(self) -> list[Trial]:
+    def complete(self) -> list[Trial]:
         """The trials with a value, finished or not, whose every parameter is known."""
         return [
             trial for trial in self.trials if trial.value is not None and set(self.swept) <= trial.parameters.keys()
@@ -117,9 +118,9 @@ def read(name: str) -> Sweep:
     sweep = _from_wandb(name) if "/" in name else _from_study(name)
     if not (sweep.definition.get("metric") or {}).get("name"):
         raise Problem(f"sweep {name!r} names no metric, so its trials cannot be compared; add metric: to its file")
-    nested = [name for name, spec in sweep.definition.get("parameters", {}).items() if "parameters" in spec]
-    if nested:
-        raise Problem(f"sweep {name!r} nests parameters ({listing(nested)}); every parameter of a stage is one flag")
+    groups = [name for name, spec in sweep.definition.get("parameters", {}).items() if "parameters" in spec]
+    if groups:
+        raise Problem(f"sweep {name!r} nests parameters ({listing(groups)}); every parameter of a stage is one flag")
     return sweep
 
 
@@ -130,10 +131,10 @@ def studies() -> Path:
 
 def _from_study(name: str) -> Sweep:
     path = studies() / f"{check_name(name, 'name of a sweep')}.sqlite"
-    known = [file.stem for file in studies().glob("*.sqlite")]
-    if name not in known:
+    names = [file.stem for file in studies().glob("*.sqlite")]
+    if name not in names:
         raise Problem(
-            f"no study {name!r} here; known studies: {listing(known, name)}."
+            f"no study {name!r} here; known studies: {listing(names, name)}."
             f" Run: python -m sweeps.run sweeps/{name}.yaml"
         )
     try:
@@ -150,7 +151,7 @@ def _from_study(name: str) -> Sweep:
             f"{path} holds no study {name!r} that can be read; move it away and run the sweep anew"
         ) from error
     if not isinstance(definition, Mapping):
-        raise Problem(f"the study {name!r} does not hold what it was made from; run it with python -m sweeps.run")
+        raise Problem(f"the study {name!r} does not hold its definition; make it with python -m sweeps.run")
     return Sweep(definition, tuple(_trial_of_study(trial) for trial in trials))
 
 
@@ -159,27 +160,27 @@ def _connection(path: Path) -> sqlite3.Connection:
 
 
 def _trial_of_study(trial: FrozenTrial) -> Trial:
-    said = trial.user_attrs
+    attributes = trial.user_attrs
     values = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-    stopped = trial.state == TrialState.PRUNED and values
+    last = values[-1] if trial.state == TrialState.PRUNED and values else None
     return Trial(
         number=trial.number,
         state=STATE_OF[trial.state],
         parameters=dict(trial.params),
-        value=_number(trial.value if trial.value is not None or not stopped else values[-1]),
-        metrics=_metrics(said.get("metrics") or {}),
-        command=tuple(map(str, said.get("command") or ())),
-        variant=said.get("variant"),
-        run=said.get("run"),
+        value=_number(trial.value if trial.value is not None else last),
+        metrics=_metrics(attributes.get("metrics") or {}),
+        command=tuple(map(str, attributes.get("command") or ())),
+        variant=attributes.get("variant"),
+        run=attributes.get("run"),
     )
 
 
 def _from_wandb(path: str) -> Sweep:
     if path.count("/") != 2 or not all(path.split("/")):
-        raise Problem(f"{path!r} is no sweep; give the name of a local study, or ENTITY/PROJECT/SWEEP")
+        raise Problem(f"{path!r} does not name a sweep; give the name of a local study, or ENTITY/PROJECT/SWEEP")
     if not online():
         raise Problem(
-            f"{path!r} is a sweep at W&B, which is not asked here; run wandb login, and leave MODE=offline out"
+            f"{path!r} is a sweep at W&B, and this run is offline; run wandb login, and leave MODE=offline out"
         )
     with asking(f"no sweep {path!r} to be had from W&B", "check its three parts and the connection"):
         sweep = client().Api().sweep(path)
@@ -214,9 +215,9 @@ def trials_of_runs(definition: Mapping[str, Any], runs: Iterable[Any]) -> tuple[
     return tuple(trials)
 
 
-def _metrics(said: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers, without W&B's own (`_step`, `_runtime`)."""
-    numbers = {name: _number(value) for name, value in said.items() if not name.startswith("_")}
+    numbers = {name: _number(value) for name, value in summary.items() if not name.startswith("_")}
     return {name: number for name, number in numbers.items() if number is not None}
 
 
@@ -231,7 +232,7 @@ def _number(value: object) -> float | None:
 
 def best(sweep: Sweep) -> Trial | None:
     """The finished trial whose metric is the best; of equals the first."""
-    return min(sweep.finished, key=lambda trial: _rank(sweep, trial.value), default=None)
+    return min(sweep.results, key=lambda trial: _rank(sweep, trial.value), default=None)
 
 
 def over_seeds(sweep: Sweep) -> list[Point]:
@@ -240,7 +241,7 @@ def over_seeds(sweep: Sweep) -> list[Point]:
         return []
     groups: dict[tuple[Parameter, ...], list[Trial]] = {}
     others = [name for name in sweep.swept if name != "seed"]
-    for trial in sweep.finished:
+    for trial in sweep.results:
         groups.setdefault(tuple(trial.parameters.get(name) for name in others), []).append(trial)
     points = []
     for setting, trials in groups.items():
@@ -262,7 +263,7 @@ def importance(sweep: Sweep) -> tuple[dict[str, float] | None, str]:
     On a full grid these are the main effects, exactly; elsewhere fANOVA (Hutter et al. 2014, by Optuna), over the range
     that was tried.
     """
-    trials = [trial for trial in sweep.placed if trial.state == "finished"]
+    trials = [trial for trial in sweep.complete if trial.state == "finished"]
     values = np.array([trial.value for trial in trials])
     columns = {name: [trial.parameters[name] for trial in trials] for name in sweep.swept}
     columns = {name: column for name, column in columns.items() if len(set(column)) > 1}
@@ -282,8 +283,8 @@ def importance(sweep: Sweep) -> tuple[dict[str, float] | None, str]:
 
 def full_grid(columns: Mapping[str, Sequence[Parameter]]) -> bool:
     """Whether every combination of the values was tried, each as often."""
-    tried = Counter(zip(*columns.values(), strict=True))
-    return len(tried) == math.prod(len(set(column)) for column in columns.values()) and len(set(tried.values())) == 1
+    counts = Counter(zip(*columns.values(), strict=True))
+    return len(counts) == math.prod(len(set(column)) for column in columns.values()) and len(set(counts.values())) == 1
 
 
 def main_effects(columns: Mapping[str, Sequence[Parameter]], values: NDArray[np.float64]) -> dict[str, float]:
@@ -313,7 +314,7 @@ def _fanova(
     return {name: float(share) for name, share in shares.items()}
 
 
-def ranged(spec: Mapping[str, Any]) -> bool:
+def is_range(spec: Mapping[str, Any]) -> bool:
     """Whether a parameter is drawn from a range, and not from listed values."""
     return "min" in spec or "mu" in spec
 
@@ -326,7 +327,7 @@ def logarithmic(spec: Mapping[str, Any]) -> bool:
 def _axis(values: Sequence[Parameter], spec: Mapping[str, Any]) -> tuple[list[Any], BaseDistribution]:
     """One parameter's values as fANOVA shall see them: a range where it was drawn from one, in its logarithm where it was
     drawn evenly there; else choices."""
-    if not ranged(spec):
+    if not is_range(spec):
         return list(values), CategoricalDistribution(sorted(set(values), key=lambda value: (str(type(value)), value)))
     numbers = [float(value) for value in values if value is not None]
     if logarithmic(spec):

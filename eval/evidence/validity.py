@@ -29,7 +29,9 @@ def check(embeddings: Embeddings, layers: Sequence[Layer] = ("representation",))
             raise Problem(f"class {name!r} has no {split} image; prepare images in which each class has some")
 
 
-def check_own(embeddings: Embeddings, given: str, alias: str) -> None:
-    """Raises Problem where `given` embeds other images than the variant's own: what is found would take its `alias`."""
+def check_own(embeddings: Embeddings, request: str, alias: str) -> None:
+    """Raises Problem where `request` embeds other images than the variant's own: the result would take its `alias`."""
     if not embeddings.own:
-        raise Problem(f"{given!r} are embeddings of other images than those {alias} was made from; name {alias} itself")
+        raise Problem(
+            f"{request!r} are embeddings of other images than those {alias} was made from; name {alias} itself"
+        )

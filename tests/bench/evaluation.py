@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from eval.embed import Config, embed
 from eval.evidence.clustering import silhouettes
-from eval.evidence.linear_probe import GRID, Standardisation, held_out, linear_probe
+from eval.evidence.linear_probe import GRID, Standardisation, linear_probe, validation_rows
 from eval.evidence.maps import tsne
 from sweeps.make import Exercise
 from tests.bench.table import Row, ratios, seconds, side_by_side
@@ -62,26 +62,26 @@ def measure_embed(count: int = 3, images: int = 5_000) -> list[Row]:
 def measure_probe(count: int = 2) -> list[Row]:
     train, labels = mixture(20_000, 1)
     test, truth = mixture(10_000, 2)
-    found: dict[str, float] = {}
+    accuracy: dict[str, float] = {}
 
     def ours() -> None:
-        found["ours"] = float((linear_probe(train, labels, test, 10, seed=0).predicted == truth).mean())
+        accuracy["ours"] = float((linear_probe(train, labels, test, 10, seed=0).predictions == truth).mean())
 
     def scikit() -> None:
         """The same protocol: the penalty by held-out labels, then all labels."""
         standardise = Standardisation.of(train)
-        x, held = standardise(train).numpy(), held_out(labels, 0)
+        x, validation = standardise(train).numpy(), validation_rows(labels, 0)
 
-        def fitted(penalty: float, rows: np.ndarray) -> LogisticRegression:
+        def fit(penalty: float, rows: np.ndarray) -> LogisticRegression:
             return LogisticRegression(C=1 / (penalty * rows.sum()), max_iter=1000).fit(x[rows], labels[rows])
 
-        accuracies = [fitted(penalty, ~held).score(x[held], labels[held]) for penalty in GRID]
-        best = fitted(GRID[int(np.argmax(accuracies))], np.ones(len(x), bool))
-        found["theirs"] = float((best.predict(standardise(test).numpy()) == truth).mean())
+        accuracies = [fit(penalty, ~validation).score(x[validation], labels[validation]) for penalty in GRID]
+        best = fit(GRID[int(np.argmax(accuracies))], np.ones(len(x), bool))
+        accuracy["theirs"] = float((best.predict(standardise(test).numpy()) == truth).mean())
 
     fast, slow = side_by_side(ours, scikit, count)
-    note = f"{100 * found['ours']:.2f} % against {100 * found['theirs']:.2f} %; clouds, 20,000 x 128; {np.median(fast):.2f} s"
-    same = 100 * abs(found["ours"] - found["theirs"])
+    note = f"{100 * accuracy['ours']:.2f} % against {100 * accuracy['theirs']:.2f} %; clouds, 20,000 x 128; {np.median(fast):.2f} s"
+    same = 100 * abs(accuracy["ours"] - accuracy["theirs"])
     return [
         Row("probe, against scikit-learn's logistic regression", ratios(slow, fast), "x", (">=", 5), note),
         Row("probe, difference of the two accuracies", (same,), "points", ("<=", 0.1)),
@@ -130,8 +130,8 @@ def measure_tracking(count: int = 5) -> list[Row]:
 
 def tracked() -> float:
     command = [sys.executable, "-m", "tests.bench.tracked"]
-    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
-    return time.monotonic() - float(said.split()[0])  # one clock for all processes
+    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+    return time.monotonic() - float(output.split()[0])  # one clock for all processes
 
 
 def reused_steps(exercise: Exercise, count: int, dataset: str) -> tuple[float, ...]:

@@ -14,14 +14,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from eval import anomaly, index
 from eval.evidence.density import (
-    Found,
+    Outlier,
     detect,
     figures,
     knn_distance,
-    labelled,
     most_anomalous,
     mutual_distance,
     pixels,
+    with_labels,
 )
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_embedded, publish_encoder, publish_images, refusal
@@ -40,10 +40,10 @@ def shifted(embeddings: Embeddings, by: float) -> Embeddings:
 @pytest.mark.parametrize("k", [1, 2, 7])
 def test_score_is_the_mean_distance_to_the_nearest_by_scikit_learn(k: int) -> None:
     embeddings = blobs(3, 100, 16, seed=0)
-    found = knn_distance(find_neighbors(embeddings, 2), embeddings.train, embeddings.test, k)
+    distances = knn_distance(find_neighbors(embeddings, 2), embeddings.train, embeddings.test, k)
     model = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(embeddings.train.astype(np.float64))
     expected, _ = model.kneighbors(embeddings.test.astype(np.float64))
-    np.testing.assert_allclose(found, expected.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(distances, expected.mean(axis=1), rtol=1e-6)
 
 
 def test_score_is_a_mean_of_roots() -> None:
@@ -79,28 +79,30 @@ def test_far_anomalies_are_all_found_and_normal_images_none() -> None:
 def test_most_anomalous_are_the_highest_scores_of_both_sets() -> None:
     embeddings = blobs(3, 20, 8, seed=0, distance=2)
     detection = detect(embeddings, find_neighbors(embeddings, 2), shifted(embeddings, 0.5), k=2, seed=0)
-    found = most_anomalous(detection, 25)
-    _, scores = labelled(detection.normal, detection.anomalies)
-    assert [entry.score for entry in found] == sorted(scores.tolist(), reverse=True)[:25]
-    assert {entry.anomaly for entry in found} == {False, True}
-    for entry in found:
+    most = most_anomalous(detection, 25)
+    _, scores = with_labels(detection.normal, detection.anomalies)
+    assert [entry.score for entry in most] == sorted(scores.tolist(), reverse=True)[:25]
+    assert {entry.anomaly for entry in most} == {False, True}
+    for entry in most:
         assert (detection.anomalies if entry.anomaly else detection.normal)[entry.row] == entry.score
 
 
 def test_mutual_distance_is_one_for_any_images_and_near_zero_for_duplicates() -> None:
     rng = np.random.default_rng(0)
     normal, anomalies = rng.normal(size=(400, 12)), rng.normal(3, 2, size=(300, 12))
-    drawn = [Found(anomaly, int(row), 0.0) for anomaly in (False, True) for row in rng.choice(300, 40, replace=False)]
-    assert mutual_distance(drawn, normal, anomalies, seed=0) == pytest.approx(1, abs=0.05)
+    outliers = [
+        Outlier(anomaly, int(row), 0.0) for anomaly in (False, True) for row in rng.choice(300, 40, replace=False)
+    ]
+    assert mutual_distance(outliers, normal, anomalies, seed=0) == pytest.approx(1, abs=0.05)
     anomalies[:7] = anomalies[0] + rng.normal(size=(7, 12)) * 1e-3
-    duplicates = [Found(True, row, 0.0) for row in range(7)]
+    duplicates = [Outlier(True, row, 0.0) for row in range(7)]
     assert mutual_distance(duplicates, normal, anomalies, seed=0) == pytest.approx(0, abs=1e-3)
 
 
 def test_mutual_distance_agrees_with_all_pairs() -> None:
     rng = np.random.default_rng(1)
     normal, anomalies = rng.normal(size=(100, 5)), rng.normal(4, 1, size=(80, 5))
-    found = [Found(False, 3, 0.0), Found(False, 9, 0.0), Found(True, 2, 0.0)]
+    outliers = [Outlier(False, 3, 0.0), Outlier(False, 9, 0.0), Outlier(True, 2, 0.0)]
 
     def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.linalg.norm(a[:, None] - b[None], axis=2))
@@ -109,13 +111,13 @@ def test_mutual_distance_agrees_with_all_pairs() -> None:
     across = between(normal, anomalies)
     near = within[3, 9] + across[3, 2] + across[9, 2]
     random = within[~np.eye(100, dtype=bool)].mean() + 2 * across.mean()
-    assert mutual_distance(found, normal, anomalies, seed=0) == pytest.approx(near / random, rel=0.03)
+    assert mutual_distance(outliers, normal, anomalies, seed=0) == pytest.approx(near / random, rel=0.03)
 
 
 def test_mutual_distance_of_one_image_or_of_equal_ones_is_undefined() -> None:
     same = np.ones((10, 3))
-    assert mutual_distance([Found(True, 1, 0.0)], same, same, seed=0) is None
-    assert mutual_distance([Found(True, 1, 0.0), Found(False, 2, 0.0)], same, same, seed=0) is None
+    assert mutual_distance([Outlier(True, 1, 0.0)], same, same, seed=0) is None
+    assert mutual_distance([Outlier(True, 1, 0.0), Outlier(False, 2, 0.0)], same, same, seed=0) is None
 
 
 def test_pixels_of_another_size_are_resized() -> None:
@@ -149,10 +151,10 @@ def test_command_reruns_from_aliases_and_makes_the_same_version(
     lab: tuple[Embeddings, Embeddings, Images, Images], peel_home: Path
 ) -> None:
     normal, other, images, other_images = lab
-    done = command("--embeddings", "blobs-vicreg", "--anomalies", "blobs-vicreg-on-others")
-    assert done.returncode == 0, done.stderr
-    (logged,) = peel_home.glob("wandb/offline-run-*/files/media/table/anomaly/table*.json")
-    table = json.loads(logged.read_text())
+    process = command("--embeddings", "blobs-vicreg", "--anomalies", "blobs-vicreg-on-others")
+    assert process.returncode == 0, process.stderr
+    (file,) = peel_home.glob("wandb/offline-run-*/files/media/table/anomaly/table*.json")
+    table = json.loads(file.read_text())
     anomaly.main(anomaly.Config("blobs-vicreg", "blobs-vicreg-on-others"))
     store = Store()
     (version,) = store.versions("anomaly")
@@ -179,51 +181,51 @@ def test_command_reruns_from_aliases_and_makes_the_same_version(
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [{key: row[key] for key in ("set", "row", "score")} for row in rows] == most
     picture = np.array(scores.pictures["anomaly/most"])
-    shown = [(other_images if entry["set"] == "others" else images).test[entry["row"]] for entry in most]
+    pixels_of_most = [(other_images if entry["set"] == "others" else images).test[entry["row"]] for entry in most]
     middle = picture[picture.shape[0] // 2]
-    for image in shown:  # some pixel of each is there
+    for image in pixels_of_most:  # some pixel of each is there
         assert (middle == image[image.shape[0] // 2, image.shape[1] // 2]).all(axis=1).any()
 
 
 def test_bad_input_ends_the_command_with_one_line_and_exit_code_2() -> None:
-    failed = command("--embeddings", "nonsense", "--anomalies", "nothing")
-    assert failed.returncode == 2
-    (line,) = failed.stderr.splitlines()
+    process = command("--embeddings", "nonsense", "--anomalies", "nothing")
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
     assert line.startswith("eval.anomaly: no artifact 'embeddings:nonsense'")
-    assert failed.stdout == ""
+    assert process.stdout == ""
     assert Store().versions() == []
 
 
 def test_what_does_not_belong_together_is_refused(lab: tuple[Embeddings, Embeddings, Images, Images]) -> None:
     normal, other, _, _ = lab
 
-    def refused(*names: str, **flags: int) -> str:
+    def error(*names: str, **flags: int) -> str:
         return refusal(lambda: anomaly.main(anomaly.Config(*names, **flags)))  # type: ignore[arg-type]
 
     on = "blobs-vicreg-on-others"
-    assert "--k 0" in refused("blobs-vicreg", on, k=0)
-    assert "k = 61" in refused("blobs-vicreg", on, k=61)
-    assert "--most 91" in refused("blobs-vicreg", on, most=91)
-    assert "known aliases of embeddings" in refused("blobs-vicreg", "blobs-vicreg-on-nothing")
-    assert "'neighbors:latest'" in refused("blobs-vicreg", "neighbors:latest")
+    assert "--k 0" in error("blobs-vicreg", on, k=0)
+    assert "k = 61" in error("blobs-vicreg", on, k=61)
+    assert "--most 91" in error("blobs-vicreg", on, most=91)
+    assert "known aliases of embeddings" in error("blobs-vicreg", "blobs-vicreg-on-nothing")
+    assert "'neighbors:latest'" in error("blobs-vicreg", "neighbors:latest")
 
     # Another encoder, of another seed, stands under the aliases of its own.
     publish_encoder("blobs-pixels", "blobs")
     publish_embedded(other, "blobs-pixels", "others", on="others")
-    line = refused("blobs-vicreg", "blobs-pixels-on-others")
+    line = error("blobs-vicreg", "blobs-pixels-on-others")
     assert "python -m eval.embed --images others --encoder blobs-vicreg" in line
     publish_embedded(dataclasses.replace(normal, test=normal.test + 1), "blobs-pixels", "blobs")
-    assert "not made from embeddings:blobs-pixels" in refused("blobs-pixels", on, "blobs-vicreg")
+    assert "not made from embeddings:blobs-pixels" in error("blobs-pixels", on, "blobs-vicreg")
 
     narrow = dataclasses.replace(other, test=other.test[:, :5].copy())
     publish_embedded(narrow, "blobs-vicreg", "others", on="others")
-    line = refused("blobs-vicreg", on)
+    line = error("blobs-vicreg", on)
     assert "5 dimensions" in line and "8" in line
 
     # The anomalies' images were prepared anew since they were embedded.
     publish_embedded(other, "blobs-vicreg", "others", on="others")
     publish_images(pictures("others", other, size=12, seed=9))
-    assert "not made from images:others" in refused("blobs-vicreg", on)
+    assert "not made from images:others" in error("blobs-vicreg", on)
     assert Store().versions("anomaly") == []
 
 

@@ -1,16 +1,19 @@
 """eval.claims: the claims file, and a verdict on each claim through the real store."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 import yaml
 
 from eval import claims
-from eval.evidence.rules import Comparison, Group, Measurements, decide
+from eval.evidence.claims import Claims
+from eval.evidence.comparison import Comparison
+from eval.evidence.rules import Group, Inequality, Measurements, decide
 from tests.parts.artifacts import refusal
-from tests.parts.comparisons import Found, compared
+from tests.parts.comparisons import BySeed, comparison_values
 from tests.parts.embeddings import Made
 from train.data.scores import Scores, Value
 from train.tracking import Stage
@@ -72,58 +75,84 @@ ENTRY = {
 }
 
 
-def file(*entries: object) -> str:
+def content(*entries: object) -> str:
     return yaml.safe_dump({"seedless": ["pixels"], "claims": list(entries)})
 
 
+@pytest.fixture
+def error(tmp_path: Path) -> Callable[[str], str]:
+    """The line that a claims file of this content is refused with."""
+
+    def error(text: str) -> str:
+        path = tmp_path / "claims.yaml"
+        path.write_text(text)
+        line = refusal(lambda: Claims.load(path, claims.QUESTIONS))
+        assert line.startswith("claims.yaml")
+        return line
+
+    return error
+
+
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
-        ({"rule": "probe/top1 of vicreg = 60 %"}, "'probe-reaches-60': 'probe/top1 of vicreg = 60 %' is no rule"),
-        ({"rule": {"all": ["better"]}}, "'probe-reaches-60': 'better' is no rule"),
-        ({"rulle": "x"}, "'probe-reaches-60': has unknown rulle"),
-        ({"id": "Probe reaches"}, "'Probe reaches': an id is words of small letters"),
-        ({"question": 14}, "question 14 is none"),
-        ({"question": True}, "question True is none"),
-        ({"number": "one"}, "number 'one' is no number"),
-        ({"text": ""}, "text: '' is no text"),
-        ({"who": 7}, "who: 7 is no text"),
-        ({"panels": ["confusion of vicreg"]}, "'confusion of vicreg' is no panel"),
-        ({"panels": "images/samples of vicreg"}, "'images/samples of vicreg' is no panel"),
+        ({"rule": "probe/top1 of vicreg = 60 %"}, "rule: 'probe/top1 of vicreg = 60 %' is not a rule"),
+        ({"rule": {"all": ["better"]}}, "rule: 'better' is not a rule"),
+        ({"rulle": "x"}, "rulle: is not a key; write one of id, number, question,"),
+        ({"question": 14}, "question: the study has no question 14; give one of 0, 1, 2,"),
+        ({"question": True}, "question: True is not an integer"),
+        ({"number": "one"}, "number: 'one' is not an integer"),
+        ({"text": ""}, "text: '' is empty"),
+        ({"text": " "}, "text: ' ' is empty"),
+        ({"who": 7}, "who: 7 is not a text"),
+        ({"panels": ["confusion of vicreg"]}, "panels: 'confusion of vicreg' is not a panel"),
+        ({"panels": "images/samples of vicreg"}, "panels: 'images/samples of vicreg' is not a panel"),
     ],
 )
-def test_a_wrong_entry_is_named_in_one_line(change: dict[str, object], said: str) -> None:
-    assert said in refusal(lambda: claims.read(file(ENTRY | change)))
+def test_a_wrong_entry_is_named_with_its_key_in_one_line(
+    change: dict[str, object], text: str, error: Callable[[str], str]
+) -> None:
+    assert f"claims.yaml, claim 'probe-reaches-60': {text}" in error(content(ENTRY | change))
 
 
-def test_a_claims_file_that_is_none_is_refused() -> None:
-    assert "claim 'probe-reaches-60': its id is taken" in refusal(lambda: claims.read(file(ENTRY, ENTRY)))
+def test_a_claims_file_that_is_none_is_refused(error: Callable[[str], str]) -> None:
+    assert "claim 'probe-reaches-60': id: two entries have it" in error(content(ENTRY, ENTRY))
+    assert "claim 'Probe reaches': id: 'Probe reaches' is not an id" in error(content(ENTRY | {"id": "Probe reaches"}))
     without = {key: value for key, value in ENTRY.items() if key not in ("rule", "who")}
-    assert "'probe-reaches-60': misses rule, who" in refusal(lambda: claims.read(file(without)))
-    assert "claim 2 of the list: 'x' is no entry" in refusal(lambda: claims.read(file(ENTRY, "x")))
-    assert "no list of claims" in refusal(lambda: claims.read("claims:"))
-    assert "no YAML" in refusal(lambda: claims.read("claims: [\n  {"))
+    line = error(content(ENTRY, without | {"id": "other"}))
+    assert "claim 'other': who: is missing; rule: is missing" in line
+    assert "claim 2 of the list: 'x' is not an entry" in error(content(ENTRY, "x"))
+    assert "claims: None is not a list of claims" in error("claims:")
+    assert "claims: is missing" in error("seedless: []")
+    assert "claimss: is not a key" in error(content(ENTRY) + "claimss: []")
+    assert "seedless: 3 is not a text" in error(yaml.safe_dump({"seedless": [3], "claims": [ENTRY]}))
+    assert "'x' is not an entry" in error("x")
+    assert "is not YAML" in error("claims: [\n  {")
 
 
-def real() -> claims.Claims:
-    return claims.read(claims.FILE.read_text())
+def test_a_claims_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "nothing.yaml cannot be read" in refusal(lambda: Claims.load(tmp_path / "nothing.yaml", claims.QUESTIONS))
 
 
-def comparisons(rule: Comparison | Group) -> list[Comparison]:
-    return [rule] if isinstance(rule, Comparison) else [found for part in rule.parts for found in comparisons(part)]
+def real() -> Claims:
+    return Claims.load(claims.FILE, claims.QUESTIONS)
+
+
+def inequalities(rule: Inequality | Group) -> list[Inequality]:
+    return [rule] if isinstance(rule, Inequality) else [part for group in rule.parts for part in inequalities(group)]
 
 
 def test_every_claim_of_the_exercise_has_its_entry_and_names_what_the_stages_publish() -> None:
-    entries = real().entries
+    entries = real().claims
     assert {claim.number for claim in entries} == {None, *range(1, 18)}
     assert {claim.number is None for claim in entries if claim.question == 0} == {True}
-    terms = [(claim.id, term) for claim in entries for found in comparisons(claim.rule) for term in found.terms]
+    terms = [(claim.id, term) for claim in entries for part in inequalities(claim.rule) for term in part.terms]
     assert {(name, term) for name, term in terms if re.sub(r"\[.*", "", term.measure) not in MEASURES} == set()
     assert {term.variant for _, term in terms} == VARIANTS
     panels = {panel for claim in entries for panel in claim.panels}
     assert {panel for panel in panels if panel[0] not in PANELS or panel[1] not in VARIANTS} == set()
     assert real().seedless <= MEASURES | VARIANTS
-    assert not any("{" in claims.worded(claim.text, Measurements(compared({}))) for claim in entries)
+    assert not any("{" in claims.full_text(claim, Comparison(comparison_values({}))) for claim in entries)
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------------
@@ -141,7 +170,7 @@ def result() -> Scores:
 
 
 def example() -> dict[str, Value]:
-    measures: dict[str, Found] = {
+    measures: dict[str, BySeed] = {
         "probe/top1": {
             "vicreg": ([0.67, 0.68], [0.66, 0.69]),
             "untrained": ([0.43], [0.42, 0.44]),
@@ -152,21 +181,21 @@ def example() -> dict[str, Value]:
         "collapse/effective_rank": {"vicreg": ([35.0], None), "vicreg-variance0": ([4.0], None)},
     }
     sources = {f"compare/source/shapes-vicreg/{name}": [f"{name}:v0"] for name in ("probe", "anomaly")}
-    return compared(measures, {("probe/top1", "untrained", "vicreg"): (-0.245, [-0.26, -0.23])}) | sources
+    return comparison_values(measures, {("probe/top1", "untrained", "vicreg"): (-0.245, [-0.26, -0.23])}) | sources
 
 
-def decided(values: Mapping[str, Value]) -> tuple[dict[str, Value], go.Figure]:
+def decisions(values: Mapping[str, Value]) -> tuple[dict[str, Value], go.Figure]:
     """Scores and figure of the real claims, without a run."""
-    entries, measurements = real().entries, Measurements(values, real().seedless)
-    decisions = [decide(claim.rule, measurements) for claim in entries]
-    return claims.verdicts(entries, decisions, measurements), claims.verdicts_figure(entries, decisions)
+    file, comparison = real(), Comparison(values)
+    decisions = [decide(claim.rule, Measurements(comparison, file.seedless)) for claim in file.claims]
+    return claims.entries(file.claims, decisions, comparison), claims.verdicts_figure(file.claims, decisions)
 
 
-def test_every_claim_gets_a_verdict_from_what_was_compared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_claim_gets_a_verdict_from_what_was_comparison_values(capsys: pytest.CaptureFixture[str]) -> None:
     publish(example())
     claims.main(claims.Config("shapes"))
     values = result().values
-    ids = [claim.id for claim in real().entries]
+    ids = [claim.id for claim in real().claims]
     assert values["claims/ids"] == ids
     expected = {
         "probe-reaches-60": "holds",
@@ -175,11 +204,11 @@ def test_every_claim_gets_a_verdict_from_what_was_compared(capsys: pytest.Captur
         "vicreg-over-untrained": "holds",
         "vicreg-detector-over-untrained": "does not hold",
     }
-    found = {name: values[f"claims/{name}/verdict"] for name in ids}
-    assert found == dict.fromkeys(ids, "not decided") | expected
+    verdicts = {name: values[f"claims/{name}/verdict"] for name in ids}
+    assert verdicts == dict.fromkeys(ids, "not decided") | expected
 
     lines = capsys.readouterr().out.splitlines()[-len(ids) :]
-    assert [line.split("  ")[0] for line in lines] == list(found.values())
+    assert [line.split("  ")[0] for line in lines] == list(verdicts.values())
     assert [str(values[f"claims/{name}/why"]) in line for name, line in zip(ids, lines, strict=True)] == [True] * len(
         ids
     )
@@ -193,7 +222,7 @@ def test_every_claim_gets_a_verdict_from_what_was_compared(capsys: pytest.Captur
 
 
 def test_panels_are_linked_where_the_comparison_had_the_artifact() -> None:
-    values, _ = decided(example())
+    values, _ = decisions(example())
     assert values["claims/probe-reaches-60/panels"] == ["probe:shapes-vicreg#probe/confusion"]
     assert values["claims/vicreg-the-better-detector/panels"] == ["anomaly:shapes-vicreg-vs-mnist#anomaly/roc"]
     assert values["claims/vicreg-the-better-detector/text"] == (
@@ -203,7 +232,7 @@ def test_panels_are_linked_where_the_comparison_had_the_artifact() -> None:
 
 
 def test_the_figure_puts_a_decided_range_on_one_side_of_zero() -> None:
-    _, figure = decided(example())
+    _, figure = decisions(example())
     rows = {}
     for trace in figure.data[:3]:
         arrays = (trace.x, trace.error_x.arrayminus, trace.error_x.array)
@@ -216,9 +245,9 @@ def test_the_figure_puts_a_decided_range_on_one_side_of_zero() -> None:
     for name, low, value, high in rows.values():
         side = "holds" if low > 0 else "does not hold" if high < 0 else "not decided"
         assert name == side or (name == "not decided" and low == value == high), "a single seed has no range"
-    unmeasured = set(figure.data[3].y)
-    assert "tsne-over-pca" in unmeasured
-    assert unmeasured.isdisjoint(rows)
+    absent = set(figure.data[3].y)
+    assert "tsne-over-pca" in absent
+    assert absent.isdisjoint(rows)
 
 
 def test_a_rerun_makes_no_new_version_and_other_measurements_do() -> None:
@@ -226,7 +255,7 @@ def test_a_rerun_makes_no_new_version_and_other_measurements_do() -> None:
     for _ in range(2):
         claims.main(claims.Config("shapes"))
     assert len(Store().versions("claims")) == 1
-    publish(compared({"probe/top1": {"vicreg": ([0.5, 0.51], [0.49, 0.52])}}))
+    publish(comparison_values({"probe/top1": {"vicreg": ([0.5, 0.51], [0.49, 0.52])}}))
     claims.main(claims.Config("shapes"))
     assert len(Store().versions("claims")) == 2
     assert result().values["claims/probe-reaches-60/verdict"] == "does not hold"

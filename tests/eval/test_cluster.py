@@ -76,9 +76,9 @@ def test_silhouettes_agree_with_the_definition() -> None:
         own = between[i, labels == label].sum() / ((labels == label).sum() - 1)
         other = min(between[i, labels == group].mean() for group in range(3) if group != label)
         values.append((other - own) / max(own, other))
-    found = silhouettes(embeddings.train, labels)
-    assert found is not None
-    np.testing.assert_allclose(found, values, atol=1e-5)
+    silhouette = silhouettes(embeddings.train, labels)
+    assert silhouette is not None
+    np.testing.assert_allclose(silhouette, values, atol=1e-5)
 
 
 def test_silhouette_of_one_group_or_of_single_vectors_is_undefined() -> None:
@@ -198,7 +198,7 @@ def test_a_rerun_makes_no_new_version() -> None:
 
 def test_clusters_that_cannot_be_are_refused_and_nothing_published() -> None:
     publish_embeddings(blobs(3, 20, 5, seed=9))
-    with pytest.raises(Problem, match="61 clusters of 60"):
+    with pytest.raises(Problem, match="61 clusters are more than the 60"):
         cluster.main(cluster.Config("blobs-vicreg", clusters=61))
     assert not Store().versions("cluster")
     with pytest.raises(Problem, match="--clusters 1"):

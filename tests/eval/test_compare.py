@@ -11,8 +11,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from eval import compare as stage
-from eval.evidence import comparison
-from eval.evidence.comparison import BLOCK, Measured, Ranked, bootstrap, counts, seed_weights
+from eval.evidence.bootstrap import BLOCK, Ranks, Seeds, bootstrap, counts, seed_weights
+from eval.evidence.bootstrap import compare as estimates_and_differences
+from eval.evidence.comparison import Comparison, measure_entries
 from tests.parts.artifacts import refusal
 from tests.parts.embeddings import Made
 from train.data.scores import Scores, Value
@@ -27,19 +28,22 @@ def answers(shift: float, noise: float, seed: int) -> NDArray[np.float64]:
     return np.asarray(IMAGES + shift + noise * np.random.default_rng(seed).normal(size=IMAGES.size))
 
 
-def by_mean(*seeds: NDArray[Any]) -> Measured:
-    return Measured([float(seed.mean()) for seed in seeds], [(seed,) for seed in seeds])
+def by_mean(*seeds: NDArray[Any]) -> Seeds:
+    return Seeds([float(seed.mean()) for seed in seeds], [(seed,) for seed in seeds])
 
 
-def compare(path: str, measured: dict[str, Measured], resamples: int, seed: int) -> dict[str, Any]:
-    return dict(comparison.compare(path, measured, resamples, seed))
+def compare(path: str, measure: dict[str, Seeds], resamples: int, seed: int) -> dict[str, Any]:
+    """As published."""
+    return dict(measure_entries(path, *estimates_and_differences(path, measure, resamples, seed)))
 
 
-def pair(measured: dict[str, Measured], resamples: int = 4000) -> tuple[Any, Any, Any]:
-    values = compare("m", measured, resamples, seed=0)
-    one, other = measured
-    found = tuple(values[f"m/{one}-minus-{other}/{key}"] for key in ("difference", "interval", "verdict"))
-    return found[0], found[1], found[2]
+def pair(measure: dict[str, Seeds], resamples: int = 4000) -> tuple[Any, Any, Any]:
+    values = compare("m", measure, resamples, seed=0)
+    one, other = measure
+    difference, ends, verdict = (
+        values[f"m/{one}-minus-{other}/{key}"] for key in ("difference", "interval", "verdict")
+    )
+    return difference, ends, verdict
 
 
 def test_with_one_seed_the_intervals_are_scipys_paired_bootstrap() -> None:
@@ -76,21 +80,21 @@ def test_with_several_seeds_the_interval_is_that_of_drawing_images_and_then_seed
 def test_auc_of_a_resample_is_scikit_learns(decimals: int) -> None:
     rng = np.random.default_rng(4)
     normal, anomalies = rng.normal(size=70).round(decimals), rng.normal(0.7, 1, 50).round(decimals)
-    drawn = list(counts([70, 50], BLOCK + 3, seed=5))
-    found = np.concatenate([Ranked.of(normal, anomalies).auc(*block) for block in drawn])
-    assert len(found) == BLOCK + 3
-    all_counts = (np.concatenate(part).astype(int) for part in zip(*drawn, strict=True))
-    for auc, of_normal, of_anomalies in zip(found, *all_counts, strict=True):
+    blocks = list(counts([70, 50], BLOCK + 3, seed=5))
+    aucs = np.concatenate([Ranks.of(normal, anomalies).auc(*block) for block in blocks])
+    assert len(aucs) == BLOCK + 3
+    all_counts = (np.concatenate(part).astype(int) for part in zip(*blocks, strict=True))
+    for auc, of_normal, of_anomalies in zip(aucs, *all_counts, strict=True):
         assert (of_normal.sum(), of_anomalies.sum()) == (70, 50)
         scores = np.concatenate([np.repeat(normal, of_normal), np.repeat(anomalies, of_anomalies)])
         assert auc == pytest.approx(roc_auc_score(np.repeat([0, 1], [70, 50]), scores), abs=1e-12)
 
 
 def test_every_image_and_every_seed_is_drawn_equally_often() -> None:
-    drawn = np.concatenate([block for (block,) in counts([20], 4000, seed=1)])
-    assert drawn.shape == (4000, 20)
-    np.testing.assert_allclose(drawn.mean(axis=0), 1, atol=5 / np.sqrt(4000))
-    np.testing.assert_allclose(drawn.var(axis=0), 0.95, atol=0.15)  # of a binomial: 20 draws of a twentieth
+    times = np.concatenate([block for (block,) in counts([20], 4000, seed=1)])
+    assert times.shape == (4000, 20)
+    np.testing.assert_allclose(times.mean(axis=0), 1, atol=5 / np.sqrt(4000))
+    np.testing.assert_allclose(times.var(axis=0), 0.95, atol=0.15)  # of a binomial: 20 draws of a twentieth
     weights = seed_weights("v", 3, 4000, seed=1)
     np.testing.assert_allclose(weights.sum(axis=1), 1)
     np.testing.assert_allclose(weights.mean(axis=0), 1 / 3, atol=0.02)
@@ -112,14 +116,14 @@ def test_a_difference_is_called_by_its_side() -> None:
 
 
 def test_the_order_of_the_variants_changes_signs_alone() -> None:
-    measured = {
+    measure = {
         "a": by_mean(answers(0.1, 0.3, 1), answers(0, 0.3, 2)),
         "b": by_mean(answers(0, 0.3, 3)),
         "c": by_mean(RNG.normal(size=400)),
     }
-    forth = compare("m", measured, 500, seed=0)
-    back = compare("m", dict(reversed(measured.items())), 500, seed=0)
-    for variant in measured:
+    forth = compare("m", measure, 500, seed=0)
+    back = compare("m", dict(reversed(measure.items())), 500, seed=0)
+    for variant in measure:
         for key in ("mean", "interval", "spread"):
             assert back[f"m/{variant}/{key}"] == forth[f"m/{variant}/{key}"]
     signs = {"higher": "lower", "lower": "higher", "no difference shown": "no difference shown"}
@@ -140,10 +144,10 @@ def test_a_variant_more_changes_no_interval() -> None:
 
 def test_pairing_by_image_narrows_what_the_images_have_in_common() -> None:
     one, other = answers(0.1, 0.2, 1), answers(0, 0.2, 2)
-    paired = pair({"a": by_mean(one), "b": by_mean(other)})[1]
-    mixed = pair({"a": by_mean(one), "b": by_mean(np.random.default_rng(0).permutation(other))})[1]
+    by_image = pair({"a": by_mean(one), "b": by_mean(other)})[1]
+    at_random = pair({"a": by_mean(one), "b": by_mean(np.random.default_rng(0).permutation(other))})[1]
     expected = np.std(one - other) / np.sqrt(one.var() + other.var())
-    assert (paired[1] - paired[0]) / (mixed[1] - mixed[0]) == pytest.approx(expected, rel=0.15)
+    assert (by_image[1] - by_image[0]) / (at_random[1] - at_random[0]) == pytest.approx(expected, rel=0.15)
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:
@@ -155,12 +159,32 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 
 
 def test_what_has_no_samples_is_averaged_and_not_decided() -> None:
-    values = compare("m", {"a": Measured([1.0, 3.0]), "b": by_mean(np.ones(5))}, 10, seed=0)
+    values = compare("m", {"a": Seeds([1.0, 3.0]), "b": by_mean(np.ones(5))}, 10, seed=0)
     assert (values["m/a/mean"], values["m/a/spread"], values["m/a/n"]) == (2, pytest.approx(np.sqrt(2)), 2)
     assert values["m/a/interval"] is None and values["m/b/interval"] == [1, 1]
     assert values["m/b/spread"] is None
     assert (values["m/a-minus-b/difference"], values["m/a-minus-b/interval"]) == (1, None)
     assert values["m/a-minus-b/verdict"] == "not decided"
+
+
+def test_a_comparison_reads_what_was_published_in_either_order() -> None:
+    measure = {
+        "a": by_mean(answers(0.1, 0.3, 1), answers(0, 0.3, 2)),
+        "b": by_mean(answers(0, 0.3, 3)),
+        "c": Seeds([1.0, 3.0]),
+    }
+    estimates, differences = estimates_and_differences("m", measure, 300, seed=0)
+    comparison = Comparison(json.loads(json.dumps(measure_entries("m", estimates, differences))))
+    assert {variant: comparison.estimate("m", variant) for variant in measure} == estimates
+    assert comparison.estimate("m", "d") is None and comparison.difference("m", "a", "d") is None
+    for (one, other), difference in differences.items():
+        assert comparison.difference("m", one, other) == difference
+        back = comparison.difference("m", other, one)
+        assert back and back.value == -difference.value
+        if difference.interval:
+            assert back.interval == (-difference.interval[1], -difference.interval[0])
+        else:
+            assert (back.interval, back.verdict) == (None, "not decided")
 
 
 def test_samples_of_other_numbers_of_images_are_refused() -> None:
@@ -255,8 +279,8 @@ def test_stage_gathers_every_seed_and_says_which_versions_it_read(lab: None) -> 
     assert values["probe/per_class/blobs-vicreg/seeds"] == [[0.5, 0.75]] * 3
 
     store = Store()
-    made = [store.get("anomaly", f"blobs-vicreg{seed}-vs-others").reference for seed in ("", "-s1")]
-    assert values["compare/source/blobs-vicreg/anomaly"] == [*made, None]
+    references = [store.get("anomaly", f"blobs-vicreg{seed}-vs-others").reference for seed in ("", "-s1")]
+    assert values["compare/source/blobs-vicreg/anomaly"] == [*references, None]
     assert values["compare/source/blobs-pixels/probe"] == [store.get("probe", "blobs-pixels").reference]
     assert "compare/source/blobs-pixels/training" not in values
 
@@ -273,21 +297,21 @@ def test_figures_show_the_means_with_their_intervals_and_every_seed(lab: None) -
     assert sorted(seeds.y) == sorted(float(right.mean()) for right in RIGHT.values())
 
 
-def logged_table(home: Path, name: str) -> list[dict[str, Any]]:
-    (logged,) = home.glob(f"wandb/offline-run-*/files/media/table/compare/{name}*.json")
-    table = json.loads(logged.read_text())
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+def table(home: Path, name: str) -> list[dict[str, Any]]:
+    (file,) = home.glob(f"wandb/offline-run-*/files/media/table/compare/{name}*.json")
+    content = json.loads(file.read_text())
+    return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
 
 def test_tables_have_a_row_for_each_measure_and_variant_and_for_each_difference(lab: None, peel_home: Path) -> None:
     stage.main(config())
-    rows = logged_table(peel_home, "table")
+    rows = table(peel_home, "table")
     assert len(rows) == 7  # four measures, of which pixels lack one
     values = result_values()
     first = next(row for row in rows if (row["measure"], row["variant"]) == ("probe/top1", "blobs-vicreg"))
     assert [first["low"], first["high"]] == values["probe/top1/blobs-vicreg/interval"]
     assert (first["n"], first["spread"]) == (3, values["probe/top1/blobs-vicreg/spread"])
-    verdicts = {row["measure"]: row["verdict"] for row in logged_table(peel_home, "differences")}
+    verdicts = {row["measure"]: row["verdict"] for row in table(peel_home, "differences")}
     expected = {"probe/top1": "higher", "collapse/std": "not decided"}
     assert verdicts == {**expected, "anomaly/auc": values["anomaly/auc/blobs-vicreg-minus-blobs-pixels/verdict"]}
 
@@ -311,16 +335,16 @@ def test_without_anomalies_none_are_read(lab: None) -> None:
 def test_what_cannot_be_compared_is_refused_and_nothing_published(lab: None) -> None:
     publish("probe", probe_scores(RIGHT["blobs-pixels", 0]), "others-pixels", 0, dataset="others")
 
-    def refused(*variants: str, **flags: Any) -> str:
+    def error(*variants: str, **flags: Any) -> str:
         return refusal(lambda: stage.main(config(*variants, **flags)))
 
-    assert "'blobs-vicrg'; known aliases:" in refused("blobs-vicreg", "blobs-vicrg")
-    assert "one seed of 'blobs-vicreg'" in refused("blobs-vicreg-s1", "blobs-pixels")
-    assert "others-pixels of others" in refused("blobs-vicreg", "others-pixels")
-    assert "against the anomalies 'nothing'" in refused(anomalies="nothing")
-    assert "'blobs-vicreg' twice" in refused("blobs-vicreg", "blobs-vicreg")
-    assert "--resamples 0" in refused(resamples=0)
-    assert "--seed -1" in refused(seed=-1)
+    assert "'blobs-vicrg'; known aliases:" in error("blobs-vicreg", "blobs-vicrg")
+    assert "one seed of 'blobs-vicreg'" in error("blobs-vicreg-s1", "blobs-pixels")
+    assert "others-pixels of others" in error("blobs-vicreg", "others-pixels")
+    assert "against the anomalies 'nothing'" in error(anomalies="nothing")
+    assert "'blobs-vicreg' twice" in error("blobs-vicreg", "blobs-vicreg")
+    assert "--resamples 0" in error(resamples=0)
+    assert "--seed -1" in error(seed=-1)
     assert "names no variant" in refusal(lambda: stage.Config(()))
     assert Store().versions("compare") == []
 

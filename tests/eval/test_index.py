@@ -35,10 +35,10 @@ def by_scikit_learn(train: Vectors, queries: Vectors | None, k: int) -> tuple[ND
 @pytest.mark.parametrize("width", [3, 128])
 def test_neighbors_agree_with_scikit_learn(width: int) -> None:
     embeddings = blobs(3, 400, width, seed=1, distance=2)
-    found = find_neighbors(embeddings, 10)
+    neighbors = find_neighbors(embeddings, 10)
     for ids, distances, queries in (
-        (found.train_ids, found.train_distances, None),
-        (found.test_ids, found.test_distances, embeddings.test),
+        (neighbors.train_ids, neighbors.train_distances, None),
+        (neighbors.test_ids, neighbors.test_distances, embeddings.test),
     ):
         expected_distances, expected_ids = by_scikit_learn(embeddings.train, queries, 10)
         np.testing.assert_array_equal(ids, expected_ids)
@@ -54,8 +54,8 @@ def test_neighbors_are_right_where_the_mean_drowns_the_spread() -> None:
 
     plain = faiss.IndexFlatL2(64)
     plain.add(vectors)
-    _, drowned = plain.search(vectors, 11)
-    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(drowned, expected, strict=True)]) < 5
+    _, approximate = plain.search(vectors, 11)
+    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(approximate, expected, strict=True)]) < 5
 
 
 def test_distances_of_near_duplicates_are_exact() -> None:
@@ -99,8 +99,8 @@ def test_results_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) -
     whole = nearest(build(vectors), vectors, queries, 5)
     monkeypatch.setattr("train.data.neighbors.BATCH", 37)
     monkeypatch.setattr("train.data.neighbors.CHUNK", 999)
-    for expected, found in zip(whole, nearest(build(vectors), vectors, queries, 5), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for expected, result in zip(whole, nearest(build(vectors), vectors, queries, 5), strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_exact_distances_agree_with_numpy() -> None:
@@ -179,15 +179,15 @@ def test_an_inverted_file_that_probes_every_list_finds_what_the_exact_index_find
 def test_the_recall_that_is_published_is_that_of_its_own_ids_against_scikit_learn(tmp_path: Path) -> None:
     embeddings = blobs(3, 300, 16, seed=1, distance=1)
     assert len(embeddings.test) <= 1000, "then every test vector is in the sample"
-    found = find_neighbors(embeddings, 10, Inverted(lists=30, probes=2))
+    neighbors = find_neighbors(embeddings, 10, Inverted(lists=30, probes=2))
     _, expected = by_scikit_learn(embeddings.train, embeddings.test, 10)
-    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found.test_ids, expected, strict=True)]
-    assert found.recall is not None and 0.3 < found.recall < 1
-    assert found.recall == pytest.approx(np.mean(shares))
-    found.save(tmp_path)
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(neighbors.test_ids, expected, strict=True)]
+    assert neighbors.recall is not None and 0.3 < neighbors.recall < 1
+    assert neighbors.recall == pytest.approx(np.mean(shares))
+    neighbors.save(tmp_path)
     about = json.loads((tmp_path / "index.json").read_text())
-    assert about == {"recall": found.recall, "lists": 30, "probes": 2}
-    assert Neighbors.load(tmp_path).recall == found.recall
+    assert about == {"recall": neighbors.recall, "lists": 30, "probes": 2}
+    assert Neighbors.load(tmp_path).recall == neighbors.recall
 
 
 def test_lists_that_hold_too_few_are_followed_by_more() -> None:
@@ -195,12 +195,12 @@ def test_lists_that_hold_too_few_are_followed_by_more() -> None:
     embeddings = blobs(2, 200, 8, seed=3, distance=1)
     index = build(embeddings.train, Inverted(lists=100, probes=1))
     assert (index.search(embeddings.train, 18)[1] < 0).any()
-    found = find_neighbors(embeddings, 10, Inverted(lists=100, probes=1))
-    for ids in (found.train_ids, found.test_ids):
+    neighbors = find_neighbors(embeddings, 10, Inverted(lists=100, probes=1))
+    for ids in (neighbors.train_ids, neighbors.test_ids):
         assert ids.min() >= 0 and all(len(set(row)) == 10 for row in ids)
-    assert not (found.train_ids == np.arange(len(embeddings.train))[:, None]).any()
-    assert found.search(embeddings.test, 18)[1].min() >= 0
-    assert describe(found.index) == {"lists": 100, "probes": 1}
+    assert not (neighbors.train_ids == np.arange(len(embeddings.train))[:, None]).any()
+    assert neighbors.search(embeddings.test, 18)[1].min() >= 0
+    assert describe(neighbors.index) == {"lists": 100, "probes": 1}
 
 
 def test_an_inverted_file_is_the_same_bytes_each_time(tmp_path: Path) -> None:

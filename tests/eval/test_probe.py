@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from eval import probe
 from eval.evidence.confusion import confusion_matrix, most_confused
-from eval.evidence.linear_probe import Curvature, Linear, Probe, Standardisation, fit, held_out, linear_probe
+from eval.evidence.linear_probe import Curvature, Linear, Probe, Standardisation, fit, linear_probe, validation_rows
 from tests.parts.embeddings import blobs, numbers, publish_embeddings
 from train.data.embeddings import Embeddings
 from train.data.scores import Scores
@@ -21,7 +21,7 @@ from train.tracking import Problem
 from train.tracking.store import Store
 
 
-def probed(embeddings: Embeddings, seed: int = 0) -> Probe:
+def fit_probe(embeddings: Embeddings, seed: int = 0) -> Probe:
     return linear_probe(embeddings.train, embeddings.train_labels, embeddings.test, len(embeddings.classes), seed)
 
 
@@ -47,23 +47,23 @@ def correlated(classes: int, n: int, dimensions: int, seed: int) -> Embeddings:
 
 def test_probe_separates_two_blobs() -> None:
     embeddings = blobs(2, 100, 4, seed=0)
-    np.testing.assert_array_equal(probed(embeddings).predicted, embeddings.test_labels)
+    np.testing.assert_array_equal(fit_probe(embeddings).predictions, embeddings.test_labels)
 
 
 @pytest.mark.parametrize(("n", "dimensions"), [(120, 20), (15, 80)], ids=["more images", "more dimensions"])
 def test_probe_is_the_optimum_that_scikit_learn_finds(n: int, dimensions: int) -> None:
     embeddings = correlated(4, n, dimensions, seed=1)
-    found = probed(embeddings)
+    result = fit_probe(embeddings)
     scaler = StandardScaler().fit(embeddings.train.astype(np.float64))
-    model = reference(scaler.transform(embeddings.train), embeddings.train_labels, found.regularisation)
+    model = reference(scaler.transform(embeddings.train), embeddings.train_labels, result.regularisation)
     test = scaler.transform(embeddings.test)
-    np.testing.assert_allclose(found.layer.weights, model.coef_, atol=5e-4)
+    np.testing.assert_allclose(result.layer.weights, model.coef_, atol=5e-4)
     np.testing.assert_allclose(
-        probabilities(found.layer, Standardisation.of(embeddings.train), embeddings.test),
+        probabilities(result.layer, Standardisation.of(embeddings.train), embeddings.test),
         model.predict_proba(test),
         atol=5e-4,
     )
-    assert (found.predicted == embeddings.test_labels).mean() == model.score(test, embeddings.test_labels)
+    assert (result.predictions == embeddings.test_labels).mean() == model.score(test, embeddings.test_labels)
 
 
 @pytest.mark.parametrize("regularisation", [1.0, 1e-2, 1e-4])
@@ -81,16 +81,18 @@ def test_an_image_without_weight_is_left_out_of_the_fit(regularisation: float) -
 
 def test_held_out_accuracies_are_those_of_scikit_learn_and_the_best_is_chosen() -> None:
     embeddings = correlated(3, 60, 30, seed=3)
-    found = probed(embeddings, seed=5)
-    held = held_out(embeddings.train_labels, seed=5)
+    result = fit_probe(embeddings, seed=5)
+    validation = validation_rows(embeddings.train_labels, seed=5)
     x = StandardScaler().fit_transform(embeddings.train.astype(np.float64))
     grid = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
     scores = [
-        reference(x[~held], embeddings.train_labels[~held], value).score(x[held], embeddings.train_labels[held])
+        reference(x[~validation], embeddings.train_labels[~validation], value).score(
+            x[validation], embeddings.train_labels[validation]
+        )
         for value in grid
     ]
-    assert found.held_out == pytest.approx(scores)
-    assert found.regularisation == grid[int(np.argmax(scores))]
+    assert result.validation == pytest.approx(scores)
+    assert result.regularisation == grid[int(np.argmax(scores))]
 
 
 def test_probe_ignores_scale_and_shift_of_dimensions() -> None:
@@ -102,10 +104,10 @@ def test_probe_ignores_scale_and_shift_of_dimensions() -> None:
         train=((embeddings.train + shift) * scale).astype(np.float32),
         test=((embeddings.test + shift) * scale).astype(np.float32),
     )
-    one, other = probed(embeddings), probed(moved)
+    one, other = fit_probe(embeddings), fit_probe(moved)
     assert one.regularisation == other.regularisation
     np.testing.assert_allclose(one.layer.weights, other.layer.weights, atol=5e-4)
-    np.testing.assert_array_equal(one.predicted, other.predicted)
+    np.testing.assert_array_equal(one.predictions, other.predictions)
 
 
 def test_a_constant_dimension_gets_no_weight_and_changes_nothing() -> None:
@@ -114,41 +116,41 @@ def test_a_constant_dimension_gets_no_weight_and_changes_nothing() -> None:
     wider = dataclasses.replace(
         embeddings, train=np.hstack([embeddings.train, constant]), test=np.hstack([embeddings.test, constant])
     )
-    one, other = probed(embeddings), probed(wider)
+    one, other = fit_probe(embeddings), fit_probe(wider)
     np.testing.assert_allclose(other.layer.weights[:, -1], 0, atol=1e-12)
-    np.testing.assert_array_equal(one.predicted, other.predicted)
+    np.testing.assert_array_equal(one.predictions, other.predictions)
 
 
 def test_a_collapsed_representation_gives_chance() -> None:
     embeddings = blobs(3, 60, 5, seed=5)
     same = np.full((180, 5), 0.3, np.float32)
-    found = probed(dataclasses.replace(embeddings, train=same, test=same))
-    assert (found.predicted == embeddings.test_labels).mean() == pytest.approx(1 / 3)
+    result = fit_probe(dataclasses.replace(embeddings, train=same, test=same))
+    assert (result.predictions == embeddings.test_labels).mean() == pytest.approx(1 / 3)
 
 
 def test_held_out_is_a_stratified_fifth_of_a_small_set() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 100, 25]))
-    assert np.bincount(labels[held_out(labels, seed=0)]).tolist() == [10, 20, 5]
-    assert (held_out(labels, seed=0) != held_out(labels, seed=1)).any()
+    assert np.bincount(labels[validation_rows(labels, seed=0)]).tolist() == [10, 20, 5]
+    assert (validation_rows(labels, seed=0) != validation_rows(labels, seed=1)).any()
 
 
 def test_held_out_is_five_thousand_of_a_large_set() -> None:
     labels = np.tile(np.arange(10), 5_000)
-    assert np.bincount(labels[held_out(labels, seed=0)]).tolist() == [500] * 10
+    assert np.bincount(labels[validation_rows(labels, seed=0)]).tolist() == [500] * 10
 
 
 def test_no_class_is_held_out_whole() -> None:
     labels = np.array([0, 1, 1, 2, 2, 2])
-    assert np.bincount(labels[held_out(labels, seed=0)], minlength=3).tolist() == [0, 1, 1]
+    assert np.bincount(labels[validation_rows(labels, seed=0)], minlength=3).tolist() == [0, 1, 1]
     with pytest.raises(Problem, match="two images"):
-        held_out(np.array([0, 1, 2]), seed=0)
+        validation_rows(np.array([0, 1, 2]), seed=0)
 
 
 def test_confusion_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
-    labels, predicted = rng.permutation(np.arange(300) % 5), rng.integers(0, 4, 300)
-    expected = reference_confusion(labels, predicted, normalize="true")
-    np.testing.assert_allclose(confusion_matrix(labels, predicted, 5), expected)
+    labels, predictions = rng.permutation(np.arange(300) % 5), rng.integers(0, 4, 300)
+    expected = reference_confusion(labels, predictions, normalize="true")
+    np.testing.assert_allclose(confusion_matrix(labels, predictions, 5), expected)
 
 
 def test_most_confused_are_the_largest_mistakes_in_order() -> None:
@@ -159,10 +161,10 @@ def test_most_confused_are_the_largest_mistakes_in_order() -> None:
 
 def test_entangled_classes_are_ordered_by_what_both_are_taken_for_each_other() -> None:
     confusion = np.array([[0.7, 0.3, 0.0], [0.1, 0.9, 0.0], [0.0, 0.6, 0.4]])
-    found = probe.entangled(confusion, ("a", "b", "c"))
-    assert [pair[:2] for pair in found] == [("b", "c"), ("a", "b"), ("a", "c")]
-    assert [rate for *_, rate in found] == pytest.approx([0.3, 0.2, 0.0])
-    assert len(probe.entangled(np.eye(30), [str(i) for i in range(30)])) == 100
+    pairs = probe.class_pairs(confusion, ("a", "b", "c"))
+    assert [pair[:2] for pair in pairs] == [("b", "c"), ("a", "b"), ("a", "c")]
+    assert [rate for *_, rate in pairs] == pytest.approx([0.3, 0.2, 0.0])
+    assert len(probe.class_pairs(np.eye(30), [str(i) for i in range(30)])) == 100
 
 
 def result(alias: str = "blobs-vicreg") -> Scores:
@@ -203,15 +205,15 @@ def test_stage_publishes_what_scikit_learn_measures() -> None:
 def test_test_labels_change_no_choice_and_no_prediction() -> None:
     embeddings = correlated(4, 60, 8, seed=7)
     shuffled = np.random.default_rng(0).permutation(embeddings.test_labels)
-    taken = []
+    outcomes = []
     for variant, labels in (("blobs-a", embeddings.test_labels), ("blobs-b", shuffled)):
         publish_embeddings(dataclasses.replace(embeddings, test_labels=labels), variant)
         probe.main(probe.Config(variant))
         scores = result(variant)
         # Every class has as many test images: a column's sum says how many were taken for that class.
         heatmap = numbers(scores.figures["probe/confusion"].data[0].z)
-        taken.append((scores.values["probe/regularisation"], heatmap.sum(axis=0).round(3).tolist()))
-    assert taken[0] == taken[1]
+        outcomes.append((scores.values["probe/regularisation"], heatmap.sum(axis=0).round(3).tolist()))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_random_labels_give_chance_within_the_interval() -> None:

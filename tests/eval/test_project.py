@@ -48,8 +48,10 @@ def test_a_map_of_lines_is_told_from_a_round_cloud() -> None:
     cloud = rng.normal(size=(3000, 2))
     assert lines(star.astype(np.float32)).mean() > 0.95
     # The share of 50 points of a round cloud is that of a 2 x 2 Wishart matrix; its mean comes from as many drawn anew.
-    drawn = np.linalg.eigvalsh([np.cov(rng.normal(size=(2, 50))) for _ in range(2000)])
-    assert lines(cloud.astype(np.float32)).mean() == pytest.approx((drawn[:, 1] / drawn.sum(axis=1)).mean(), abs=0.05)
+    variances = np.linalg.eigvalsh([np.cov(rng.normal(size=(2, 50))) for _ in range(2000)])
+    assert lines(cloud.astype(np.float32)).mean() == pytest.approx(
+        (variances[:, 1] / variances.sum(axis=1)).mean(), abs=0.05
+    )
 
 
 def test_points_on_one_spot_leave_no_second_axis() -> None:
@@ -72,20 +74,20 @@ def test_classes_on_one_spot_have_the_purity_of_chance_in_whatever_order_they_co
 
 def test_pca_agrees_with_numpy() -> None:
     vectors = blobs(3, 60, 7, seed=1, distance=4).test
-    coordinates, explained = pca(vectors, seed=0)
+    coordinates, shares = pca(vectors, seed=0)
     centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     left, singular, _ = np.linalg.svd(centered, full_matrices=False)
     expected = left[:, :2] * singular[:2] / np.sqrt((centered**2).mean())
     np.testing.assert_allclose(np.abs(coordinates), np.abs(expected), atol=1e-4)  # an axis has no sign of its own
-    np.testing.assert_allclose(explained, (singular**2 / (singular**2).sum())[:2], rtol=1e-5)
+    np.testing.assert_allclose(shares, (singular**2 / (singular**2).sum())[:2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2.0**-60, 2.0**60])
 def test_maps_do_not_depend_on_the_scale_of_the_vectors(scale: float) -> None:
     vectors = blobs(2, 20, 5, seed=2).test
-    scaled = (vectors * scale).astype(np.float32)
-    np.testing.assert_array_equal(pca(vectors, seed=0)[0], pca(scaled, seed=0)[0])
-    np.testing.assert_array_equal(tsne(vectors, seed=0), tsne(scaled, seed=0))
+    multiples = (vectors * scale).astype(np.float32)
+    np.testing.assert_array_equal(pca(vectors, seed=0)[0], pca(multiples, seed=0)[0])
+    np.testing.assert_array_equal(tsne(vectors, seed=0), tsne(multiples, seed=0))
 
 
 def test_tsne_keeps_separated_classes_apart() -> None:
@@ -95,9 +97,9 @@ def test_tsne_keeps_separated_classes_apart() -> None:
 
 def test_equal_vectors_lie_on_one_spot() -> None:
     same = np.full((50, 8), 0.1, np.float32)
-    coordinates, explained = pca(same, seed=0)
+    coordinates, shares = pca(same, seed=0)
     assert not coordinates.any()
-    assert explained == (0, 0)
+    assert shares == (0, 0)
     assert not tsne(same, seed=0).any()
 
 
@@ -121,9 +123,9 @@ def test_three_vectors_make_no_map() -> None:
 
 
 def test_rescaled_vectors_have_mean_zero_and_mean_variance_one() -> None:
-    scaled = rescale((1e6 + np.random.default_rng(0).normal(size=(500, 4)) * 1e3).astype(np.float32))
-    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
-    assert scaled.var(axis=0).mean() == pytest.approx(1, abs=1e-5)
+    points = rescale((1e6 + np.random.default_rng(0).normal(size=(500, 4)) * 1e3).astype(np.float32))
+    np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-5)
+    assert points.var(axis=0).mean() == pytest.approx(1, abs=1e-5)
 
 
 def test_drawn_rows_are_distinct_and_all_where_there_are_few() -> None:
@@ -137,15 +139,15 @@ def test_drawn_rows_are_distinct_and_all_where_there_are_few() -> None:
 def test_a_figure_is_compact_and_the_same_bytes_each_time() -> None:
     embeddings = blobs(10, 100, 10, seed=0)
 
-    def drawn(n: int) -> str:
+    def figure_text(n: int) -> str:
         coordinates, _ = pca(embeddings.test, seed=0)
         rows = np.arange(n)
         figure = map_figure("", ("", ""), coordinates[:n], embeddings.test_labels[:n], embeddings.classes, rows)
         return str(figure.to_json())
 
-    assert drawn(1000) == drawn(1000)
+    assert figure_text(1000) == figure_text(1000)
     # Two float32 and a row in base64 are 14 bytes, as text they would be 25 at least.
-    assert len(drawn(1000)) - len(drawn(0)) < 20 * 1000
+    assert len(figure_text(1000)) - len(figure_text(0)) < 20 * 1000
 
 
 def result(alias: str = "blobs-vicreg") -> Scores:
@@ -220,12 +222,12 @@ def test_a_collapsed_representation_has_finite_scores_and_the_purity_of_chance()
 
 
 def test_every_seed_of_every_variant_is_drawn_from_the_same_images() -> None:
-    drawn = []
+    maps = []
     for variant, seed in (("blobs-vicreg", 0), ("blobs-pixels", 0), ("blobs-pixels", 1)):
         alias = publish_embeddings(blobs(3, 20, 5, seed=7), variant, seed)
         project.main(project.Config(alias, sample=30))
-        drawn.append(points(result(alias).figures["project/pca"], ("class 0", "class 1", "class 2"))[0].tolist())
-    assert drawn[0] == drawn[1] == drawn[2]
+        maps.append(points(result(alias).figures["project/pca"], ("class 0", "class 1", "class 2"))[0].tolist())
+    assert maps[0] == maps[1] == maps[2]
 
 
 def test_a_rerun_makes_no_new_version() -> None:

@@ -22,7 +22,7 @@ from eval.evidence.retrieval import (
     mean_colors,
     precision,
     query_rows,
-    shown,
+    query_values,
 )
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_embedded, publish_encoder, publish_images, refusal
@@ -75,15 +75,13 @@ def test_hubness_agrees_with_a_count() -> None:
     ids = np.random.default_rng(0).zipf(1.5, 500) % 60
     most = Counter(ids.tolist()).most_common(10)
     assert among_hubs(ids).sum() == sum(count for _, count in most)
-    assert set(ids[among_hubs(ids)]) <= {
-        found for found, times in Counter(ids.tolist()).items() if times >= most[-1][1]
-    }
+    assert set(ids[among_hubs(ids)]) <= {row for row, times in Counter(ids.tolist()).items() if times >= most[-1][1]}
     assert among_hubs(np.full(30, 7)).all()
 
 
 def test_shown_queries_share_what_is_farthest_of_several() -> None:
     far = np.array([[4, 5, 6], [4, 6, 7], [8, 4, 9], [1, 2, 3]])
-    values = shown(Retrieval(np.arange(4), far, far))
+    values = query_values(Retrieval(np.arange(4), far, far))
     assert values["retrieve/shown/farthest_distinct"] == len(set(far.ravel().tolist())) == 9
     assert values["retrieve/shown/farthest_places"] == 12
     assert values["retrieve/shown/farthest_shared"] == 3 / 4  # image 4
@@ -126,8 +124,8 @@ def test_mean_colors_agree_with_pillow() -> None:
 def test_border_colors_are_those_of_what_is_left_when_the_middle_is_cut_out(size: int, margin: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
     middle = images[:, margin:-margin, margin:-margin].astype(np.int64)
-    left = images.sum(axis=(1, 2), dtype=np.int64) - middle.sum(axis=(1, 2))
-    np.testing.assert_allclose(border_colors(images), left / (size**2 - (size - 2 * margin) ** 2))
+    rest = images.sum(axis=(1, 2), dtype=np.int64) - middle.sum(axis=(1, 2))
+    np.testing.assert_allclose(border_colors(images), rest / (size**2 - (size - 2 * margin) ** 2))
 
 
 def test_queries_are_one_of_each_class_and_another_seed_draws_others() -> None:
@@ -140,16 +138,16 @@ def test_queries_are_one_of_each_class_and_another_seed_draws_others() -> None:
 def test_grid_shows_every_pixel_enlarged_and_frames_the_marked() -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 200, (2, 3, 32, 32, 3), dtype=np.uint8)
-    marked = [[False, True, False], [False, False, True]]
-    drawn = np.array(grid([list(row) for row in rows], marked, set_apart=1))
+    marks = [[False, True, False], [False, False, True]]
+    picture = np.array(grid([list(row) for row in rows], marks, set_apart=1))
     step = TILE + 2 * FRAME + GAP
     for i in range(2):
         for j in range(3):
             top, left = GAP + i * step, GAP + j * step + (step // 4 if j else 0)
-            inside = drawn[top + FRAME : top + FRAME + TILE, left + FRAME : left + FRAME + TILE]
+            inside = picture[top + FRAME : top + FRAME + TILE, left + FRAME : left + FRAME + TILE]
             np.testing.assert_array_equal(inside, rows[i, j].repeat(2, axis=0).repeat(2, axis=1))
-            frame = drawn[top, left : left + step - GAP]
-            assert bool((frame != 255).any()) == marked[i][j]
+            frame = picture[top, left : left + step - GAP]
+            assert bool((frame != 255).any()) == marks[i][j]
 
 
 def publish(variant: str, dataset: str, embeddings: Embeddings) -> None:
@@ -187,7 +185,7 @@ def test_stage_publishes_what_numpy_computes(lab: tuple[Images, Embeddings]) -> 
     images, embeddings = lab
     retrieve.main(retrieve.Config("blobs-vicreg"))
     values = result("blobs-vicreg").values
-    drawn = result("blobs-vicreg").pictures
+    by_path = result("blobs-vicreg").pictures
 
     between = distances(embeddings)
     near = np.argsort(between, axis=1)[:, :5]  # numpy sorts the nan of the diagonal last
@@ -214,9 +212,9 @@ def test_stage_publishes_what_numpy_computes(lab: tuple[Images, Embeddings]) -> 
     for name, ids in (("nearest", near[queries]), ("farthest", order)):
         rows = np.column_stack([queries, ids])
         hits = images.train_labels[ids] == images.train_labels[queries][:, None]
-        marked = np.column_stack([np.zeros(3, bool), hits])
-        expected = grid([list(images.train[row]) for row in rows], marked.tolist(), set_apart=1)
-        np.testing.assert_array_equal(np.array(drawn[f"retrieve/{name}"]), np.array(expected))
+        marks = np.column_stack([np.zeros(3, bool), hits])
+        expected = grid([list(images.train[row]) for row in rows], marks.tolist(), set_apart=1)
+        np.testing.assert_array_equal(np.array(by_path[f"retrieve/{name}"]), np.array(expected))
 
 
 def test_two_variants_are_asked_the_same_queries_and_a_rerun_makes_no_new_version(
@@ -233,14 +231,14 @@ def test_two_variants_are_asked_the_same_queries_and_a_rerun_makes_no_new_versio
 def test_what_does_not_belong_together_is_refused(lab: tuple[Images, Embeddings]) -> None:
     _, embeddings = lab
 
-    def refused(embeddings: str, neighbors: str | None = None, images: str | None = None) -> str:
+    def error(embeddings: str, neighbors: str | None = None, images: str | None = None) -> str:
         return refusal(lambda: retrieve.main(retrieve.Config(embeddings, neighbors, images)))
 
-    assert "not made from embeddings:blobs-vicreg;" in refused("blobs-vicreg", "blobs-vicreg-variance0")
+    assert "not made from embeddings:blobs-vicreg;" in error("blobs-vicreg", "blobs-vicreg-variance0")
     publish_images(pictures("others", embeddings, seed=1))
-    assert "not made from images:others" in refused("blobs-vicreg", "blobs-vicreg", "others")
+    assert "not made from images:others" in error("blobs-vicreg", "blobs-vicreg", "others")
     index.main(index.Config("blobs-vicreg", k=3))
-    assert "k = 3" in refused("blobs-vicreg")
+    assert "k = 3" in error("blobs-vicreg")
     publish(
         "blobs-pixels",
         "blobs",
@@ -251,5 +249,5 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Images, Embeddings]
             train_labels=embeddings.train_labels[:40],
         ),
     )
-    assert "40 training vectors for the 60" in refused("blobs-pixels")
+    assert "40 training vectors for the 60" in error("blobs-pixels")
     assert Store().versions("retrieve") == []

@@ -58,7 +58,7 @@ KINDS: dict[str, BaseDistribution] = {
 }
 
 
-def found(
+def make_study(
     definition: Mapping[str, Any],
     trials: Sequence[tuple[dict[str, Any], float | None, TrialState]],
     name: str = "terms",
@@ -128,7 +128,7 @@ def published(alias: str = "terms") -> Path:
 def test_the_artifact_holds_every_trial_the_counts_and_the_best_command() -> None:
     unfinished = {"variance": 25.0, "without": "nothing", "seed": 0}
     more = [(unfinished, None, TrialState.FAIL), (unfinished, None, TrialState.RUNNING)]
-    found(TERMS, [*grid(noisy), *more])
+    make_study(TERMS, [*grid(noisy), *more])
     stage.main(Config("terms"))
 
     table = pd.read_csv(published() / "tables/sweep/table.csv")
@@ -151,7 +151,7 @@ def test_the_artifact_holds_every_trial_the_counts_and_the_best_command() -> Non
 def test_settings_are_compared_by_their_mean_over_the_seeds_with_spread_and_count() -> None:
     rng = np.random.default_rng(0)
     trials = grid(lambda **_: float(rng.normal()))[:-1]  # the last seed of the last setting has not finished
-    found(TERMS, trials)
+    make_study(TERMS, trials)
     stage.main(Config("terms"))
     frame = pd.DataFrame([{**parameters, "value": value} for parameters, value, _ in trials])
     expected = frame.groupby(["variance", "without"])["value"].agg(["mean", "std", "count"])
@@ -167,14 +167,14 @@ def test_settings_are_compared_by_their_mean_over_the_seeds_with_spread_and_coun
 
 
 def test_one_seed_has_no_spread() -> None:
-    found(TERMS, [({"variance": 0.0, "without": "crop", "seed": 1}, 0.25, TrialState.COMPLETE)])
+    make_study(TERMS, [({"variance": 0.0, "without": "crop", "seed": 1}, 0.25, TrialState.COMPLETE)])
     (point,) = over_seeds(read("terms"))
     assert (point.mean, point.spread, point.n) == (0.25, None, 1)
 
 
 def test_only_a_finished_trial_is_the_best_and_the_goal_says_which() -> None:
     points = [{"learning_rate": 10.0**-power, "flip": 0.5, "batch_size": 32} for power in (1, 2, 3, 4)]
-    found(
+    make_study(
         SEARCH,
         [
             (points[0], 3.0, TrialState.COMPLETE),
@@ -185,17 +185,17 @@ def test_only_a_finished_trial_is_the_best_and_the_goal_says_which() -> None:
         "search",
     )
     sweep = read("search")
-    chosen = best(sweep)
-    assert chosen is not None and chosen.number == 2
+    top = best(sweep)
+    assert top is not None and top.number == 2
     upward = dataclasses.replace(sweep, definition={**SEARCH, "metric": {"name": "loss/total", "goal": "maximize"}})
-    chosen = best(upward)
-    assert chosen is not None and chosen.number == 0
+    top = best(upward)
+    assert top is not None and top.number == 0
     untold = dataclasses.replace(sweep, definition={**SEARCH, "metric": {"name": "loss/total"}})
     assert best(untold) == best(sweep)  # W&B minimizes unless told otherwise
 
 
 def test_a_trial_that_was_stopped_early_keeps_the_last_value_that_it_reported() -> None:
-    study = found(SEARCH, [], "search")
+    study = make_study(SEARCH, [], "search")
     trial = study.ask({name: KINDS[name] for name in ("learning_rate", "flip", "batch_size")})
     for epoch, value in enumerate((5.0, 4.0, 4.5)):
         trial.report(value, epoch)
@@ -210,7 +210,7 @@ def test_the_same_study_gives_the_same_bytes_in_another_place(
     lines = []
     for place in ("here", "there"):
         monkeypatch.setenv("PEEL_HOME", str(tmp_path / place))
-        found(TERMS, grid(noisy))
+        make_study(TERMS, grid(noisy))
         stage.main(Config("terms"))
         lines.append(capsys.readouterr().out)
         for path in published().rglob("*.*"):
@@ -220,7 +220,7 @@ def test_the_same_study_gives_the_same_bytes_in_another_place(
 
 
 def test_it_is_made_anew_once_a_trial_more_has_finished(store: Store) -> None:
-    study = found(TERMS, grid(noisy)[:5])
+    study = make_study(TERMS, grid(noisy)[:5])
     before = settings("eval.sweep", Config("terms"))
     stage.main(Config("terms"))
     assert settings("eval.sweep", Config("terms")) == before
@@ -230,7 +230,7 @@ def test_it_is_made_anew_once_a_trial_more_has_finished(store: Store) -> None:
 
 
 def test_a_configuration_stands_for_the_trials_that_it_has_read() -> None:
-    study = found(TERMS, grid(noisy)[:5])
+    study = make_study(TERMS, grid(noisy)[:5])
     config = Config("terms")
     before = config.fingerprint()
     add(study, grid(noisy)[5:6])
@@ -239,20 +239,20 @@ def test_a_configuration_stands_for_the_trials_that_it_has_read() -> None:
 
 
 def test_the_run_shows_the_tables(peel_home: Path) -> None:
-    found(TERMS, grid(noisy))
+    make_study(TERMS, grid(noisy))
     stage.main(Config("terms"))
     media = peel_home / "wandb"
     (table,) = media.glob("offline-run-*/files/media/table/sweep/table*.json")
-    logged = json.loads(table.read_text())
-    place = logged["columns"].index("knn/top1")
-    assert [row[place] for row in logged["data"]] == [value for _, value, _ in grid(noisy)]
+    content = json.loads(table.read_text())
+    place = content["columns"].index("knn/top1")
+    assert [row[place] for row in content["data"]] == [value for _, value, _ in grid(noisy)]
     (seeds,) = media.glob("offline-run-*/files/media/table/sweep/seeds*.json")
     assert len(json.loads(seeds.read_text())["data"]) == 4
     assert len(list(media.glob("offline-run-*/files/media/plotly/sweep/*.json"))) == 2
 
 
 def test_the_artifact_belongs_to_the_image_set_that_all_trials_share() -> None:
-    found(TERMS, grid(noisy))
+    make_study(TERMS, grid(noisy))
     stage.main(Config("terms"))
     assert Origin.load(published()).dataset == "digits"
     cases: list[tuple[dict[str, Any], str | None]] = [
@@ -271,9 +271,9 @@ def test_the_artifact_belongs_to_the_image_set_that_all_trials_share() -> None:
 
 def test_an_online_sweep_is_refused_offline_in_one_line() -> None:
     command = [sys.executable, "-m", "eval.sweep", "--sweep", "me/peel/abc123"]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    (line,) = ended.stderr.splitlines()
-    assert ended.returncode == 2
+    process = subprocess.run(command, capture_output=True, text=True)
+    (line,) = process.stderr.splitlines()
+    assert process.returncode == 2
     assert "'me/peel/abc123'" in line and "wandb login" in line
     assert not list(home().glob("wandb/*run-*"))
 
@@ -284,8 +284,8 @@ def test_a_reference_that_is_no_sweep_is_refused(reference: str) -> None:
 
 
 def test_a_missing_study_is_answered_with_the_known_ones_and_not_made() -> None:
-    found(TERMS, grid(noisy)[:1])
-    found(SEARCH, [], "search")
+    make_study(TERMS, grid(noisy)[:1])
+    make_study(SEARCH, [], "search")
     before = {path: path.read_bytes() for path in studies().iterdir()}
     line = refusal(lambda: stage.main(Config("term")))
     assert "search, terms" in line
@@ -295,7 +295,7 @@ def test_a_missing_study_is_answered_with_the_known_ones_and_not_made() -> None:
 
 
 def test_a_study_in_which_nothing_has_finished_is_refused_with_its_counts() -> None:
-    found(TERMS, [({}, None, TrialState.RUNNING), ({}, None, TrialState.FAIL)])
+    make_study(TERMS, [({}, None, TrialState.RUNNING), ({}, None, TrialState.FAIL)])
     line = refusal(lambda: stage.main(Config("terms")))
     assert "1 failed, 1 running" in line
     assert "knn/top1" in line

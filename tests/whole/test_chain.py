@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 
 from eval import embed
-from tests.eval.test_sweep import TERMS, found, grid, noisy
+from tests.eval.test_sweep import TERMS, grid, make_study, noisy
 from tests.parts.artifacts import refusal
 from tests.parts.chain import CHAIN, PANELS, run
 from train.data.embeddings import Embeddings
@@ -46,7 +46,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PEEL_HOME", str(root / "peel"))
         for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.delenv(name, raising=False)
-        found(TERMS, grid(noisy))  # a sweep, for eval.sweep
+        make_study(TERMS, grid(noisy))  # a sweep, for eval.sweep
         commands = (*CHAIN, "eval.sweep --sweep terms")
         run(commands, source=str(root / "shapes"), images="shapes", epochs="5")
     yield root / "peel"

@@ -36,7 +36,7 @@ def test_auc_of_counts_agrees_with_scikit_learn_with_and_without_ties(levels: in
     rng = np.random.default_rng(0)
     scores, anomalous = rng.integers(0, levels, 300), rng.random(300) < 0.3
     distinct, rank = np.unique(scores, return_inverse=True)
-    normal, anomalies = (np.bincount(rank[chosen], minlength=len(distinct)) for chosen in (~anomalous, anomalous))
+    normal, anomalies = (np.bincount(rank[rows], minlength=len(distinct)) for rows in (~anomalous, anomalous))
     assert auc_of_counts(normal, anomalies) == pytest.approx(roc_auc_score(anomalous, scores), abs=1e-12)
 
 

@@ -7,20 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.evidence.comparison import Measured, compare
-from eval.evidence.rules import SIGNS, Comparison, Group, Measurements, Term, decide, parse
-from tests.parts.comparisons import Found, compared
+from eval.evidence.bootstrap import Seeds, compare
+from eval.evidence.comparison import Comparison, measure_entries
+from eval.evidence.rules import SIGNS, Decision, Group, Inequality, Measurements, Term, decide, parse
+from tests.parts.comparisons import BySeed, comparison_values
 from train.data.scores import Value
 
 CLASSES = ["airplane", "bird", "cat", "dog"]
 
 
+def decision(rule: object, values: Mapping[str, Value], *seedless: str) -> Decision:
+    return decide(parse(rule), Measurements(Comparison(values), frozenset(seedless)))
+
+
 def verdict(rule: object, values: Mapping[str, Value], *seedless: str) -> str:
-    return decide(parse(rule), Measurements(values, frozenset(seedless))).verdict
+    return decision(rule, values, *seedless).verdict
 
 
 def why(rule: object, values: Mapping[str, Value], *seedless: str) -> str:
-    return decide(parse(rule), Measurements(values, frozenset(seedless))).why
+    return decision(rule, values, *seedless).why
 
 
 # -- the grammar -------------------------------------------------------------------------------------------------------
@@ -28,18 +33,18 @@ def why(rule: object, values: Mapping[str, Value], *seedless: str) -> str:
 
 def test_a_rule_is_read_as_it_is_written() -> None:
     top1, other = Term("probe/top1", "vicreg"), Term("probe/top1", "vicreg-variance0")
-    assert parse("probe/top1 of vicreg >= 60 %") == Comparison((top1,), "", ">=", 0.6, True)
-    assert parse("probe/top1  of vicreg\n>= 0.6") == Comparison((top1,), "", ">=", 0.6, False)
-    assert parse("probe/top1 of vicreg - probe/top1 of vicreg-variance0 > 10%") == Comparison(
+    assert parse("probe/top1 of vicreg >= 60 %") == Inequality((top1,), "", ">=", 0.6, True)
+    assert parse("probe/top1  of vicreg\n>= 0.6") == Inequality((top1,), "", ">=", 0.6, False)
+    assert parse("probe/top1 of vicreg - probe/top1 of vicreg-variance0 > 10%") == Inequality(
         (top1, other), "-", ">", 0.1, True
     )
     ratio = parse("probe/top1 of vicreg / probe/top1 of vicreg-variance0 < -2")
-    assert ratio == Comparison((top1, other), "/", "<", -2.0, False)
+    assert ratio == Inequality((top1, other), "/", "<", -2.0, False)
     assert parse("probe/top1 of vicreg < probe/top1 of vicreg-variance0") == parse(
         "probe/top1 of vicreg - probe/top1 of vicreg-variance0 < 0"
     )
     pairs = parse("probe/pairs[cat, dog]/place of vicreg <= 2")
-    assert pairs == Comparison((Term("probe/pairs[cat, dog]/place", "vicreg"),), "", "<=", 2.0, False)
+    assert pairs == Inequality((Term("probe/pairs[cat, dog]/place", "vicreg"),), "", "<=", 2.0, False)
     nested = {"all": ["probe/top1 of a > 1", {"any": ["probe/top1 of b > 1"]}]}
     one, two = parse("probe/top1 of a > 1"), parse("probe/top1 of b > 1")
     assert parse(nested) == Group(True, (one, Group(False, (two,))))
@@ -72,7 +77,7 @@ def test_a_rule_is_read_as_it_is_written() -> None:
     ],
 )
 def test_what_is_no_rule_is_refused(wrong: object) -> None:
-    with pytest.raises(ValueError, match=r"no rule|compares three"):
+    with pytest.raises(ValueError, match=r"not a rule|compares three"):
         parse(wrong)
 
 
@@ -90,41 +95,41 @@ def brute(sign: str, possible: Any, threshold: float) -> str:
 @pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("ends", list(itertools.combinations_with_replacement([0.4, 0.5, 0.6, 0.7, 0.8], 2)))
 def test_an_interval_decides_as_every_value_in_it_would(sign: str, ends: tuple[float, float]) -> None:
-    values = compared({"probe/top1": {"vicreg": ([0.1, 0.9], list(ends))}})
+    values = comparison_values({"probe/top1": {"vicreg": ([0.1, 0.9], list(ends))}})
     assert verdict(f"probe/top1 of vicreg {sign} 0.6", values) == brute(sign, np.linspace(*ends, 101), 0.6)
 
 
 @pytest.mark.parametrize("sign", SIGNS)
 def test_without_intervals_all_seeds_must_agree(sign: str) -> None:
-    seen = set()
+    outcomes = set()
     for seeds in itertools.product([0.4, 0.6, 0.7], repeat=3):
-        values = compared({"cluster/nmi": {"vicreg": (seeds, None)}})
+        values = comparison_values({"cluster/nmi": {"vicreg": (seeds, None)}})
         expected = brute(sign, seeds, 0.6)
         assert verdict(f"cluster/nmi of vicreg {sign} 0.6", values) == expected
-        seen.add(expected)
-    assert seen == {"holds", "does not hold", "not decided"}
+        outcomes.add(expected)
+    assert outcomes == {"holds", "does not hold", "not decided"}
 
 
 @pytest.mark.parametrize(("join", "threshold"), [("-", 0.0), ("-", 0.1), ("/", 1.0), ("/", 1.2)])
 def test_without_intervals_all_pairs_of_seeds_must_agree(join: str, threshold: float) -> None:
     rng = np.random.default_rng(0)
-    seen = set()
+    outcomes = set()
     for _ in range(200):
         one, other = (
             np.round(rng.uniform(0.3, 0.7, rng.integers(2, 5)) + shift, 1) for shift in (rng.choice(3) / 5, 0)
         )
-        values = compared({"cluster/nmi": {"vicreg": (one.tolist(), None), "pixels": (other.tolist(), None)}})
+        values = comparison_values({"cluster/nmi": {"vicreg": (one.tolist(), None), "pixels": (other.tolist(), None)}})
         for sign in SIGNS:
             pairs = np.subtract.outer(one, other) if join == "-" else np.divide.outer(one, other)
             expected = brute(sign, pairs, threshold)
             assert verdict(f"cluster/nmi of vicreg {join} cluster/nmi of pixels {sign} {threshold}", values) == expected
-            seen.add(expected)
-    assert seen == {"holds", "does not hold", "not decided"}
+            outcomes.add(expected)
+    assert outcomes == {"holds", "does not hold", "not decided"}
 
 
 def test_two_measures_are_compared_over_all_that_both_intervals_allow() -> None:
     rng = np.random.default_rng(1)
-    seen = set()
+    outcomes = set()
     for _ in range(200):
         one, other = (np.sort(rng.uniform(0.1, 0.5, 2)) + shift for shift in (rng.choice([0, 0.3]), 0))
         measures = {
@@ -135,40 +140,41 @@ def test_two_measures_are_compared_over_all_that_both_intervals_allow() -> None:
         differences, ratios = np.subtract.outer(first, second), np.divide.outer(first, second)
         for join, possible in ((">", differences), ("/", np.log(ratios))):
             rule = f"cluster/silhouette/clusters of vicreg {join} cluster/silhouette/classes of vicreg"
-            found = verdict(rule if join == ">" else f"{rule} > 1", compared(measures))
-            assert found == brute(">", possible, 0.0)
-            seen.add(found)
-    assert seen == {"holds", "does not hold", "not decided"}
+            outcome = verdict(rule if join == ">" else f"{rule} > 1", comparison_values(measures))
+            assert outcome == brute(">", possible, 0.0)
+            outcomes.add(outcome)
+    assert outcomes == {"holds", "does not hold", "not decided"}
 
 
 def test_a_difference_of_variants_is_decided_by_the_paired_interval_in_either_order() -> None:
     measures = {"probe/top1": {"vicreg": ([0.6], [0.55, 0.65]), "patches": ([0.57], [0.52, 0.62])}}
-    values = compared(measures, {("probe/top1", "vicreg", "patches"): (0.03, [0.01, 0.05])})
+    values = comparison_values(measures, {("probe/top1", "vicreg", "patches"): (0.03, [0.01, 0.05])})
     assert verdict("probe/top1 of vicreg > probe/top1 of patches", values) == "holds"
     assert verdict("probe/top1 of patches > probe/top1 of vicreg", values) == "does not hold"
     assert verdict("probe/top1 of patches - probe/top1 of vicreg < -2 %", values) == "not decided"
     assert verdict("probe/top1 of patches - probe/top1 of vicreg > -6 %", values) == "holds"
-    alone = compared(measures)
+    alone = comparison_values(measures)
     assert verdict("probe/top1 of vicreg > probe/top1 of patches", alone) == "not decided", "the intervals overlap"
 
 
-def test_verdicts_agree_with_what_the_comparison_itself_found() -> None:
+def test_verdicts_agree_with_those_of_the_comparison_itself() -> None:
     rng = np.random.default_rng(2)
     good, bad = rng.random(400) < 0.7, rng.random(400) < 0.5
     samples = {"shapes-a": good, "shapes-b": bad, "shapes-c": np.roll(good, 1)}
-    measured = {name: Measured([float(hits.mean())], [(hits,)]) for name, hits in samples.items()}
-    values = compared({}) | compare("probe/top1", measured, 500, 0) | {"compare/variants": list(samples)}
+    measure = {name: Seeds([float(hits.mean())], [(hits,)]) for name, hits in samples.items()}
+    entries = measure_entries("probe/top1", *compare("probe/top1", measure, 500, 0))
+    values = comparison_values({}) | entries | {"compare/variants": list(samples)}
     words = {"higher": "holds", "lower": "does not hold", "no difference shown": "not decided"}
-    found = {}
+    verdicts = {}
     for one, other in itertools.combinations("abc", 2):
-        said = str(values[f"probe/top1/shapes-{one}-minus-shapes-{other}/verdict"])
-        found[one + other] = verdict(f"probe/top1 of {one} > probe/top1 of {other}", values)
-        assert found[one + other] == words[said]
-    assert found == {"ab": "holds", "ac": "not decided", "bc": "does not hold"}
+        direction = str(values[f"probe/top1/shapes-{one}-minus-shapes-{other}/verdict"])
+        verdicts[one + other] = verdict(f"probe/top1 of {one} > probe/top1 of {other}", values)
+        assert verdicts[one + other] == words[direction]
+    assert verdicts == {"ab": "holds", "ac": "not decided", "bc": "does not hold"}
 
 
 def test_one_seed_without_an_interval_decides_only_what_depends_on_no_seed() -> None:
-    values = compared(
+    values = comparison_values(
         {
             "collapse/effective_rank": {
                 "vicreg": ([35.0], None),
@@ -196,7 +202,9 @@ def test_one_seed_without_an_interval_decides_only_what_depends_on_no_seed() -> 
 def test_a_divisor_that_may_be_zero_decides_nothing() -> None:
     rule = "probe/top1 of vicreg / probe/chance of vicreg <= 2"
     for chance in ([0.0, 0.1], [0.0, 0.0]):
-        values = compared({"probe/top1": {"vicreg": ([0.5], [0.4, 0.6])}, "probe/chance": {"vicreg": (chance, None)}})
+        values = comparison_values(
+            {"probe/top1": {"vicreg": ([0.5], [0.4, 0.6])}, "probe/chance": {"vicreg": (chance, None)}}
+        )
         assert verdict(rule, values) == "not decided"
         assert "may be 0" in why(rule, values)
 
@@ -211,7 +219,7 @@ RULES = {
 
 @pytest.mark.parametrize(("kind", "needed"), [("all", all), ("any", any)])
 def test_a_group_is_decided_as_every_way_in_which_its_parts_could_turn_out(kind: str, needed: Any) -> None:
-    values = compared({"probe/top1": {"a": ([0.5], [0.4, 0.6])}})
+    values = comparison_values({"probe/top1": {"a": ([0.5], [0.4, 0.6])}})
     for parts in itertools.product(RULES, repeat=3):
         outcomes = {needed(ways) for ways in itertools.product(*(POSSIBLE[part] for part in parts))}
         expected = "not decided" if len(outcomes) == 2 else "holds" if outcomes == {True} else "does not hold"
@@ -230,18 +238,18 @@ def by_class(*seeds: tuple[list[float], list[list[Any]]]) -> dict[str, Value]:
         "probe/per_class": [rates for rates, _ in seeds],
         "probe/pairs": [pairs for _, pairs in seeds],
     }
-    return compared({}, lists={path: {"vicreg": found} for path, found in lists.items()})
+    return comparison_values({}, lists={path: {"vicreg": by_seed} for path, by_seed in lists.items()})
 
 
 def test_classes_are_taken_by_name_from_the_lists() -> None:
     pairs = [["cat", "dog", 0.3], ["bird", "cat", 0.2], ["airplane", "bird", 0.1]]
     values = by_class(([0.9, 0.6, 0.3, 0.5], pairs), ([0.8, 0.7, 0.2, 0.4], pairs[1:] + pairs[:1]))
-    found = {
-        rule: decide(parse(f"{rule} of vicreg > 0"), Measurements(values)).figures
+    figures = {
+        rule: decision(f"{rule} of vicreg > 0", values).figures
         for rule in ("probe/per_class[cat, airplane]", "probe/pairs[dog, cat]", "probe/pairs[dog,cat]/place")
     }
     averages = [np.mean([0.3, 0.9]), np.mean([0.2, 0.8])]
-    assert found == {
+    assert figures == {
         "probe/per_class[cat, airplane]": [
             [
                 "probe/per_class[cat, airplane] of vicreg",
@@ -269,7 +277,7 @@ def test_a_class_that_the_data_set_lacks_is_named() -> None:
 
 
 def test_the_sentence_states_the_figures() -> None:
-    measures: dict[str, Found] = {
+    measures: dict[str, BySeed] = {
         "probe/top1": {
             "vicreg": ([0.68, 0.666], [0.664, 0.682]),
             "untrained": ([0.426], [0.416, 0.436]),
@@ -278,7 +286,7 @@ def test_the_sentence_states_the_figures() -> None:
         "collapse/effective_rank": {"vicreg": ([35.0, 37.0], None), "pixels": ([620.0], None)},
         "anomaly/auc": {"vicreg": ([0.768], [0.76, 0.776])},
     }
-    values = compared(measures, {("probe/top1", "vicreg", "untrained"): (0.247, [0.23, 0.262])})
+    values = comparison_values(measures, {("probe/top1", "vicreg", "untrained"): (0.247, [0.23, 0.262])})
     assert why("probe/top1 of vicreg >= 60 %", values) == (
         "probe/top1 of vicreg is 67.3 % (66.4 to 68.2, 2 seeds), the claim needs at least 60 %"
     )
@@ -300,7 +308,7 @@ def test_the_sentence_states_the_figures() -> None:
 
 
 def test_of_several_comparisons_each_says_what_it_came_to() -> None:
-    values = compared({"probe/top1": {"a": ([0.5], [0.4, 0.6])}})
+    values = comparison_values({"probe/top1": {"a": ([0.5], [0.4, 0.6])}})
     joined = "probe/top1 of a is 0.500 (0.400 to 0.600, 1 seed), the claim needs more than "
     assert why({"all": [RULES["holds"], RULES["does not hold"]]}, values) == (
         f"{joined}0.1 (holds); and {joined}0.9 (does not hold)"
@@ -308,5 +316,5 @@ def test_of_several_comparisons_each_says_what_it_came_to() -> None:
     assert why({"any": [RULES["holds"], RULES["not decided"]]}, values) == (
         f"{joined}0.1 (holds); or {joined}0.5, but the interval includes 0.5 (not decided)"
     )
-    figures = decide(parse({"all": [RULES["holds"], RULES["does not hold"]]}), Measurements(values)).figures
+    figures = decision({"all": [RULES["holds"], RULES["does not hold"]]}, values).figures
     assert figures == [["probe/top1 of a", 0.5, [0.4, 0.6]]], "what both name is there once"

@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 from eval import sweep as stage
 from eval.evidence.sweeps import Sweep, Trial, importance, read, trials_of_runs
 from eval.sweep import axis, parallel_figure
-from tests.eval.test_sweep import SEARCH, TERMS, found, grid, noisy
+from tests.eval.test_sweep import SEARCH, TERMS, grid, make_study, noisy
 from tests.parts.embeddings import numbers
 
 # -- importance --------------------------------------------------------------------------------------------------------
@@ -98,18 +98,18 @@ def test_every_line_passes_its_own_parameters_and_value() -> None:
 
 
 def test_choices_stand_on_their_axis_in_the_order_of_the_sweep_file() -> None:
-    found(TERMS, grid(noisy))
+    make_study(TERMS, grid(noisy))
     sweep = read("terms")
-    drawn = axis(sweep, "without", list(sweep.trials))
-    assert drawn["ticktext"] == ["nothing", "crop"]
-    assert [["nothing", "crop"][place] for place in drawn["values"]] == [  # type: ignore[attr-defined]
+    places = axis(sweep, "without", list(sweep.trials))
+    assert places["ticktext"] == ["nothing", "crop"]
+    assert [["nothing", "crop"][place] for place in places["values"]] == [  # type: ignore[attr-defined]
         trial.parameters["without"] for trial in sweep.trials
     ]
 
 
 def test_trials_without_a_value_have_no_line() -> None:
     unfinished = {"variance": 25.0, "without": "nothing", "seed": 0}
-    found(TERMS, [*grid(noisy)[:2], (unfinished, None, TrialState.FAIL), ({}, None, TrialState.RUNNING)])
+    make_study(TERMS, [*grid(noisy)[:2], (unfinished, None, TrialState.FAIL), ({}, None, TrialState.RUNNING)])
     (lines,) = parallel_figure(read("terms")).data
     assert len(lines.line.color) == 2
 

@@ -1,0 +1,44 @@
+"""The measures that reports show: where each stands in the scores, how it reads, which way is better."""
+
+from dataclasses import dataclass
+
+from eval.evidence.numbers import Form
+
+
+@dataclass(frozen=True)
+class Measure:
+    """path: in the scores of `artifact`; an interval is looked for at `path/interval`.
+
+    better: 1 where more is better, -1 where less is, 0 where a number describes and does not rank.
+    mark: path of the value that knowing nothing would give, or that value.
+    compared: whether the path means the same in `compare`.
+    """
+
+    artifact: str
+    path: str
+    label: str
+    form: Form = "decimal"
+    better: int = 0
+    mark: str | float | None = None
+    about: str = ""
+    compared: bool = True
+
+
+PROBE = Measure("probe", "probe/top1", "Probe, representation", "percent", 1, "probe/chance",
+                "Test accuracy of a linear probe on the representation, in percent")  # fmt: skip
+FEATURES = Measure("probe", "probe/features/top1", "Probe, features", "percent", 1, "probe/chance",
+                   "Test accuracy of a linear probe on what the encoder's head reads, in percent")  # fmt: skip
+KNN = Measure("training", "knn/top1", "kNN", "percent", 1, None,
+              "Accuracy of nearest neighbors on held-out training images at the end of training, in percent")  # fmt: skip
+AUC = Measure("anomaly", "anomaly/auc", "Anomaly AUC", "share", 1, 0.5,
+              "Area under the ROC curve: how often an anomaly scores higher than a normal test image")  # fmt: skip
+CLUSTERS = Measure("cluster", "cluster/silhouette/clusters", "Silhouette, clusters", "decimal", 1, None,
+                   "Silhouette of the k-means clusters in the representation")  # fmt: skip
+CLASSES = Measure("cluster", "cluster/silhouette/classes", "Silhouette, classes", "decimal", 1, None,
+                  "Silhouette of the class labels in the representation")  # fmt: skip
+PRECISION = Measure("retrieve", "retrieve/precision@5", "Precision@5", "percent", 1, "probe/chance",
+                    "How many of the 5 nearest images are of the image's own class, in percent")  # fmt: skip
+RANK = Measure("project", "collapse/effective_rank", "Effective rank", "tenth", 0, None,
+               "How many dimensions the test representations fill; it describes and is not ranked")  # fmt: skip
+
+SUMMARY = (PROBE, FEATURES, KNN, AUC, CLUSTERS, CLASSES, PRECISION, RANK)
