@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
-from sweeps.queue import Study
+from sweeps.queue import Queue
 from sweeps.runner import Runner
 from train.tracking import Command, Problem, stage_command
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
@@ -48,9 +48,9 @@ def main(config: Config) -> None:
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
     provide_inputs(definition, folder)
-    with contextlib.closing(Study(definition, folder)) as study, contextlib.closing(Store()) as store:
-        failed = Runner(study, store, program).run(config.trials)
-    if failed:
+    with contextlib.closing(Queue(definition, folder)) as queue, contextlib.closing(Store()) as store:
+        failures = Runner(queue, store, program).run(config.trials)
+    if failures:
         sys.exit(1)
 
 

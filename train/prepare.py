@@ -18,7 +18,7 @@ from train.tracking.declarations import check_name, clean_name
 from train.tracking.panels import figure
 
 SIZES = range(8, 513)
-RESERVED = (*datasets.KNOWN, "latest")
+RESERVED = (*datasets.NAMES, "latest")
 SAMPLE_SEED = 0
 
 
@@ -39,7 +39,7 @@ class Config:
             raise Problem(f"--size {self.size}: give {SIZES.start} to {SIZES.stop - 1} pixels")
         name = self.name or self.dataset
         path = datasets.own(self.dataset)
-        if self.dataset not in datasets.KNOWN and path is not None:
+        if self.dataset not in datasets.NAMES and path is not None:
             name = self.name or clean_name(path.name if path.is_dir() else path.stem)
             object.__setattr__(self, "dataset", str(path.resolve()))
         if not name:
@@ -107,13 +107,13 @@ def classes_figure(images: Images) -> go.Figure:
 
 def sample_table(images: Images, generator: np.random.Generator, rows: int = 10) -> pd.DataFrame:
     """A few images of both splits with their labels."""
-    chosen = []
+    cells = []
     for split, pictures, labels in zip(
         SPLITS, (images.train, images.test), (images.train_labels, images.test_labels), strict=True
     ):
         for i in np.sort(generator.permutation(len(labels))[:rows]):
-            chosen.append((PIL.Image.fromarray(pictures[i]), images.classes[labels[i]], split, int(i)))
-    return pd.DataFrame(chosen, columns=["image", "class", "split", "row"])
+            cells.append((PIL.Image.fromarray(pictures[i]), images.classes[labels[i]], split, int(i)))
+    return pd.DataFrame(cells, columns=["image", "class", "split", "row"])
 
 
 COMMAND = Command(main, Config)

@@ -11,7 +11,7 @@ from eval import claims
 from eval.evidence.rules import Comparison, Group, Measurements, decide
 from tests.parts.artifacts import refusal
 from tests.parts.comparisons import Found, compared
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores, Value
 from train.tracking import Stage
 from train.tracking.store import Store
@@ -130,7 +130,7 @@ def test_every_claim_of_the_exercise_has_its_entry_and_names_what_the_stages_pub
 
 
 def publish(values: Mapping[str, Value]) -> None:
-    with Stage("eval.compare", Made()) as stage:
+    with Stage("eval.compare", NoConfig()) as stage:
         stage.dataset = "shapes"
         stage.publish("compare", Scores(dict(values)).save, {"dataset": "shapes"})
 

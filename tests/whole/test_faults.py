@@ -252,7 +252,7 @@ def test_a_clock_set_back_changes_no_order(store: Store, monkeypatch: pytest.Mon
     later = put(store, "images", {"x": "2"}, ["digits"], settings="s", stage="train.prepare")
     again = put(store, "images", {"x": "2"}, ["digits"], settings="t", stage="train.prepare")
     assert store.get("images", "latest") == store.get("images", "digits") == later == again
-    assert store.made("train.prepare", "s") == [later], "what was committed last is reused, whatever its clock said"
+    assert store.reuse("train.prepare", "s") == [later], "what was committed last is reused, whatever its clock said"
     maker = store.maker(later)
     assert maker is not None and maker.settings == "t"
     monkeypatch.undo()

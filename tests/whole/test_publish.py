@@ -63,11 +63,11 @@ def whole(lab: Lab) -> None:
         here = store.run(run_.name)
         assert (run_.job_type, run_.state) == (here.stage, "finished")
         declared = {collection for _, collection in state.collections if not collection.startswith("run-")}
-        read = {edge.version.reference for edge in state.used if edge.run == run_.name}
+        read = {edge.version.reference for edge in state.inputs if edge.run == run_.name}
         assert read == {source.reference for source in here.inputs.values() if source}
         wrote = {
             version.reference
-            for version in state.versions_of(state.made, run_.name)
+            for version in state.versions_of(state.outputs, run_.name)
             if version.collection.name in declared
         }
         assert wrote == {version.reference for version in store.outputs(here)}

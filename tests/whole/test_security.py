@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.loopback import Server
 from tests.loopback.state import Collection, Version, manifest_digest
 from tests.parts.artifacts import refusal
-from tests.parts.pictures import loaded, packed, two_classes
+from tests.parts.pictures import load_set, two_classes, write_zip
 from tests.parts.versions import put
 from tests.whole.test_online import Lab
 from train.data.embeddings import Embeddings
@@ -205,7 +205,7 @@ READERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("kind", READERS)
 def test_whatever_stands_in_an_artifact_is_read_or_refused_in_one_line(kind: str, tmp_path: Path) -> None:
-    load, names = READERS[kind]
+    read, names = READERS[kind]
     harm = tmp_path / "harmed"
     pickled = pickle.dumps(Harm(harm))
     objects = _npy(np.array([Harm(harm)], dtype=object))
@@ -215,9 +215,9 @@ def test_whatever_stands_in_an_artifact_is_read_or_refused_in_one_line(kind: str
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        assert f"{kind}-v0" in refusal(lambda: load(folder))
+        assert f"{kind}-v0" in refusal(lambda: read(folder))
         shutil.rmtree(folder)
-    assert "missing" in refusal(lambda: load(tmp_path / "missing"))
+    assert "missing" in refusal(lambda: read(tmp_path / "missing"))
     assert not harm.exists()
 
 
@@ -251,14 +251,14 @@ def written(folder: Path) -> list[Path]:
 @settings(fuzzed, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_to_a_zip_is_read_past_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
-    source = packed(tmp_path / "in" / "set.zip", two_classes(each=1))
+    source = write_zip(tmp_path / "in" / "set.zip", two_classes(each=1))
     content = bytearray(source.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
     source.write_bytes(content[:cut])
     try:
-        loaded(source, skip_corrupt=data.draw(st.booleans()))
+        load_set(source, skip_corrupt=data.draw(st.booleans()))
     except Problem as problem:
         assert "\n" not in str(problem)
     assert written(tmp_path) == [source.parent, source]
@@ -267,14 +267,14 @@ def test_any_damage_to_a_zip_is_read_past_or_one_line(tmp_path: Path, data: st.D
 @settings(fuzzed, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=texts, inside=st.sampled_from(["train/cat/", "test/", ""]))
 def test_any_entry_of_a_zip_is_read_past_or_one_line(tmp_path: Path, name: str, inside: str) -> None:
-    source = packed(tmp_path / "in" / "set.zip", two_classes(each=1))
+    source = write_zip(tmp_path / "in" / "set.zip", two_classes(each=1))
     with zipfile.ZipFile(source, "a") as archive:
         try:
             archive.writestr(f"{inside}{name}.png", b"no picture")
         except (UnicodeEncodeError, ValueError, IndexError):  # what zipfile cannot write
             return
     try:
-        loaded(source, skip_corrupt=True)
+        load_set(source, skip_corrupt=True)
     except Problem as problem:
         assert "\n" not in str(problem)
     assert written(tmp_path) == [source.parent, source]
@@ -282,17 +282,17 @@ def test_any_entry_of_a_zip_is_read_past_or_one_line(tmp_path: Path, name: str, 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_entry_that_stands_twice_or_is_encrypted_is_one_line(tmp_path: Path) -> None:
-    twice = packed(tmp_path / "twice.zip", two_classes())
+    twice = write_zip(tmp_path / "twice.zip", two_classes())
     with zipfile.ZipFile(twice, "a") as archive:
         archive.writestr("train/cat/0.png", b"another one")
-    assert "'train/cat/0.png' stands in it twice" in refusal(lambda: loaded(twice))
-    locked = packed(tmp_path / "locked.zip", two_classes())
+    assert "'train/cat/0.png' stands in it twice" in refusal(lambda: load_set(twice))
+    locked = write_zip(tmp_path / "locked.zip", two_classes())
     content = bytearray(locked.read_bytes())
     for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         for found in re.finditer(re.escape(signature), bytes(content)):
             content[found.start() + flags] |= 1
     locked.write_bytes(content)
-    assert "encrypted" in refusal(lambda: loaded(locked))
+    assert "encrypted" in refusal(lambda: load_set(locked))
 
 
 # -- what the code may not do ------------------------------------------------------------------------------------------

@@ -59,13 +59,13 @@ def read(source: Path, size: int, skip_corrupt: bool) -> tuple[tuple[str, ...], 
 
     Images are in the order of their paths. One that cannot be decoded is a Problem, or left out and named in a line.
     """
-    with opened(source) as tree:
+    with open_tree(source) as tree:
         classes = class_names(tree)
         arrays: dict[str, NDArray[Any]] = {}
         for split in SPLITS:
             paths = sorted(path for path in tree.images if path.startswith(f"{split}/"))
             labels = np.array([classes.index(path.split("/")[1]) for path in paths], dtype=np.int64)
-            images, sound = _decoded(tree, paths, size, skip_corrupt, split)
+            images, sound = _decode_all(tree, paths, size, skip_corrupt, split)
             arrays[split], arrays[f"{split}_labels"] = images, labels[sound]
             for label in np.flatnonzero(np.bincount(labels[sound], minlength=len(classes)) == 0):
                 raise tree.problem(f"no image of {f'{split}/{classes[label]}'!r} can be decoded; replace them")
@@ -74,7 +74,7 @@ def read(source: Path, size: int, skip_corrupt: bool) -> tuple[tuple[str, ...], 
 
 def fingerprint(source: Path) -> object:
     """Changes when an image of `source` is added, removed or replaced; the same wherever it lies."""
-    with opened(source) as tree:
+    with open_tree(source) as tree:
         return sorted(tree.images.items())
 
 
@@ -82,7 +82,7 @@ def fingerprint(source: Path) -> object:
 
 
 @contextlib.contextmanager
-def opened(source: Path) -> Iterator[Tree]:
+def open_tree(source: Path) -> Iterator[Tree]:
     """The folder or zip at `source`. Raises Problem where it is neither, or an entry of the zip leaves its folder."""
     if source.is_dir():
         yield _walk(source)
@@ -127,13 +127,13 @@ def _entries(source: Path, archive: zipfile.ZipFile) -> Tree:
     for entry in archive.infolist():
         name = entry.filename.replace("\\", "/")  # some packers on Windows write those
         path = PurePosixPath(name)
-        wrong = "is a link" if stat.S_ISLNK(entry.external_attr >> 16) else None
+        fault = "is a link" if stat.S_ISLNK(entry.external_attr >> 16) else None
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
-            wrong = "leaves its folder"
+            fault = "leaves its folder"
         if path in entries and not name.endswith("/"):
-            wrong = "stands in it twice"
-        if wrong:
-            raise Problem(f"{str(source)!r}: the entry {entry.filename!r} {wrong}; pack the zip again without it")
+            fault = "stands in it twice"
+        if fault:
+            raise Problem(f"{str(source)!r}: the entry {entry.filename!r} {fault}; pack the zip again without it")
         if any(_hidden(part) for part in path.parts):
             continue
         if name.endswith("/"):
@@ -168,10 +168,10 @@ def class_names(tree: Tree) -> tuple[str, ...]:
         if path.count("/") == 1:
             raise tree.problem(f"the image {path!r} is in no class folder; lay it out as {LAYOUT}")
     for split in SPLITS:
-        every, filled = tree.classes_of(split)
+        folders, filled = tree.classes_of(split)
         if not filled:
             raise tree.problem(f"{split}/ holds no images ({' '.join(SUFFIXES)}); lay it out as {LAYOUT}")
-        for name in sorted(every - filled):
+        for name in sorted(folders - filled):
             raise tree.problem(f"the class folder {f'{split}/{name}'!r} holds no images; fill it or remove it")
     train, test = (tree.classes_of(split)[1] for split in SPLITS)
     for name in sorted(train ^ test):
@@ -188,39 +188,39 @@ def class_names(tree: Tree) -> tuple[str, ...]:
 # -- pixels ------------------------------------------------------------------------------------------------------------
 
 
-def _decoded(
+def _decode_all(
     tree: Tree, paths: Sequence[str], size: int, skip_corrupt: bool, split: str
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """Images of the paths that can be decoded, and which those are."""
     images = blank((len(paths), size, size, 3), np.uint8)
     sound = np.ones(len(paths), bool)
-    skipped = []
+    lines = []
     count = 0
-    with contextlib.closing(_each(lambda path: _decode(tree, path, size), paths)) as results:
+    with contextlib.closing(_in_threads(lambda path: _decode(tree, path, size), paths)) as results:
         for i, result in enumerate(tqdm(results, split, len(paths), leave=False, unit=" images", disable=None)):
             if not isinstance(result, str):
                 images[count] = result
                 count += 1
             elif skip_corrupt:
-                skipped.append(f"skipped {paths[i]!r}: {result}")
+                lines.append(f"skipped {paths[i]!r}: {result}")
                 sound[i] = False
             else:
                 raise tree.problem(
                     f"{paths[i]!r} cannot be decoded ({result}); replace it, "
                     "or leave such images out with --skip-corrupt True"
                 )
-    for line in skipped:
+    for line in lines:
         print(line)
     return images[:count], sound
 
 
-def _each(decoded: Callable[[str], Pixels | str], paths: Sequence[str]) -> Generator[Pixels | str]:
-    """decoded(path) of each path, in order, worked out by threads."""
+def _in_threads(decode: Callable[[str], Pixels | str], paths: Sequence[str]) -> Generator[Pixels | str]:
+    """decode(path) of each path, in order, worked out by threads."""
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
         for start in range(0, len(paths), WINDOW):
-            yield from threads.map(decoded, paths[start : start + WINDOW])
+            yield from threads.map(decode, paths[start : start + WINDOW])
 
 
 def _decode(tree: Tree, path: str, size: int) -> Pixels | str:
@@ -230,14 +230,14 @@ def _decode(tree: Tree, path: str, size: int) -> Pixels | str:
             raise ValueError(f"larger than {MOST_BYTES >> 20} MB")
         with PIL.Image.open(io.BytesIO(tree.content(path))) as image:
             image.load()  # all of it: `open` reads no more than the header
-            return fitted(image, size)
+            return fit(image, size)
     except PIL.UnidentifiedImageError:
         return "its content is of no kind of image"
     except Exception as error:  # decoders raise whatever their format's code comes upon
         return one_line(error)
 
 
-def fitted(image: PIL.Image.Image, size: int) -> Pixels:
+def fit(image: PIL.Image.Image, size: int) -> Pixels:
     """Any image as RGB pixels (size, size, 3): upright, over white where transparent, its center cut to a square.
 
     An image of exactly that size keeps its pixels; others are resized, bilinear with antialiasing.

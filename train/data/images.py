@@ -36,7 +36,7 @@ class Images:
     std: tuple[float, float, float]
 
     @classmethod
-    def measured(cls, name: str, classes: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
+    def from_arrays(cls, name: str, classes: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
         """With the mean and standard deviation of the training images, in float64."""
         values = np.arange(256) / 255
         counts = np.zeros((3, 256), np.int64)

@@ -74,13 +74,13 @@ def identity(config: "DataclassInstance") -> dict[str, Any]:
     """The fields of a configuration that decide what comes out."""
     hints = get_type_hints(type(config), include_extras=True)
     values = dataclasses.asdict(config)
-    kept = {}
+    fields = {}
     for field in dataclasses.fields(config):
         marks = getattr(hints[field.name], "__metadata__", ())
         value = values[field.name]
         if MACHINE not in marks and not (LATER in marks and value == field.default):
-            kept[field.name] = value
-    return kept
+            fields[field.name] = value
+    return fields
 
 
 def settings(job: str, config: "DataclassInstance") -> str:
@@ -98,6 +98,6 @@ def revision() -> str:
     """The commit of this code, `-dirty` when changed since; `unknown` outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError):
-        answer = subprocess.run(command, capture_output=True, text=True)
-        return answer.stdout.strip() or "unknown"
+        process = subprocess.run(command, capture_output=True, text=True)
+        return process.stdout.strip() or "unknown"
     return "unknown"

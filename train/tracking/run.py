@@ -39,7 +39,7 @@ class Recorder:
         self.seed: int | None = None
         self.id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
         self._run: Any = None
-        self._remote: list[Any] = []  # W&B's artifacts that were pulled
+        self._sources: list[Any] = []  # W&B's artifacts that were pulled
 
     @property
     def run(self) -> Any:
@@ -48,7 +48,7 @@ class Recorder:
             wandb = remote.client()
             try:
                 self._run = wandb.init(
-                    project=remote.project(),
+                    project=remote.project_name(),
                     id=self.id,
                     name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
                     job_type=self.job,
@@ -61,14 +61,14 @@ class Recorder:
             except wandb.errors.Error as error:
                 raise Problem(f"W&B refused the run: {error}; WANDB_MODE=offline keeps results here") from error
             self.id = self._run.id  # in a sweep W&B has chosen another
-            for artifact in self._remote:
+            for artifact in self._sources:
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
         return self._run
 
     def use(self, artifact: Any) -> None:
         """Records at W&B that the run has read an artifact from there."""
-        self._remote.append(artifact)
+        self._sources.append(artifact)
         if self._run is not None:
             self._run.use_artifact(artifact)
 

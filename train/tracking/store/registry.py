@@ -21,7 +21,7 @@ class Registry:
         self.database, self._scratch = path, scratch
         try:
             if not path.exists():
-                self._found()
+                self._create()
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA foreign_keys = ON")
@@ -38,7 +38,7 @@ class Registry:
                 else f"{path} is no registry of Peel's; move it away or set PEEL_HOME"
             )
 
-    def _found(self) -> None:
+    def _create(self) -> None:
         """Writes an empty registry and links it into place: of several first processes one wins, none sees half."""
         draft = self._scratch / f"registry-{os.getpid()}-{time.time_ns()}"
         connection = sqlite3.connect(draft, isolation_level=None)
@@ -48,7 +48,7 @@ class Registry:
         with contextlib.suppress(FileExistsError):
             os.link(draft, self.database)
         draft.unlink()
-        sync(self.database.parent)
+        sync_folder(self.database.parent)
 
     def _format(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -97,7 +97,7 @@ class Registry:
             raise self._unusable(error) from error
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
