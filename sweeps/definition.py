@@ -132,7 +132,7 @@ def read(file: Path, replacements: Sequence[str] = ()) -> Definition:
     except OSError as error:
         raise Problem(f"cannot read {file}: {error.strerror}; give the path of a sweep file") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Problem(f"{file} is not YAML: {one_line(error)}; mend it") from error
+        raise Problem(f"{file} is not YAML: {one_line(error)}; correct it") from error
     try:
         return _definition(file, content, replacements)
     except Problem as problem:
@@ -143,14 +143,14 @@ def _definition(file: Path, content: Any, replacements: Sequence[str]) -> Defini
     _check_keys("", content, (*KEYS, *SERVER_KEYS), ("program", "command", "method", "metric", "parameters"))
     parameters = content["parameters"]
     if not isinstance(parameters, dict) or not parameters:
-        raise Problem("'parameters' holds none; give at least one, such as seed: {values: [0, 1, 2]}")
+        raise Problem("'parameters' holds no parameter; give at least one, such as seed: {values: [0, 1, 2]}")
     sweep = {**content, "parameters": {**parameters, **_constants(replacements, parameters)}}
     method = _one_of("method", content["method"], METHODS)
     metric = content["metric"]
     _check_keys("metric.", metric, ("name", "goal"), ("name",))
     name = clean_name(file.stem)
     if not name:
-        raise Problem("a name of letters and digits must stand before its suffix; rename it")
+        raise Problem("the file name has no letter or digit before its suffix; rename the file")
     run_cap = content.get("run_cap")
     if run_cap is not None:
         _number("run_cap", run_cap, least=1, whole=True)
@@ -174,9 +174,9 @@ def _constants(replacements: Sequence[str], parameters: Mapping[str, Any]) -> di
     for text in replacements:
         name, equals, value = text.partition("=")
         if not equals:
-            raise Problem(f"--set {text!r} is not NAME=VALUE")
+            raise Problem(f"--set {text!r} is not NAME=VALUE; write it as images=cifar10")
         if name not in parameters:
-            raise Problem(f"--set {text!r}: there is no parameter {name!r}; there are: {', '.join(parameters)}")
+            raise Problem(f"--set {text!r}: the sweep has no parameter {name!r}; it has: {', '.join(parameters)}")
         try:
             constants[name] = {"value": yaml.safe_load(value)}
         except yaml.YAMLError as error:
@@ -189,29 +189,29 @@ def _parameter(name: str, entry: Any, method: str) -> Parameter:
     if not isinstance(entry, dict):
         raise Problem(f"'{place}' is {entry!r}; write {{value: {entry}}}, or {{values: [...]}}")
     if "parameters" in entry:
-        raise Problem(f"'{place}.parameters': nested parameters are not supported; a configuration is flat")
+        raise Problem(f"'{place}.parameters': nested parameters are not supported; name each field by itself")
     kind = entry.get("distribution", _default_distribution(entry))
     if kind == "log_uniform":
-        raise Problem(f"'{place}.distribution': 'log_uniform' (exponents) is not supported; take log_uniform_values")
+        raise Problem(f"'{place}.distribution': 'log_uniform' (exponents) is not supported; use log_uniform_values")
     _one_of(f"{place}.distribution", kind, tuple(DISTRIBUTIONS))
     required = [key for key in DISTRIBUTIONS[kind] if key != "q"]
     _check_keys(f"{place}.", entry, ("distribution", *DISTRIBUTIONS[kind]), required)
     if method == "grid" and kind not in IN_A_GRID:
-        raise Problem(f"'{place}': a grid has no {kind!r}; list its values")
+        raise Problem(f"'{place}': a grid cannot sweep a {kind!r}; list its values")
     if kind == "constant":
         return Parameter(name, kind, (_plain(f"{place}.value", entry["value"]),))
     if kind == "categorical":
         return Parameter(name, kind, _choices(place, entry["values"]))
     low, high = (_number(f"{place}.{end}", entry[end], whole=kind == "int_uniform") for end in ("min", "max"))
     if not low < high:
-        raise Problem(f"'{place}': min {low} is not below max {high}")
+        raise Problem(f"'{place}': min {low} is not below max {high}; give a larger max")
     if "log" in kind and low <= 0:
         raise Problem(f"'{place}.min': {low} has no logarithm; give more than 0")
     if not kind.startswith("q_"):
         return Parameter(name, kind, (), low, high)
     q = _number(f"{place}.q", entry.get("q", 1.0))  # W&B's own default, a float
     if not 0 < q <= high - low:
-        raise Problem(f"'{place}.q': {q} is not above 0 and at most max - min")
+        raise Problem(f"'{place}.q': {q} is out of range; give more than 0 and at most max - min")
     unrounded = Parameter(name, kind, (), low, high, q)
     ends = unrounded.nearest(low), unrounded.nearest(high)
     return Parameter(name, kind, (), max(ends[0], q) if "log" in kind else ends[0], ends[1], q)
@@ -238,7 +238,7 @@ def _choices(place: str, entries: Any) -> tuple[Value, ...]:
 
 def _plain(place: str, value: Any) -> Value:
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise Problem(f"'{place}': {value!r} is nested; only plain values are supported")
+        raise Problem(f"'{place}': {value!r} is nested; give a number, a text, true, false or null")
     return value
 
 
@@ -260,13 +260,15 @@ def _hyperband(entry: Any) -> Hyperband:
     _one_of(f"{place}type", entry["type"], ("hyperband",))
     eta = _number(f"{place}eta", entry.get("eta", 3))
     if eta <= 1:
-        raise Problem(f"'{place}eta': {eta} is not above 1")
+        raise Problem(f"'{place}eta': {eta} is not above 1; give more than 1")
     if "max_iter" in entry:
         _check_keys(place, entry, ("type", "max_iter", "s", "eta"), ("s",))
         last = _number(f"{place}max_iter", entry["max_iter"], least=1, whole=True)
         hyperband = Hyperband.downwards(int(last), int(_number(f"{place}s", entry["s"], least=1, whole=True)), eta)
         if not hyperband.bands:
-            raise Problem(f"'{place}max_iter': {last} is below eta, {eta}, so that nothing would ever be weighed")
+            raise Problem(
+                f"'{place}max_iter': {last} is below eta ({eta}), so that no trial would ever be compared; give more"
+            )
         return hyperband
     _check_keys(place, entry, ("type", "min_iter", "eta"), ("min_iter",))
     return Hyperband.upwards(int(_number(f"{place}min_iter", entry["min_iter"], least=1, whole=True)), eta)
@@ -275,14 +277,16 @@ def _hyperband(entry: Any) -> Hyperband:
 def _check_keys(place: str, entry: Any, allowed: Sequence[str], required: Sequence[str]) -> None:
     """place: where the keys stand, with a dot behind; empty for the file itself."""
     if not isinstance(entry, dict):
-        raise Problem(f"{place.rstrip('.') or 'the file'} holds {entry!r}, not keys; it needs: {', '.join(required)}")
+        raise Problem(
+            f"{place.rstrip('.') or 'the file'} is {entry!r}, not a mapping; give it the keys: {', '.join(required)}"
+        )
     for key in entry:
         if key not in allowed:
-            raise Problem(f"'{place}{key}' is not supported here; leave it out, or launch the file with wandb sweep")
+            raise Problem(f"'{place}{key}' is not supported here; leave it out, or run the file with wandb sweep")
     for key in required:
         if key not in entry:
             example = f": {COMMAND}" if key == "command" else ""
-            raise Problem(f"'{place}{key}' is missing; write it{example}")
+            raise Problem(f"'{place}{key}' is missing; add it{example}")
 
 
 def _one_of(place: str, value: Any, options: Sequence[str]) -> str:
@@ -293,9 +297,9 @@ def _one_of(place: str, value: Any, options: Sequence[str]) -> str:
 
 def _number(place: str, value: Any, least: float = -math.inf, whole: bool = False) -> float:
     if isinstance(value, str):
-        raise Problem(f"'{place}': {value!r} is a text to YAML; write a number as 1.0e-4")
+        raise Problem(f"'{place}': {value!r} is a text in YAML; write a number as 1.0e-4")
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
-        raise Problem(f"'{place}': {value!r} is no {'integer' if whole else 'number'}")
+        raise Problem(f"'{place}': {value!r} is not {'an integer' if whole else 'a finite number'}; give one")
     if value < least:
-        raise Problem(f"'{place}': {value} is not at least {least}")
+        raise Problem(f"'{place}': {value} is below {least:g}; give {least:g} or more")
     return value

@@ -105,7 +105,7 @@ class Queue:
         earlier = self._study.user_attrs.get("definition")
         if earlier is not None and essence(earlier) != essence(self.definition.content):
             raise Problem(
-                f"{self.definition.file} is not what the study {self.definition.name} was begun with; rename the file,"
+                f"{self.definition.file} differs from the file that the study {self.definition.name} began with; rename the file,"
                 f" or move {self.path} away (what its trials made is reused)"
             )
         self._study.set_user_attr("definition", dict(self.definition.content))

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from sweeps.program import Program
-from sweeps.queue import BEAT, Lease, Queue
+from sweeps.queue import BEAT, GRACE, Lease, Queue
 from train.tracking import Command, Problem
 from train.tracking.origin import settings
 from train.tracking.store import Store
@@ -82,7 +82,7 @@ class Runner:
             if not others:
                 break
             if silent:
-                print(f"waiting for {others} that other runners have; Ctrl-C ends this one", flush=True)
+                print(f"waiting for {others} trials of other runners; Ctrl-C ends this one", flush=True)
             silent = False
             time.sleep(min(1.0, BEAT))
         print(self._result(), flush=True)
@@ -105,7 +105,10 @@ class Runner:
             self.failures += outcome.state == TrialState.FAIL
             print(self._line(lease, outcome.text), flush=True)
         else:
-            print(f"trial {lease.number}  taken over by another runner, this one was silent too long", flush=True)
+            print(
+                f"trial {lease.number}  was taken over by another runner: this one sent no heartbeat for {GRACE:.0f} s",
+                flush=True,
+            )
 
     def _outcome(self, lease: Lease, status: Any) -> Outcome:
         command = self.definition.arguments(lease.point)
@@ -146,7 +149,7 @@ class Runner:
             text = f"failed (exit code {code}): {program.last_line()}; {program.log}"
             return Outcome(TrialState.FAIL, text, attributes)
         if not finite(metrics.get(self.definition.metric)):
-            text = f"failed: it gave no {self.definition.metric}; it gave: {', '.join(metrics) or 'nothing'}"
+            text = f"failed: it logged no {self.definition.metric}; it logged: {', '.join(metrics) or 'nothing'}"
             return Outcome(TrialState.FAIL, text, attributes)
         return self._complete(attributes)
 
@@ -258,9 +261,11 @@ class Runner:
             best = choose(complete, key=lambda trial: trial.values[0])
             lines.append(f"best: trial {best.number}  {self._metric(best.user_attrs['metrics'])}")
             lines.append(f"  python {shlex.join(best.user_attrs['command'])}")
-            lines.append(f"all of them: python -m eval.sweep --sweep {self.definition.name}")
+            lines.append(f"all trials: python -m eval.sweep --sweep {self.definition.name}")
         if counts[TrialState.FAIL]:
-            lines.append(f"what failed stays so; move {self.queue.path} away to try again, what was made is reused")
+            lines.append(
+                f"failed trials are not repeated; to repeat them, move {self.queue.path} away (what was made is reused)"
+            )
         return "\n".join(lines)
 
 

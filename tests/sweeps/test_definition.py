@@ -219,7 +219,7 @@ def parameters(**entry: Any) -> dict[str, Any]:
         (parameters(a={"values": []}), "'parameters.a.values'"),
         (parameters(a={"values": [1, 2, 1]}), "1 twice"),
         (parameters(a={"values": [1], "probabilities": [1.0]}), "'parameters.a.probabilities'"),
-        (parameters(a={"min": 0.0, "max": 1.0}), "a grid has no 'uniform'"),
+        (parameters(a={"min": 0.0, "max": 1.0}), "a grid cannot sweep a 'uniform'"),
         (parameters(a={"min": 5, "max": 5}), "min 5 is not below max 5"),
         (parameters(a={"min": 5}), "'parameters.a.max' is missing"),
         (parameters(a={"distribution": "normal", "mu": 0}), "'normal'"),
@@ -241,8 +241,8 @@ def test_what_cannot_run_here_is_refused_by_name(tmp_path: Path, keys: dict[str,
         ({"distribution": "log_uniform_values", "min": "1e-4", "max": 1}, "1.0e-4"),  # to PyYAML 1e-4 is a text
         ({"distribution": "log_uniform_values", "min": 0, "max": 1}, "'parameters.batch_size.min'"),
         ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}, "'parameters.batch_size.q'"),
-        ({"distribution": "int_uniform", "min": 0, "max": 1.5}, "1.5 is no integer"),
-        ({"distribution": "uniform", "min": 0, "max": math.inf}, "inf is no number"),
+        ({"distribution": "int_uniform", "min": 0, "max": 1.5}, "1.5 is not an integer"),
+        ({"distribution": "uniform", "min": 0, "max": math.inf}, "inf is not a finite number"),
     ],
 )
 def test_a_range_that_cannot_be_drawn_from_is_refused(tmp_path: Path, entry: dict[str, Any], part: str) -> None:

@@ -126,7 +126,7 @@ def test_a_bayesian_search_draws_where_the_metric_was_better(tmp_path: Path) -> 
 def test_a_study_of_other_parameters_is_not_continued(tmp_path: Path) -> None:
     open_queue(write_sweep(tmp_path, FLOORS)).close()
     open_queue(write_sweep(tmp_path, {**FLOORS, "description": "the same"})).close()
-    with pytest.raises(Problem, match=r"not what the study floors was begun with.*rename the file"):
+    with pytest.raises(Problem, match=r"differs from the file that the study floors began with.*rename the file"):
         open_queue(write_sweep(tmp_path, FLOORS, patches={"values": [2, 3]}))
     open_queue(write_sweep(tmp_path, FLOORS, patches={"values": [2, 3]}), "patches=2").close()  # has a name of its own
 

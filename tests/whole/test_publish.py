@@ -189,7 +189,7 @@ def test_without_an_account_it_says_how_to_get_one_and_what_would_go(lab: Lab) -
     nobody = publish(lab, WANDB_MODE="offline")
     assert nobody.returncode == 2 and "wandb login" in nobody.stderr and len(nobody.stderr.splitlines()) == 1
     would = publish(lab, "--dry-run", WANDB_MODE="offline")
-    assert would.returncode == 0 and "images go too: images:v0" in would.stdout
+    assert would.returncode == 0 and "images are sent too: images:v0" in would.stdout
     assert would.stdout.splitlines()[-1].endswith("->  your W&B project")
 
 

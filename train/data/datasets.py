@@ -59,7 +59,7 @@ def own(dataset: str) -> Path | None:
             return root / dataset
     if dataset in NAMES:
         return None
-    raise Problem(f"no data set {dataset!r}: no such path exists, and the known sets are {listing(NAMES)}")
+    raise Problem(f"no data set {dataset!r}; give the path of a folder or zip, or one of: {listing(NAMES)}")
 
 
 def data_folder() -> Path | None:
@@ -69,7 +69,9 @@ def data_folder() -> Path | None:
         return None
     path = Path(value).expanduser().absolute()
     if not path.is_dir():
-        raise Problem(f"PEEL_DATA (make: DATA=) is {value!r}, which is no folder; give one that holds data sets")
+        raise Problem(
+            f"PEEL_DATA (make: DATA=) is {value!r}, which is not a folder; give a folder that holds data sets"
+        )
     return path
 
 
@@ -183,7 +185,9 @@ def _local(name: str, root: Path) -> Splits | None:
         reason = one_line(error)
         if "Dataset not found" in reason:
             return None
-        raise Problem(f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it there and run again") from error
+        raise Problem(
+            f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it from there and run again"
+        ) from error
 
 
 def _download(name: str, downloads: Path) -> Splits:

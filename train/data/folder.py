@@ -68,7 +68,7 @@ def read(source: Path, size: int, skip_corrupt: bool) -> tuple[tuple[str, ...], 
             images, sound = _decode_all(tree, paths, size, skip_corrupt, split)
             arrays[split], arrays[f"{split}_labels"] = images, labels[sound]
             for label in np.flatnonzero(np.bincount(labels[sound], minlength=len(classes)) == 0):
-                raise tree.problem(f"no image of {f'{split}/{classes[label]}'!r} can be decoded; replace them")
+                raise tree.problem(f"no image of {f'{split}/{classes[label]}'!r} can be decoded; replace its images")
     return classes, arrays
 
 
@@ -93,7 +93,7 @@ def open_tree(source: Path) -> Iterator[Tree]:
         archive = zipfile.ZipFile(source)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise Problem(
-            f"{str(source)!r} is neither a folder nor a sound zip ({one_line(error)}); give one that holds {LAYOUT}"
+            f"{str(source)!r} is neither a folder nor an intact zip ({one_line(error)}); give one that holds {LAYOUT}"
         ) from error
     except OSError as error:
         _unreadable(error)
@@ -131,7 +131,7 @@ def _entries(source: Path, archive: zipfile.ZipFile) -> Tree:
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
             fault = "leaves its folder"
         if path in entries and not name.endswith("/"):
-            fault = "stands in it twice"
+            fault = "occurs twice"
         if fault:
             raise Problem(f"{str(source)!r}: the entry {entry.filename!r} {fault}; pack the zip again without it")
         if any(_hidden(part) for part in path.parts):
@@ -163,7 +163,7 @@ def class_names(tree: Tree) -> tuple[str, ...]:
     """The classes, sorted. Raises Problem on a layout that does not serve."""
     for split in SPLITS:
         if split not in tree.folders:
-            raise tree.problem(f"there is no folder {split}/ in it; lay it out as {LAYOUT}")
+            raise tree.problem(f"it has no folder {split}/; lay it out as {LAYOUT}")
     for path in sorted(tree.images):
         if path.count("/") == 1:
             raise tree.problem(f"the image {path!r} is in no class folder; lay it out as {LAYOUT}")
@@ -176,12 +176,16 @@ def class_names(tree: Tree) -> tuple[str, ...]:
     train, test = (tree.classes_of(split)[1] for split in SPLITS)
     for name in sorted(train ^ test):
         has, lacks = SPLITS if name in train else reversed(SPLITS)
-        raise tree.problem(f"{lacks}/ has no class {name!r}, which {has}/ has; add it there or remove it here")
+        raise tree.problem(
+            f"{lacks}/ has no class {name!r}, but {has}/ has; add it to {lacks}/, or remove it from {has}/"
+        )
     if len(train) == 1:
-        raise tree.problem(f"there is a single class, {min(train)!r}; give two or more")
+        raise tree.problem(f"it has a single class, {min(train)!r}; give two or more")
     for name in sorted(train):
         if not name.isprintable():
-            raise tree.problem(f"the class {name!r} has characters in its name that cannot be shown; rename the folder")
+            raise tree.problem(
+                f"the name of the class {name!r} has characters that cannot be printed; rename the folder"
+            )
     return tuple(sorted(train))
 
 
@@ -232,7 +236,7 @@ def _decode(tree: Tree, path: str, size: int) -> Pixels | str:
             image.load()  # all of it: `open` reads no more than the header
             return fit(image, size)
     except PIL.UnidentifiedImageError:
-        return "its content is of no kind of image"
+        return "its content is not an image"
     except Exception as error:  # decoders raise whatever their format's code comes upon
         return one_line(error)
 

@@ -71,7 +71,7 @@ def _ids(folder: Path, split: str) -> Ids:
     count = len(load_array(folder / "train_ids.npy"))
     ids = load_array(folder / f"{split}_ids.npy")
     if ids.dtype != np.int64 or ids.ndim != 2 or ((ids < 0) | (ids >= count)).any():
-        raise ValueError(f"{split}_ids.npy is {ids.dtype} {ids.shape}, or names other rows than the {count} there are")
+        raise ValueError(f"{split}_ids.npy is {ids.dtype} {ids.shape}, not int64 (n, k) of rows below {count}")
     return ids
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from train.tracking.declarations import check_name
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -23,9 +23,8 @@ class Mark:
 
 
 MACHINE = Mark()  # says how a machine works and not what comes out: no part of an identity
-LATER = (
-    Mark()
-)  # was added when results existed: at its default no part of an identity, so that those stay what they are
+# Was added when results existed: at its default no part of an identity, so that those stay what they are.
+LATER = Mark()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,9 @@ class Origin:
             if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
                 raise TypeError(f"seed {origin.seed!r}")
         except (OSError, ValueError, TypeError, KeyError, Problem) as error:
-            raise Problem(f"{folder.name}/{ORIGIN} says not what this is ({error}); fetch or make it anew") from error
+            raise Problem(
+                f"{folder.name}/{ORIGIN} is not an origin ({one_line(error)}); make the artifact again, or name another version"
+            ) from error
         return origin
 
     def save(self, folder: Path) -> None:

@@ -71,7 +71,9 @@ def find(name: str, alias: str) -> Any | None:
     """The artifact at W&B, None where there is none. Raises Problem where W&B cannot be asked."""
     wandb = client()
     reference = path(name, alias)
-    with errors_as_problem(f"cannot ask W&B for {reference}", "WANDB_MODE=offline works with what is here"):
+    with errors_as_problem(
+        f"cannot look up {reference} at W&B", "set WANDB_MODE=offline to work with what is on this machine"
+    ):
         try:
             return wandb.Api().artifact(reference)
         except (wandb.errors.CommError, ValueError) as error:
@@ -86,9 +88,11 @@ def download(artifact: Any, folder: Path) -> None:
     for inner, entry in artifact.manifest.entries.items():
         check_path(inner, artifact.name)
         if entry.ref is not None:
-            raise Problem(f"{artifact.name} refers to {entry.ref!r} in place of holding {inner!r}; nothing was fetched")
+            raise Problem(
+                f"{artifact.name} refers to {entry.ref!r} instead of holding {inner!r}; log the file itself (nothing was written)"
+            )
     folder.mkdir()
-    with errors_as_problem(f"cannot fetch {artifact.name} from W&B"):
+    with errors_as_problem(f"cannot download {artifact.name} from W&B"):
         artifact.download(root=str(folder))
 
 
@@ -123,10 +127,12 @@ def log_artifact(run: Any, draft: Draft, store: Store, timeout: int | None = Non
     artifact = client().Artifact(draft.name, draft.type)
     for inner, content in draft.files.items():
         artifact.add_file(str(store.object(content.md5)), name=inner, policy="immutable", skip_cache=True)
-    with errors_as_problem(f"W&B did not take {draft.name}"):
+    with errors_as_problem(f"W&B did not accept {draft.name}"):
         copy = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"]).wait(timeout)
     if copy.digest != draft.digest:
-        raise Problem(f"W&B stored {copy.name} with digest {copy.digest}, not {draft.digest}; run again")
+        raise Problem(
+            f"W&B stored {copy.name} with digest {copy.digest}, not {draft.digest}; run the same command again"
+        )
     return copy
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from train.tracking import remote
 from train.tracking.origin import revision
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 from train.tracking.remote import online
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Recorder:
                     settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
                 )
             except wandb.errors.Error as error:
-                raise Problem(f"W&B refused the run: {error}; WANDB_MODE=offline keeps results here") from error
+                raise Problem(
+                    f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
+                ) from error
             self.id = self._run.id  # in a sweep W&B has chosen another
             for artifact in self._sources:
                 self._run.use_artifact(artifact)

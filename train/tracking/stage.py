@@ -54,8 +54,8 @@ class Input:
         name = source.version.name
         if f"{name}@{source.version.digest}" not in self.origin.inputs:
             raise Problem(
-                f"{self.version.reference} was not made from {source.request}; remake it with python -m"
-                f" {self.origin.stage}, or name its own {name}"
+                f"{self.version.reference} was not made from {source.request}; give the {name} that it was made from,"
+                f" or make it again with python -m {self.origin.stage}"
             )
 
 
@@ -136,7 +136,7 @@ class Stage(Recorder):
             if not required:
                 return None
             if self.store.find(name, alias):
-                cure = f"It was made here; to bring it there: python -m train.tracking publish {name}:{alias}"
+                cure = f"It is on this machine; to publish it, run: python -m train.tracking publish {name}:{alias}"
             raise Problem(f"no artifact '{remote.path(name, alias)}' at W&B. {cure}")
         mark = f"{self.id}-{len(self._sources)}"
         version = remote.import_artifact(

@@ -142,7 +142,7 @@ def remote_artifacts(api: Any, path: str, versions: Iterable[Version]) -> dict[s
     artifacts: dict[str, dict[str, Any]] = {}
     for name, kind in {version.name: version.type for version in versions}.items():
         with (
-            remote.errors_as_problem(f"cannot ask W&B for {path}/{name}"),
+            remote.errors_as_problem(f"cannot look up {path}/{name} at W&B"),
             contextlib.suppress(ValueError, wandb.errors.CommError),
         ):
             # One of these where W&B has none of that name and type.
@@ -164,7 +164,7 @@ class Project:
     def of_account(cls) -> "Project":
         """Where this machine's account publishes. Raises Problem where there is none, or it does not answer."""
         if not remote.online():
-            raise Problem("publish needs a W&B account: run wandb login, and leave MODE=offline out")
+            raise Problem("publish needs a W&B account; run wandb login, and do not set WANDB_MODE=offline")
         os.environ.update({name: value for name, value in PATIENCE.items() if name not in os.environ})
         with remote.errors_as_problem("W&B does not answer"):
             api = remote.client().Api(timeout=15)
@@ -207,7 +207,7 @@ def upload_all(
             if not reachable:
                 problem: str | None = "W&B does not answer any more"
             elif obstacles:
-                problem = f"it was made from {', '.join(obstacles)}"
+                problem = f"it was made from {', '.join(obstacles)}, which is not at W&B"
             else:
                 problem = upload_in_subprocess(upload, lock)
             if problem is None:
@@ -240,13 +240,13 @@ def upload_in_subprocess(upload: Upload, lock: int) -> str | None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return f"not done after {limit:.0f} s; run the same command again"
+        return f"W&B did not take it within {limit:.0f} s; run the same command again"
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise
     if process.returncode:
-        lines = errors.strip().splitlines() or [f"it ended with code {process.returncode}"]
+        lines = errors.strip().splitlines() or [f"its process ended with exit code {process.returncode}"]
         return lines[-1].removeprefix(f"{NAME}: ")
     return None
 
@@ -264,7 +264,7 @@ def move_aliases(artifacts: Mapping[str, Mapping[str, Any]], versions: Iterable[
             continue
         try:
             if artifact is None:
-                raise Problem(f"{version.reference} is not there any more")
+                raise Problem(f"{version.reference} is no longer at W&B")
             with remote.errors_as_problem("W&B did not move an alias"):
                 artifact.aliases = [*artifact.aliases, *sorted(new)]
                 artifact.save()
@@ -281,7 +281,7 @@ def upload_lock(store: Store) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another publication is at work; waiting until it ends", file=sys.stderr)
+            print("another publish is running; waiting for it to end", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -298,7 +298,7 @@ def upload_run(store: Store, name: str) -> None:
     if upload.record:
         sync_record(upload.record, project)
     with (
-        remote.errors_as_problem("W&B did not take the run"),
+        remote.errors_as_problem("W&B did not accept the run"),
         wandb.init(
             entity=entity,
             project=project_name,
@@ -326,7 +326,7 @@ def remote_reference(store: Store, project: Project, version: Version) -> str:
     """The reference of a version in the project. Raises Problem where it is not there."""
     reference = store.remotes(version).get(project.place)
     if reference is None:
-        raise Problem(f"{version.reference}, which it was made from, is not at {project.path}")
+        raise Problem(f"its input {version.reference} is not in {project.path}; publish that first")
     return reference
 
 
@@ -342,7 +342,7 @@ def sync_record(record: Path, project: Project) -> None:
     )
     if "Finished syncing" not in sync.stderr:
         last = (sync.stderr.strip().splitlines() or [f"exit code {sync.returncode}"])[-1]
-        raise Problem(f"W&B did not take its record: {last}")
+        raise Problem(f"W&B did not accept its record: {last}; run the same command again")
 
 
 def main(name: str) -> None:

@@ -282,7 +282,7 @@ def without(part: str) -> Files:
         ({**two_classes(), "train/eel/notes.txt": b""}, "'train/eel'"),
         ({"train/cat/a.txt": b"", "test/cat/a.txt": b""}, "holds no images"),
         ({**two_classes(), "train/loose.png": b""}, "'train/loose.png'"),
-        ({**two_classes(), "train/e\x07l/1.png": b"", "test/e\x07l/1.png": b""}, "cannot be shown"),
+        ({**two_classes(), "train/e\x07l/1.png": b"", "test/e\x07l/1.png": b""}, "cannot be printed"),
     ],
 )
 def test_a_layout_that_does_not_serve_is_refused(tmp_path: Path, files: Files, part: str) -> None:

@@ -1,4 +1,4 @@
-"""What the command line says of a store: every command returns an `Answer`."""
+"""What the command line answers about a store: every command returns an `Answer`."""
 
 import errno
 import os
@@ -15,6 +15,7 @@ from train.tracking.declarations import check_path, declaration, declarations, r
 from train.tracking.problem import Problem
 from train.tracking.store import Store, hash_file, home, housekeeping
 from train.tracking.store.records import File, Run, Version
+from train.tracking.store.store import CHANGED
 
 
 @dataclass(frozen=True)
@@ -137,26 +138,28 @@ def copy_files(store: Store, ref: str, to: Path) -> Answer:
     version = _find(store, ref)
     files = store.files(version)
     try:
-        count = _copy(store, files, to)
+        count = _copy(store, version, files, to)
     except OSError as error:
         cure = "free some space" if error.errno == errno.ENOSPC else "choose another --to"
         raise Problem(f"cannot copy to {to}: {error.strerror}; {cure}") from error
     data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
-    rest = f", {len(files) - count} were there" if count < len(files) else ""
-    return Answer(data, [f"{version.reference}  {count} files{rest}, {tables.size(version.size)}  ->  {to}"])
+    rest = f", {len(files) - count} already there" if count < len(files) else ""
+    return Answer(
+        data, [f"{version.reference}  {tables.count(count, 'file')}{rest}, {tables.size(version.size)}  ->  {to}"]
+    )
 
 
-def _copy(store: Store, files: dict[str, File], to: Path) -> int:
+def _copy(store: Store, version: Version, files: dict[str, File], to: Path) -> int:
     """The number of files written; those that are there already stay."""
     absent = {}
     for path, content in files.items():
-        target = to / check_path(path, "this version")
+        target = to / check_path(path, version.reference)
         if not target.resolve().is_relative_to(to.resolve()):  # through a link that stands there
-            raise Problem(f"{path!r} leads out of {to}; nothing was written, choose another --to")
+            raise Problem(f"{path!r} leads out of {to}; choose another --to (nothing was written)")
         if target.is_file() and hash_file(target) == content.md5:
             continue
         if os.path.lexists(target):
-            raise Problem(f"{target} exists with other content; move it away or choose another --to")
+            raise Problem(f"{target} exists with other content; move it away, or choose another --to")
         absent[path] = content
     to.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".pull-", dir=to))
@@ -166,10 +169,10 @@ def _copy(store: Store, files: dict[str, File], to: Path) -> int:
             target = draft / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if not source.is_file():
-                raise Problem(f"{path} is damaged: {source} is missing; remake it with FRESH=1")
+                raise store.damage_problem(version, path, content, "is missing")
             shutil.copyfile(source, target)
             if hash_file(target) != content.md5:
-                raise Problem(f"{path} is damaged: {source} has other bytes than it was stored with; remake it")
+                raise store.damage_problem(version, path, content, CHANGED)
         for path in absent:
             (to / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).rename(to / path)
@@ -187,7 +190,8 @@ def verify(store: Store) -> Answer:
         files, versions = len(housekeeping.contents(store)), len(store.versions())
         problems = housekeeping.verify(store, _hashing_progress)
     data = {"files": files, "versions": versions, "problems": [asdict(problem) for problem in problems]}
-    total = f"{files} files, {versions} versions: {tables.count(len(problems), 'problem')}"
+    counts = f"{tables.count(files, 'file')}, {tables.count(versions, 'version')}"
+    total = f"{counts}: {tables.count(len(problems), 'problem')}"
     return Answer(data, [*map(str, problems), total], code=1 if problems else 0)
 
 
@@ -240,7 +244,7 @@ def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
     }
     lines = [f"not published: {failure.title}: {reason}" for failure, reason in result.failures]
     bare = [success.title for success in result.successes if not success.record and success.run.stage != "pull"]
-    lines += [f"published without curves and panels, whose record is gone from here: {title}" for title in bare]
+    lines += [f"published without curves and panels, because its record is gone: {title}" for title in bare]
     if result.failed_moves:
         lines.append(
             f"{tables.count(result.failed_moves, 'alias', 'aliases')} could not be moved; run the same command again"
@@ -269,8 +273,8 @@ def _dry_run(store: Store, plan: Sequence[upload.Upload]) -> Answer:
         "images": images,
     }
     lines = [f"{tables.size(entry.size):>8}  {entry.title}" for entry in rest]
-    note = [f"images go too: {', '.join(images)}"] if images else []
-    count = f"would publish {tables.count(len(rest), 'run')}, {tables.size(size)}, and their records"
+    note = [f"images are sent too: {', '.join(images)}"] if images else []
+    count = f"would send {tables.count(len(rest), 'run')}, {tables.size(size)}, and their records"
     return Answer(data, [*lines, *note, f"{count}  ->  {place or 'your W&B project'}"])
 
 

@@ -26,9 +26,9 @@ def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
     date = datetime.fromtimestamp(entry["created"]).isoformat(" ", "seconds")
     facts = {
         "type": entry["type"],
-        "aliases": ", ".join(entry["aliases"]) or "none: superseded",
+        "aliases": ", ".join(entry["aliases"]) or "none (superseded)",
         "digest": entry["digest"],
-        "size": f"{size(entry['size'])} in {len(entry['files'])} files",
+        "size": f"{size(entry['size'])} in {count(len(entry['files']), 'file')}",
         "made": f"{date}, {_age(entry['created'])} ago",
     }
     if entry["run"]:
@@ -39,7 +39,7 @@ def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
             "config": " ".join(f"{key}={value}" for key, value in entry["config"].items()) or "-",
         }
     sources = [
-        [request, source.reference, source.digest] if source else [request, "was not there", "-"]
+        [request, source.reference, source.digest] if source else [request, "did not exist", "-"]
         for request, source in inputs.items()
     ]
     readers = [[_maker(reader), reader["run"], ", ".join(reader["made"]) or "-"] for reader in entry["readers"]]
@@ -49,7 +49,7 @@ def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
         *(f"  {key:<8} {value}" for key, value in facts.items()),
         "",
         "Made from",
-        *(_table(["ASKED FOR", "VERSION", "DIGEST"], sources) or ["  nothing"]),
+        *(_table(["REQUEST", "VERSION", "DIGEST"], sources) or ["  nothing"]),
         "",
         "Read by",
         *(_table(["STAGE", "RUN", "MADE"], readers) or ["  nothing"]),
@@ -91,9 +91,9 @@ def garbage(data: Data, superseded: Sequence[Version]) -> list[str]:
     table = _table(["WHAT", "COUNT", "SIZE"], rows, right={1, 2})
     if superseded:  # they are the first kind
         table[2:2] = [f"  {version.reference}, {_age(version.created)} old" for version in superseded]
-    files = count(len(data["paths"]), "file or folder")
+    files = count(len(data["paths"]), "file or folder", "files and folders")
     total = f"{size(data['size'])}: {count(len(superseded), 'version')}, {files}"
-    return [*table, f"freed {total}" if data["freed"] else f"would free {total}; --yes does it"]
+    return [*table, f"freed {total}" if data["freed"] else f"would free {total}; add --yes to free it"]
 
 
 def size(number: float) -> str:

@@ -43,7 +43,7 @@ def verify(store: Store, progress: Callable[[Collection[File]], Iterable[File]] 
     problems = [Damage(f"{store.database}: {check}", (), ()) for check in checks if check != "ok"]
     for version in store.versions():
         if manifest_digest(store.files(version)) != version.digest:
-            what = f"{store.database} lists other files than the digest {version.digest} stands for"
+            what = f"{store.database} lists files that do not match the digest {version.digest}"
             problems.append(Damage(what, (version.reference,), _dependents(store, [version])))
     owners = contents(store)
     for content in progress(owners):

@@ -33,9 +33,9 @@ class Registry:
         elif format_ != SCHEMA_VERSION:
             self.close()
             raise Problem(
-                f"{path.parent} was written by a newer Peel (format {format_}); update Peel or set PEEL_HOME"
+                f"{path.parent} was written by a newer Peel (format {format_}); update Peel, or set PEEL_HOME to another folder"
                 if format_ > SCHEMA_VERSION
-                else f"{path} is no registry of Peel's; move it away or set PEEL_HOME"
+                else f"{path} is not a registry of Peel; move it away, or set PEEL_HOME to another folder"
             )
 
     def _create(self) -> None:
@@ -63,12 +63,15 @@ class Registry:
 
     def _unusable(self, error: sqlite3.Error) -> Problem:
         cures = {
-            "readonly": "make its folder writable, or set PEEL_HOME",
-            "unable to open": "make its folder writable, or set PEEL_HOME",
-            "locked": "another process is writing; run again when it has ended",
+            "readonly": "make its folder writable, or set PEEL_HOME to another folder",
+            "unable to open": "make its folder writable, or set PEEL_HOME to another folder",
+            "locked": "another process is writing to it; run again when that has ended",
             "full": "free some space and run again",
         }
-        cure = next((cure for sign, cure in cures.items() if sign in str(error)), "move it away or set PEEL_HOME")
+        cure = next(
+            (cure for sign, cure in cures.items() if sign in str(error)),
+            "move it away, or set PEEL_HOME to another folder",
+        )
         return Problem(f"cannot use {self.database}: {error}; {cure}")
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ from train.tracking.problem import Problem
 from train.tracking.store.records import Draft, File, Run, Version
 from train.tracking.store.registry import Registry, sync_folder
 
+CHANGED = "has changed since it was stored"  # what is wrong with a file that has another digest
+
 
 def home() -> Path:
     """The folder that holds everything: $PEEL_HOME, else .peel here."""
@@ -139,10 +141,8 @@ class Store(Registry):
         check_name(version.name, "artifact name")  # a registry that somebody else made may say anything
         for path, content in files.items():
             check_path(path, version.reference)
-            if problem := self.damage(content):
-                copy = next(iter(self.remotes(version).values()), None)
-                cure = "remake it with FRESH=1" + (f"; a stage that works online fetches {copy}" if copy else "")
-                raise Problem(f"{version.reference} is damaged: {path} {problem} ({self.object(content.md5)}); {cure}")
+            if fault := self.damage(content):
+                raise self.damage_problem(version, path, content, fault)
         target = self.folders / version.folder
         if not target.is_dir():
             draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
@@ -160,13 +160,23 @@ class Store(Registry):
                     raise
         return target
 
+    def damage_problem(self, version: Version, path: str, content: File, fault: str) -> Problem:
+        """What to tell whoever wants a version with a damaged file: which file it is, and what brings it back."""
+        maker = self.maker(version)
+        cures = []
+        if maker and maker.stage != "pull":
+            cures.append(f"make it again with python -m {maker.stage}, or everything with make run FRESH=1")
+        cures += [f"run a stage that reads it online, which fetches {copy}" for copy in self.remotes(version).values()]
+        file = f"{path} {fault} ({self.object(content.md5)})"
+        return Problem(f"{version.reference} is damaged: {file}; {'; or '.join(cures) or 'name another version'}")
+
     def damage(self, content: File) -> str | None:
         """What is wrong with a stored file, whose bytes are hashed again; None where nothing is."""
         path = self.object(content.md5)
         if not path.is_file():
             return "is missing"
         try:
-            return None if hash_file(path) == content.md5 else "has other bytes than it was stored with"
+            return None if hash_file(path) == content.md5 else CHANGED
         except Problem:
             return "cannot be read"
 

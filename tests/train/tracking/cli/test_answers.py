@@ -83,10 +83,12 @@ def test_no_command_imports_torch_or_wandb(store: Store, command: list[str]) -> 
 
 def test_looking_into_an_empty_home_makes_nothing(tmp_path: Path) -> None:
     for command in (["ls"], ["ls", "images"], ["verify"], ["gc"], ["gc", "--yes"]):
-        assert tell(*command) == "nothing here yet: run make run\n"
+        assert (
+            tell(*command) == f"nothing is stored in {home()} yet; run make run, or set PEEL_HOME to another folder\n"
+        )
     assert ask("ls") == []
     for command in (["show", "images"], ["lineage", "images:v0"], ["pull", "images", "--to", str(tmp_path / "to")]):
-        assert "nothing here yet: run make run" in refuse(*command)
+        assert "run make run" in refuse(*command)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,7 +169,7 @@ def test_pull_copies_the_files_and_leaves_equal_ones(store: Store, tmp_path: Pat
     assert not any(path.is_symlink() for path in to.rglob("*"))
     (to / "train.npy").unlink()
     (to / "mine").write_text("stays")
-    assert "1 files, 1 were there" in tell("pull", "embeddings:x", "--to", to)
+    assert "1 file, 1 already there" in tell("pull", "embeddings:x", "--to", to)
     (to / "train.npy").write_text("edited")  # a copy of one's own, not the store's file
     assert (to / "mine").read_text() == "stays"
     assert ask("verify")["problems"] == []
@@ -207,7 +209,7 @@ def test_a_flipped_byte_is_named_with_what_it_breaks(store: Store, tmp_path: Pat
     assert problem["beyond"] == ["embeddings:v0", "neighbors:v0", "anomaly:v0", "report:v0"]
     for part in (str(path), *problem["breaks"], *problem["beyond"]):
         assert part in text
-    assert "weights is damaged" in refuse("pull", "encoder:x", "--to", tmp_path / "to")
+    assert "encoder:v1 is damaged: weights has changed" in refuse("pull", "encoder:x", "--to", tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
 
 

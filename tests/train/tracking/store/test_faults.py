@@ -281,7 +281,7 @@ def _file_in_place(root: Path) -> None:
     ("ruin", "line"),
     [
         (_newer, r"written by a newer Peel \(format 99\); update Peel"),
-        (_other, "is no registry of Peel's; move it away"),
+        (_other, "is not a registry of Peel; move it away"),
         (_garbage, "file is not a database; move it away"),
         (_garbage_inside, "malformed.*; move it away"),
         (_file_in_place, "cannot write to .*; set PEEL_HOME"),
