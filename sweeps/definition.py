@@ -1,4 +1,7 @@
-"""A sweep file in W&B's schema: what of it can run here, read and checked. Everything else is refused by its name."""
+"""A sweep file in W&B's schema: the part of it that can run here, read and checked. Any other key is refused by its name.
+
+Pure but for reading the file. A Definition goes to the queue (what is drawn) and to the runner (the commands).
+"""
 
 import itertools
 import math
@@ -61,7 +64,7 @@ class Parameter:
 
     @property
     def outermost(self) -> tuple[Value, ...]:
-        """Values that must be right for all to be."""
+        """The values or both ends of the range: where the program takes these, it takes all between."""
         return self.values or (self.low, self.high)
 
     def nearest(self, value: float) -> float:

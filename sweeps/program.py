@@ -1,4 +1,7 @@
-"""One run of a program in a process of its own: started, watched by what it logs, ended, and never left running twice."""
+"""One run of a program in a process of its own: started, watched by what it logs, ended, and never left running twice.
+
+It touches three files beside each other and the process; the runner decides what to run and what its log means.
+"""
 
 import contextlib
 import fcntl
@@ -48,7 +51,7 @@ class Program:
     def start(self, command: Sequence[str], waiting: Callable[[], object]) -> None:
         """Starts the command, where nothing of it is left."""
         with self._locked(waiting) as lock:
-            lock.truncate(0)  # who finds no process id here waits, and sends a signal to nobody
+            lock.truncate(0)  # who reads no process id here waits, and sends no signal
             self._history.unlink(missing_ok=True)
             self._offset = 0
             with self.log.open("wb") as log:
@@ -95,7 +98,7 @@ class Program:
         return [json.loads(line) for line in whole.splitlines()]
 
     def last_line(self) -> str:
-        """Of what it printed: where it failed, that says why."""
+        """The last line that it printed: where it failed, the reason."""
         lines = self.log.read_text(errors="replace").replace("\r", "\n").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 

@@ -1,7 +1,8 @@
 """A sweep's trials as an Optuna study in SQLite, which any number of runners on one machine share.
 
-What others may rely on, with nothing but Optuna (`optuna.load_study(study_name=NAME, storage="sqlite:///...")`): the study
-NAME lies in HOME/sweeps/NAME.sqlite and HOME/sweeps/NAME/ holds what its trials printed (NUMBER.log) and logged (NUMBER.jsonl).
+What others may rely on, with nothing but Optuna (`optuna.load_study(study_name=NAME, storage="sqlite:///...")`): the
+study NAME lies in PEEL_HOME/sweeps/NAME.sqlite, and PEEL_HOME/sweeps/NAME/ holds what its trials printed (NUMBER.log) and
+logged (NUMBER.jsonl).
 
 - study.user_attrs: `file` (the sweep file's name) and `definition` (its content, with what `--set` replaced).
 - trial.params: the swept parameters, with their exact values. trial.value: the metric. trial.intermediate_values: the metric
@@ -13,7 +14,7 @@ NAME lies in HOME/sweeps/NAME.sqlite and HOME/sweeps/NAME/ holds what its trials
   last scalars of the run, by path), `exit_code` (None where the result was there and nothing was run), `reused`.
   `runner` and `heartbeat` (Unix time) belong to the runners.
 
-A grid's points are all queued when the study is created, one trial each, so that a point has one trial for ever. Optuna does not
+A grid's points are all queued when the study is created, one trial each, so that a point has one trial forever. Optuna does not
 make this atomic on SQLite; here every access is made alone, under a lock on NAME.lock that the system frees with its holder.
 """
 
@@ -44,8 +45,8 @@ from sweeps.definition import Definition, Parameter, Value
 from sweeps.rounding import Rounding
 from train.tracking import Problem
 
-BEAT = float(os.environ.get("PEEL_HEARTBEAT", "5"))  # seconds between two signs of life
-GRACE = 6 * BEAT  # without one for so long a runner counts as killed
+BEAT = float(os.environ.get("PEEL_HEARTBEAT", "5"))  # seconds between two heartbeats
+GRACE = 6 * BEAT  # after so many seconds without one a runner counts as killed
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 INESSENTIAL = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
 
@@ -162,7 +163,7 @@ class Queue:
     # -- the trial that is leased ---------------------------------------------------------------------------------------
 
     def renew(self, number: int) -> bool:
-        """Says that this runner lives. False where the trial is no longer its own: it was silent for too long."""
+        """A heartbeat. False where the trial is another runner's by now, because this one was silent for too long."""
         with self._alone():
             own = self._own(number)
             if own:
@@ -183,7 +184,7 @@ class Queue:
                 self._requeue(number)
 
     def finish(self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> bool:
-        """Records how the trial ended. False where it is no longer this runner's to say. value: of a COMPLETE one."""
+        """Records how the trial ended. False where it is no longer this runner's. value: of a COMPLETE one."""
         with self._alone():
             own = self._own(number)
             if own:

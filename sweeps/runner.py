@@ -1,4 +1,8 @@
-"""One runner of a sweep: claims trials, runs each to its end or until it is to be stopped, and says what came out."""
+"""One runner of a sweep: leases trials from the queue, runs each to its end or until it falls behind, and prints what came out.
+
+It touches the queue, the store (what was made before is reused) and the files of its trials in PEEL_HOME/sweeps/NAME/. How a
+trial ended goes into the queue, where eval.sweep reads it.
+"""
 
 import json
 import math
@@ -25,7 +29,7 @@ class LeaseExpired(Exception):
 
 @dataclass
 class History:
-    """What a run has logged: the metric by step, the last value of everything, and what it says of itself."""
+    """What a run has logged: the metric by step, the last value of everything, and what it is about (run, variant, seed)."""
 
     metric: str
     steps: dict[int, float] = field(default_factory=dict)
@@ -66,7 +70,7 @@ class Runner:
     def run(self, trials: int | None) -> int:
         """Runs trials until none is left, or so many; returns how many of its own failed.
 
-        Where all others are in other runners' hands it waits: one of those may be killed.
+        Where other runners have all that are left it waits: one of those may be killed.
         """
         silent = True
         self.remaining = trials
@@ -82,7 +86,7 @@ class Runner:
             if not others:
                 break
             if silent:
-                print(f"waiting for {others} trials of other runners; Ctrl-C ends this one", flush=True)
+                print(f"waiting for the trials of other runners ({others}); Ctrl-C ends this one", flush=True)
             silent = False
             time.sleep(min(1.0, BEAT))
         print(self._result(), flush=True)
@@ -158,7 +162,7 @@ class Runner:
         return Outcome(TrialState.COMPLETE, text, attributes, attributes["metrics"][self.definition.metric])
 
     def _heartbeat(self, lease: Lease) -> Callable[[], None]:
-        """Says now and then, where it is called often, that the trial is in good hands."""
+        """A function that renews the lease where one is due. Raises LeaseExpired where another runner has the trial."""
         last = time.monotonic()
 
         def beat() -> None:
@@ -194,7 +198,7 @@ class Runner:
         return code, False
 
     def _is_behind(self, lease: Lease, new: int) -> bool:
-        """Whether it was to be stopped at one of its last `new` values: a band that has been passed between two looks counts."""
+        """Whether the trial was to be stopped at one of its last `new` values: a band passed between two looks counts."""
         hyperband = self.definition.hyperband
         if hyperband is None:
             return False

@@ -137,7 +137,7 @@ def test_draws_follow_their_law(tmp_path: Path, entry: dict[str, Any], law: Any)
         ({"distribution": "int_uniform", "min": 2, "max": 4}, [2, 3, 4]),
     ],
 )
-def test_quantised_draws_are_multiples_of_the_type_of_q(
+def test_quantized_draws_are_multiples_of_the_type_of_q(
     tmp_path: Path, entry: dict[str, Any], expected: list[float]
 ) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)

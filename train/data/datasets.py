@@ -1,4 +1,7 @@
-"""Image sets by name, by torchvision and scikit-learn, and the user's own by path."""
+"""Image sets by name, by torchvision and scikit-learn, and the user's own by path.
+
+train.prepare publishes what `load` returns. Downloads go to PEEL_HOME/downloads, and $PEEL_DATA is only read.
+"""
 
 import contextlib
 import os

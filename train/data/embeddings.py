@@ -1,4 +1,4 @@
-"""What evaluations read: the vectors of one image set, by an encoder or by a method that has none."""
+"""The artifact `embeddings`, which evaluations read: the vectors of one image set, by an encoder or by a method without one."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder or a zip laid out train/CLASS/*, test/CLASS/*."""
+"""Images of one's own: a folder or a zip laid out train/CLASS/*, test/CLASS/*. It is only read, and hostile until checked."""
 
 import contextlib
 import io

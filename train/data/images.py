@@ -1,4 +1,4 @@
-"""A prepared image set: uint8 arrays on disk, mapped into memory."""
+"""The artifact `images`: a prepared image set, uint8 arrays on disk, mapped into memory."""
 
 import json
 import math

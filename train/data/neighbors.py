@@ -1,4 +1,4 @@
-"""The training images nearest to an image, found by FAISS, with exact distances."""
+"""The artifact `neighbors`: the training images nearest to an image, by FAISS, with exact distances."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a stage found: numbers, figures, pictures and samples, published as one artifact of type `scores`."""
+"""What a stage measured: numbers, figures, pictures and samples, published as one artifact of type `scores`."""
 
 import json
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 The reference is torchvision.transforms.v2: `draw` samples what `RandomResizedCrop`, `ColorJitter` and the others sample,
 and `transform` computes what `torchvision.transforms.v2.functional` computes on float images. Images come in as uint8
-(n, height, width, 3) and go out normalised, float32 (n, 3, size, size) in channels_last. In between they are planes
+(n, height, width, 3) and go out normalized, float32 (n, 3, size, size) in channels_last. In between they are planes
 (n, 3, height, width), scaled to [0, 1]. Call it outside autocast: half precision would show in the colors.
 """
 
@@ -171,7 +171,7 @@ def transform(images: Tensor, draws: Draws, augmentation: Augmentation, mean: Te
     """A view for each draw: of the images in turn, and in turn again where there are v times as many draws.
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. Returns (v n, 3, size, size) float32,
-    normalised, in channels_last. Only `size`, `blur_kernel` and `solarize_threshold` are read from the augmentation.
+    normalized, in channels_last. Only `size`, `blur_kernel` and `solarize_threshold` are read from the augmentation.
     """
     if not len(images) or len(draws) % len(images):
         raise ValueError(f"{len(draws)} draws for {len(images)} images; call draw with a multiple of {len(images)}")
@@ -213,7 +213,7 @@ def batch(images: NDArray[np.uint8], index: NDArray[np.int64] | slice) -> Tensor
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, size: int | None = None) -> Tensor:
-    """Whole images as an encoder takes them: (n, 3, size, size) float32, normalised, in channels_last.
+    """Whole images as an encoder takes them: (n, 3, size, size) float32, normalized, in channels_last.
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. `size` resizes to a square,
     bilinear with antialiasing; without it the images keep their height and width.

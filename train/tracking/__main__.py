@@ -1,7 +1,9 @@
-"""Shows what is stored on this machine, what each version was made from, and whether it is intact; publishes and frees it.
+"""Shows what is stored on this machine, what each version was made from, and whether its files are intact.
+
+It also publishes versions to W&B, and frees the space of those that nothing needs.
 
 REF is NAME:ALIAS or NAME:vN; a bare NAME is NAME:latest. With --json the answer is JSON, for a script.
-Exit code 1 where `verify` finds a problem, 2 on bad input.
+Exit code 1 where `verify` finds a problem or `publish` cannot send a run, 2 on bad input.
 """
 
 import argparse
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--dry-run", action="store_true", help="show what would be sent, its size, and whether images are in it"
     )
-    command("verify", "hash every stored file again; exit code 1 where one is damaged")
+    command("verify", "hash every stored file again, and name the damaged ones with what they break")
     gc_ = command("gc", "show what nothing needs any more, and its size; --yes removes it")
     gc_.add_argument("--yes", action="store_true", help="remove it")
     gc_.add_argument(

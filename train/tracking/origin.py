@@ -1,4 +1,8 @@
-"""What an artifact is and what it was made from, and by what a configuration is told from another."""
+"""The origin of an artifact: the stage, data set, variant, seed and configuration that made it, and what from.
+
+`Stage.publish` writes it into every artifact, and the stages after it read it there. Beside it stand the marks of
+configuration fields, and the hashes by which two configurations count as the same.
+"""
 
 import contextlib
 import dataclasses

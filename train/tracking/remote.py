@@ -1,4 +1,8 @@
-"""W&B itself: whether results go there, and artifacts to and from it."""
+"""W&B itself: whether results go there, and artifacts to and from it.
+
+Artifacts and W&B's errors pass through here alone: what comes down is checked and put into the store, what goes up is
+read from it, and an error of W&B's client becomes a Problem. Stages call it as they run, upload.py afterwards.
+"""
 
 import contextlib
 import logging

@@ -1,4 +1,7 @@
-"""What is damaged in a store and what that breaks, what nothing needs any more, and its removal."""
+"""What is damaged in a store and what that breaks, what nothing needs any more, and its removal.
+
+The command line's `verify` and `gc` print what these functions return; `drop` alone changes the store.
+"""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""A store's registry.sqlite: founded, opened, brought up to date, read, and changed in transactions. records.py has its tables."""
+"""A store's registry.sqlite: created, opened, migrated, read, and changed in transactions. records.py has its tables."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from train.tracking.store.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 
 
 class Registry:
-    """The database at `path`, founded on first use, by way of a draft in `scratch` on the same disk.
+    """The database at `path`, created on first use, by way of a draft in `scratch` on the same disk.
 
     Raises Problem where it cannot be used or was made by a newer Peel, OSError where its folder cannot be written.
     """
