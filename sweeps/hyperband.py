@@ -38,8 +38,8 @@ class Hyperband:
         histories: those of all runs, this one's included. It is stopped if its best value so far is worse than that which
         one in eta of all runs had, where they stood at the last band that it has passed.
         """
-        passed = [band for band in self.bands if band < len(history)]
-        if not passed:
+        bands = [band for band in self.bands if band < len(history)]
+        if not bands:
             return False
-        there = sorted(other[passed[-1]] for other in histories if len(other) > passed[-1])
-        return min(history) > there[int(len(there) / self.eta)]
+        values = sorted(other[bands[-1]] for other in histories if len(other) > bands[-1])
+        return min(history) > values[int(len(values) / self.eta)]

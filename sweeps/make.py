@@ -87,12 +87,12 @@ class Exercise:
         started = time.monotonic()
         stage, *flags = command
         key = settings(stage, stage_command(stage).parse(flags))
-        made = None if self.fresh else self.store.made(stage, key)
+        made = None if self.fresh else self.store.reuse(stage, key)
         state = "reused" if made else "made"
         if made is None:
             print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
             code = run_to_its_end(run_stage, stage, flags)
-            made = self.store.made(stage, key) if not code else None
+            made = self.store.reuse(stage, key) if not code else None
             if made is None:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
                 if code == INTERRUPTED:

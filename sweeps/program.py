@@ -1,4 +1,7 @@
-"""One run of a program in a process of its own: started, watched by what it logs, ended, and never left running twice."""
+"""One run of a program in a process of its own: started, watched by what it logs, ended, and never left running twice.
+
+It touches three files beside each other and the process; the runner decides what to run and what its log means.
+"""
 
 import contextlib
 import fcntl
@@ -23,34 +26,34 @@ class Program:
     def __init__(self, files: Path) -> None:
         self.log, self._history, self._lock = (files.with_name(files.name + end) for end in (".log", ".jsonl", ".lock"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._read = 0  # bytes of the history
+        self._offset = 0  # bytes of the history
 
     def clear(self, waiting: Callable[[], object]) -> None:
         """Ends what a killed runner has left, calling `waiting` meanwhile. It may have come to its end before: look then
         for what it made."""
         if self._lock.exists():
-            with self._held(waiting):
+            with self._locked(waiting):
                 pass
 
     @contextlib.contextmanager
-    def _held(self, waiting: Callable[[], object]) -> Iterator[IO[str]]:
+    def _locked(self, waiting: Callable[[], object]) -> Iterator[IO[str]]:
         """The lock, once a program that holds it has been ended."""
         with self._lock.open("a+") as lock:
-            asked = False
-            while not _take(lock):
-                if not asked:
-                    _end(lock)
-                asked = True
+            signals = 0
+            while not _acquire(lock):
+                if not signals:
+                    _terminate(lock)
+                signals += 1
                 waiting()
                 time.sleep(POLL)
             yield lock
 
     def start(self, command: Sequence[str], waiting: Callable[[], object]) -> None:
         """Starts the command, where nothing of it is left."""
-        with self._held(waiting) as lock:
-            lock.truncate(0)  # who finds no process id here waits, and sends a signal to nobody
+        with self._locked(waiting) as lock:
+            lock.truncate(0)  # who reads no process id here waits, and sends no signal
             self._history.unlink(missing_ok=True)
-            self._read = 0
+            self._offset = 0
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
                     command,
@@ -63,7 +66,7 @@ class Program:
                 )
             lock.write(str(self._process.pid))
 
-    def ended(self) -> int | None:
+    def exit_code(self) -> int | None:
         """The exit code; None while it runs, after a moment's wait."""
         assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -78,7 +81,7 @@ class Program:
         self._process.terminate()
         while True:
             try:
-                if (code := self.ended()) is not None:
+                if (code := self.exit_code()) is not None:
                     return code
                 waiting()
             except KeyboardInterrupt:
@@ -89,18 +92,18 @@ class Program:
         if not self._history.exists():
             return []
         with self._history.open("rb") as file:
-            file.seek(self._read)
+            file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")  # the last line may be half there
-        self._read += len(whole) + len(newline)
+        self._offset += len(whole) + len(newline)
         return [json.loads(line) for line in whole.splitlines()]
 
     def last_line(self) -> str:
-        """Of what it printed: where it failed, that says why."""
+        """The last line that it printed: where it failed, the reason."""
         lines = self.log.read_text(errors="replace").replace("\r", "\n").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
-def _take(lock: IO[str]) -> bool:
+def _acquire(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -108,7 +111,7 @@ def _take(lock: IO[str]) -> bool:
     return True
 
 
-def _end(lock: IO[str]) -> None:
+def _terminate(lock: IO[str]) -> None:
     lock.seek(0)
     with contextlib.suppress(ProcessLookupError, ValueError):  # it has just ended, or was only just started
         os.kill(int(lock.read()), signal.SIGTERM)

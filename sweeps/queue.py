@@ -1,7 +1,8 @@
 """A sweep's trials as an Optuna study in SQLite, which any number of runners on one machine share.
 
-What others may rely on, with nothing but Optuna (`optuna.load_study(study_name=NAME, storage="sqlite:///...")`): the study
-NAME lies in HOME/sweeps/NAME.sqlite and HOME/sweeps/NAME/ holds what its trials printed (NUMBER.log) and logged (NUMBER.jsonl).
+What others may rely on, with nothing but Optuna (`optuna.load_study(study_name=NAME, storage="sqlite:///...")`): the
+study NAME lies in PEEL_HOME/sweeps/NAME.sqlite, and PEEL_HOME/sweeps/NAME/ holds what its trials printed (NUMBER.log) and
+logged (NUMBER.jsonl).
 
 - study.user_attrs: `file` (the sweep file's name) and `definition` (its content, with what `--set` replaced).
 - trial.params: the swept parameters, with their exact values. trial.value: the metric. trial.intermediate_values: the metric
@@ -13,8 +14,8 @@ NAME lies in HOME/sweeps/NAME.sqlite and HOME/sweeps/NAME/ holds what its trials
   last scalars of the run, by path), `exit_code` (None where the result was there and nothing was run), `reused`.
   `runner` and `heartbeat` (Unix time) belong to the runners.
 
-A grid's points are all queued when the study is founded, one trial each, so that a point has one trial for ever. Optuna does not
-make claims atomic on SQLite; here every access is made alone, under a lock on NAME.lock that the system frees with its holder.
+A grid's points are all queued when the study is created, one trial each, so that a point has one trial forever. Optuna does not
+make this atomic on SQLite; here every access is made alone, under a lock on NAME.lock that the system frees with its holder.
 """
 
 import contextlib
@@ -44,22 +45,22 @@ from sweeps.definition import Definition, Parameter, Value
 from sweeps.rounding import Rounding
 from train.tracking import Problem
 
-BEAT = float(os.environ.get("PEEL_HEARTBEAT", "5"))  # seconds between two signs of life
-GRACE = 6 * BEAT  # without one for so long a runner counts as killed
+BEAT = float(os.environ.get("PEEL_HEARTBEAT", "5"))  # seconds between two heartbeats
+GRACE = 6 * BEAT  # after so many seconds without one a runner counts as killed
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
-UNCOMPARED = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
+INESSENTIAL = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A trial that this runner has taken."""
+class Lease:
+    """A trial that is one runner's alone for as long as its heartbeats come."""
 
     number: int
     point: Mapping[str, Value]
 
 
-class Study:
-    """Opens the study of a sweep, founding it where there is none.
+class Queue:
+    """The trials of a sweep: opens their study, and creates it where there is none.
 
     Raises Problem where its file cannot be used or belongs to another sweep.
     """
@@ -96,48 +97,48 @@ class Study:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    # -- founding ------------------------------------------------------------------------------------------------------
+    # -- creation ------------------------------------------------------------------------------------------------------
 
     def _check_definition(self) -> None:
-        def compared(content: Mapping[str, Any]) -> dict[str, Any]:
-            return {key: value for key, value in content.items() if key not in UNCOMPARED}
+        def essence(content: Mapping[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in content.items() if key not in INESSENTIAL}
 
-        before = self._study.user_attrs.get("definition")
-        if before is not None and compared(before) != compared(self.definition.resolved):
+        earlier = self._study.user_attrs.get("definition")
+        if earlier is not None and essence(earlier) != essence(self.definition.content):
             raise Problem(
-                f"{self.definition.file} is not what the study {self.definition.name} was begun with; rename the file,"
+                f"{self.definition.file} differs from the file that the study {self.definition.name} began with; rename the file,"
                 f" or move {self.path} away (what its trials made is reused)"
             )
-        self._study.set_user_attr("definition", dict(self.definition.resolved))
+        self._study.set_user_attr("definition", dict(self.definition.content))
         self._study.set_user_attr("file", self.definition.file.name)
 
     def _queue_grid(self) -> None:
-        """Queues what is not there yet: all of the grid, or what a killed founder had left out."""
-        there = len(self._trials())
-        for point in list(self.definition.points())[there:]:
+        """Queues what is not there yet: all of the grid, or what a killed runner had left out."""
+        count = len(self._trials())
+        for point in list(self.definition.points())[count:]:
             self._study.add_trial(
                 optuna.create_trial(state=TrialState.WAITING, params=point, distributions=self.distributions)
             )
 
-    # -- claims --------------------------------------------------------------------------------------------------------
+    # -- leases --------------------------------------------------------------------------------------------------------
 
-    def claim(self, cap: int | None) -> Claim | None:
+    def lease(self, cap: int | None) -> Lease | None:
         """The next trial, this runner's alone from now on; None where there is none to begin.
 
         cap: of how many trials may have begun, over all runners.
         """
         with self._alone():
-            self._requeue()
+            self._requeue_expired()
             trials = self._trials()
-            queued = [trial for trial in trials if trial.state == TrialState.WAITING]
-            if cap is not None and len(trials) - len(queued) >= cap:
+            waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+            if cap is not None and len(trials) - len(waiting) >= cap:
                 return None
-            if not queued and self.definition.method == "grid":
+            if not waiting and self.definition.method == "grid":
                 return None
             self._study.sampler = self._sampler(len(trials))
             trial = self._study.ask(self.distributions)  # the first that is queued, else a new one
             self._mark(trial.number, runner=self.runner, heartbeat=time.time())
-            return Claim(trial.number, trial.params)
+            return Lease(trial.number, trial.params)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """Draws from the trial's own number: no two runners draw alike, and a random search can be repeated."""
@@ -148,21 +149,21 @@ class Study:
             sampler = optuna.samplers.RandomSampler(seed=number)
         return Rounding(sampler, {parameter.name: parameter for parameter in self.definition.swept if parameter.q})
 
-    def _requeue(self) -> None:
-        """Queues the trials of killed runners again. One without a heartbeat was killed while it claimed."""
+    def _requeue_expired(self) -> None:
+        """Queues the trials of killed runners again. Without a heartbeat, one was killed before the first."""
         for trial in self._trials():
             heartbeat = trial.user_attrs.get("heartbeat", -math.inf)
             if trial.state == TrialState.RUNNING and time.time() - heartbeat > GRACE:
-                self._release(trial.number)
+                self._requeue(trial.number)
 
-    def _release(self, number: int) -> None:
+    def _requeue(self, number: int) -> None:
         self._mark(number, runner=None)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.WAITING)
 
-    # -- the trial in hand ---------------------------------------------------------------------------------------------
+    # -- the trial that is leased ---------------------------------------------------------------------------------------
 
-    def beat(self, number: int) -> bool:
-        """Says that this runner lives. False where the trial is no longer its own: it was silent for too long."""
+    def renew(self, number: int) -> bool:
+        """A heartbeat. False where the trial is another runner's by now, because this one was silent for too long."""
         with self._alone():
             own = self._own(number)
             if own:
@@ -176,14 +177,14 @@ class Study:
                 for step, value in values.items():
                     self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
 
-    def give_back(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """Queues the trial again, as after Ctrl-C."""
         with self._alone():
             if self._own(number):
-                self._release(number)
+                self._requeue(number)
 
     def finish(self, number: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> bool:
-        """Records how the trial ended. False where it is no longer this runner's to say. value: of a COMPLETE one."""
+        """Records how the trial ended. False where it is no longer this runner's. value: of a COMPLETE one."""
         with self._alone():
             own = self._own(number)
             if own:

@@ -1,7 +1,7 @@
-"""Executes a W&B sweep file on this machine, without an account: the same file that `wandb sweep` takes.
+"""Runs a W&B sweep file on this machine, without an account: the same file that `wandb sweep` takes.
 
-Each trial is an ordinary run of the program, in its own process. The same command in another shell takes part; after an
-interruption it goes on. Exit code 1 where a trial failed, 2 on bad input.
+Each trial is an ordinary run of the program, in its own process. The same command in another shell shares the trials; after
+an interruption it goes on with those that are left. Exit code 1 where a trial failed, 2 on bad input.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
-from sweeps.queue import Study
+from sweeps.queue import Queue
 from sweeps.runner import Runner
 from train.tracking import Command, Problem, stage_command
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
@@ -30,27 +30,29 @@ class Config:
     file: Positional[Path]
     """The sweep file."""
     set: Annotated[tuple[tuple[str, ...], ...], UseAppendAction] = ()
-    """NAME=VALUE: fixes a parameter, such as images=cifar10. That makes it another sweep, with a study of its own."""
+    """NAME=VALUE: fixes a parameter, such as images=cifar10. It is then another sweep, with a study of its own."""
     trials: int | None = None
-    """End after so many trials. A random or Bayesian search goes beyond its run_cap then."""
+    """End after this many trials. A random or Bayesian search may then go beyond its run_cap."""
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:
-            raise Problem(f"--trials {self.trials} is not at least 1")
+            raise Problem(f"--trials {self.trials} is below 1; give 1 or more")
 
 
 def main(config: Config) -> None:
     definition = read(config.file, [text for group in config.set for text in group])
     if definition.method != "grid" and not (definition.run_cap or config.trials):
-        raise Problem(f"{config.file}: a {definition.method} search has no end; write run_cap, or give --trials")
+        raise Problem(
+            f"{config.file}: a {definition.method} search never ends by itself; add a run_cap to the file, or give --trials"
+        )
     program = stage_command(definition.program)
     check(definition, program)
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
     provide_inputs(definition, folder)
-    with contextlib.closing(Study(definition, folder)) as study, contextlib.closing(Store()) as store:
-        failed = Runner(study, store, program).run(config.trials)
-    if failed:
+    with contextlib.closing(Queue(definition, folder)) as queue, contextlib.closing(Store()) as store:
+        failures = Runner(queue, store, program).run(config.trials)
+    if failures:
         sys.exit(1)
 
 
@@ -91,7 +93,9 @@ def prepare(dataset: str) -> None:
     command = ["-m", "train.prepare", "--dataset", dataset]
     print(f"\npython {shlex.join(command)}", flush=True)
     if code := subprocess.run([sys.executable, *command]).returncode:
-        raise Problem(f"images:{dataset} is missing, and python {shlex.join(command)} failed (exit code {code})")
+        raise Problem(
+            f"images:{dataset} is missing, and python {shlex.join(command)} failed (exit code {code}); correct what it printed, and run this again"
+        )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""One runner of a sweep: claims trials, runs each to its end or until it is to be stopped, and says what came out."""
+"""One runner of a sweep: leases trials from the queue, runs each to its end or until it falls behind, and prints what came out.
+
+It touches the queue, the store (what was made before is reused) and the files of its trials in PEEL_HOME/sweeps/NAME/. How a
+trial ended goes into the queue, where eval.sweep reads it.
+"""
 
 import json
 import math
@@ -12,32 +16,32 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from sweeps.program import Program
-from sweeps.queue import BEAT, Claim, Study
+from sweeps.queue import BEAT, GRACE, Lease, Queue
 from train.tracking import Command, Problem
 from train.tracking.origin import settings
 from train.tracking.store import Store
 from train.tracking.store.records import Version
 
 
-class TakenOver(Exception):
+class LeaseExpired(Exception):
     """Another runner has the trial: this one had been silent for too long."""
 
 
 @dataclass
 class History:
-    """What a run has logged: the metric by step, the last value of everything, and what it says of itself."""
+    """What a run has logged: the metric by step, the last value of everything, and what it is about (run, variant, seed)."""
 
     metric: str
     steps: dict[int, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
     def add(self, entries: list[dict[str, Any]]) -> dict[int, float]:
         """Returns the steps that are new."""
         new: dict[int, float] = {}
         for entry in entries:
             if "run" in entry:
-                self.origin = entry
+                self.about = entry
                 continue
             self.last |= scalars(entry)
             if finite(entry.get(self.metric)):
@@ -48,134 +52,144 @@ class History:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. told: the same in words. value: the metric of a complete one."""
+    """How a trial ended. text: the same in words. value: the metric of a complete one."""
 
     state: TrialState
-    told: str
+    text: str
     attributes: Mapping[str, Any]
     value: float | None = None
 
 
 class Runner:
-    def __init__(self, study: Study, store: Store, program: Command[Any]) -> None:
-        self.study, self.store, self.program = study, store, program
-        self.definition = study.definition
-        self.failed = 0
+    def __init__(self, queue: Queue, store: Store, stage: Command[Any]) -> None:
+        self.queue, self.store, self.stage = queue, store, stage
+        self.definition = queue.definition
+        self.failures = 0
         self.remaining: int | None = None  # how many trials it may still begin; None: all that there are
 
     def run(self, trials: int | None) -> int:
         """Runs trials until none is left, or so many; returns how many of its own failed.
 
-        Where all others are in other runners' hands it waits: one of those may be killed.
+        Where other runners have all that are left it waits: one of those may be killed.
         """
-        waited = False
+        silent = True
         self.remaining = trials
         cap = self.definition.run_cap if trials is None or self.definition.method == "grid" else None
         print(self._headline(), flush=True)
         while self.remaining is None or self.remaining > 0:
-            claim = self.study.claim(cap)
-            if claim is not None:
+            lease = self.queue.lease(cap)
+            if lease is not None:
                 self.remaining = None if self.remaining is None else self.remaining - 1
-                self._trial(claim)
+                self._trial(lease)
                 continue
-            others = self.study.counts()[TrialState.RUNNING]
+            others = self.queue.counts()[TrialState.RUNNING]
             if not others:
                 break
-            if not waited:
-                print(f"waiting for {others} that other runners have; Ctrl-C ends this one", flush=True)
-            waited = True
+            if silent:
+                print(f"waiting for the trials of other runners ({others}); Ctrl-C ends this one", flush=True)
+            silent = False
             time.sleep(min(1.0, BEAT))
         print(self._result(), flush=True)
-        return self.failed
+        return self.failures
 
     # -- one trial -----------------------------------------------------------------------------------------------------
 
-    def _trial(self, claim: Claim) -> None:
+    def _trial(self, lease: Lease) -> None:
         try:
             with tqdm(bar_format="{desc}", leave=False, disable=None) as status:
-                status.set_description_str(f"trial {claim.number}  {spoken(claim.point)}")
-                outcome = self._outcome(claim, status)
-            known = self.study.finish(claim.number, outcome.state, outcome.value, outcome.attributes)
-        except TakenOver:
-            known = False
+                status.set_description_str(f"trial {lease.number}  {format_point(lease.point)}")
+                outcome = self._outcome(lease, status)
+            own = self.queue.finish(lease.number, outcome.state, outcome.value, outcome.attributes)
+        except LeaseExpired:
+            own = False
         except BaseException:
-            self.study.give_back(claim.number)
+            self.queue.release(lease.number)
             raise
-        if known:
-            self.failed += outcome.state == TrialState.FAIL
-            print(self._line(claim, outcome.told), flush=True)
+        if own:
+            self.failures += outcome.state == TrialState.FAIL
+            print(self._line(lease, outcome.text), flush=True)
         else:
-            print(f"trial {claim.number}  taken over by another runner, this one was silent too long", flush=True)
+            print(
+                f"trial {lease.number}  was taken over by another runner: this one sent no heartbeat for {GRACE:.0f} s",
+                flush=True,
+            )
 
-    def _outcome(self, claim: Claim, status: Any) -> Outcome:
-        command = self.definition.arguments(claim.point)
+    def _outcome(self, lease: Lease, status: Any) -> Outcome:
+        command = self.definition.arguments(lease.point)
         try:
-            key = settings(self.definition.program, self.program.parse(self.definition.program_flags(claim.point)))
+            key = settings(self.definition.program, self.stage.parse(self.definition.program_flags(lease.point)))
         except Problem as problem:  # what a search has drawn may not go together
-            refused = {"command": command, "exit_code": 2, "reused": False, "metrics": {}, "run": None, "variant": None}
-            return Outcome(TrialState.FAIL, f"failed: {problem}", refused)
-        program, beat = Program(self.study.files / str(claim.number)), self._heart(claim)
+            attributes = {
+                "command": command,
+                "exit_code": 2,
+                "reused": False,
+                "metrics": {},
+                "run": None,
+                "variant": None,
+            }
+            return Outcome(TrialState.FAIL, f"failed: {problem}", attributes)
+        program, beat = Program(self.queue.files / str(lease.number)), self._heartbeat(lease)
         program.clear(waiting=beat)
-        made = self.store.made(self.definition.program, key)
-        history, maker = History(self.definition.metric), self._maker(made)
-        left = history.add(program.new_entries())
-        metrics = self._scores(made)
-        if maker and history.origin.get("run") == maker["run"]:  # the run that an earlier runner left came to its end
-            self.study.report(claim.number, left)
+        versions = self.store.reuse(self.definition.program, key)
+        history, maker = History(self.definition.metric), self._maker(versions)
+        values = history.add(program.new_entries())
+        metrics = self._scores(versions)
+        if maker and history.about.get("run") == maker["run"]:  # the run that an earlier runner left came to its end
+            self.queue.report(lease.number, values)
             metrics = history.last | metrics
         if finite(metrics.get(self.definition.metric)):
-            found = {"command": command, "exit_code": None, "reused": True, "metrics": metrics, **maker}
-            return self._complete(found, "reused")
+            attributes = {"command": command, "exit_code": None, "reused": True, "metrics": metrics, **maker}
+            return self._complete(attributes, "reused")
 
         history = History(self.definition.metric)
-        code, pruned = self._watch(claim, program, history, status, beat)
-        made = None if code else self.store.made(self.definition.program, key)
-        metrics = history.last | self._scores(made)
-        about = {"run": history.origin.get("run"), "variant": history.origin.get("variant"), **self._maker(made)}
-        attributes = {"command": command, "exit_code": code, "reused": False, "metrics": metrics, **about}
+        code, pruned = self._watch(lease, program, history, status, beat)
+        versions = None if code else self.store.reuse(self.definition.program, key)
+        metrics = history.last | self._scores(versions)
+        source = {"run": history.about.get("run"), "variant": history.about.get("variant"), **self._maker(versions)}
+        attributes = {"command": command, "exit_code": code, "reused": False, "metrics": metrics, **source}
         if code and pruned:
-            return Outcome(TrialState.PRUNED, f"{self._told(metrics)}, stopped early", attributes)
+            return Outcome(TrialState.PRUNED, f"{self._metric(metrics)}, stopped early", attributes)
         if code:
-            told = f"failed (exit code {code}): {program.last_line()}; {program.log}"
-            return Outcome(TrialState.FAIL, told, attributes)
+            text = f"failed (exit code {code}): {program.last_line()}; {program.log}"
+            return Outcome(TrialState.FAIL, text, attributes)
         if not finite(metrics.get(self.definition.metric)):
-            told = f"failed: it gave no {self.definition.metric}; it gave: {', '.join(metrics) or 'nothing'}"
-            return Outcome(TrialState.FAIL, told, attributes)
+            text = f"failed: it logged no {self.definition.metric}; it logged: {', '.join(metrics) or 'nothing'}"
+            return Outcome(TrialState.FAIL, text, attributes)
         return self._complete(attributes)
 
     def _complete(self, attributes: Mapping[str, Any], note: str = "") -> Outcome:
-        told = ", ".join(filter(None, (self._told(attributes["metrics"]), note)))
-        return Outcome(TrialState.COMPLETE, told, attributes, attributes["metrics"][self.definition.metric])
+        text = ", ".join(filter(None, (self._metric(attributes["metrics"]), note)))
+        return Outcome(TrialState.COMPLETE, text, attributes, attributes["metrics"][self.definition.metric])
 
-    def _heart(self, claim: Claim) -> Callable[[], None]:
-        """Says now and then, where it is called often, that the trial is in good hands."""
-        beaten = time.monotonic()
+    def _heartbeat(self, lease: Lease) -> Callable[[], None]:
+        """A function that renews the lease where one is due. Raises LeaseExpired where another runner has the trial."""
+        last = time.monotonic()
 
         def beat() -> None:
-            nonlocal beaten
-            if time.monotonic() - beaten > BEAT:
-                beaten = time.monotonic()
-                if not self.study.beat(claim.number):
-                    raise TakenOver
+            nonlocal last
+            if time.monotonic() - last > BEAT:
+                last = time.monotonic()
+                if not self.queue.renew(lease.number):
+                    raise LeaseExpired
 
         return beat
 
     def _watch(
-        self, claim: Claim, program: Program, history: History, status: Any, beat: Callable[[], None]
+        self, lease: Lease, program: Program, history: History, status: Any, beat: Callable[[], None]
     ) -> tuple[int, bool]:
         """Runs the program. Its exit code, and whether it was stopped early."""
-        program.start(self.definition.command_line(claim.point), waiting=beat)
+        program.start(self.definition.command_line(lease.point), waiting=beat)
         try:
             code = None
             while code is None:
-                code = program.ended()
+                code = program.exit_code()
                 new = history.add(program.new_entries())
                 if new:
-                    self.study.report(claim.number, new)
+                    self.queue.report(lease.number, new)
                     status.set_description_str(
-                        f"trial {claim.number}  {spoken(claim.point)}  step {max(new)}  {self._told(history.last)}"
+                        f"trial {lease.number}  {format_point(lease.point)}  step {max(new)}  {self._metric(history.last)}"
                     )
-                    if code is None and self._is_behind(claim, len(new)):
+                    if code is None and self._is_behind(lease, len(new)):
                         return program.stop(waiting=beat), True
                 beat()
         except BaseException:
@@ -183,71 +197,79 @@ class Runner:
             raise
         return code, False
 
-    def _is_behind(self, claim: Claim, new: int) -> bool:
-        """Whether it was to be stopped at one of its last `new` values: a band that has been passed between two looks counts."""
+    def _is_behind(self, lease: Lease, new: int) -> bool:
+        """Whether the trial was to be stopped at one of its last `new` values: a band passed between two looks counts."""
         hyperband = self.definition.hyperband
         if hyperband is None:
             return False
         sign = -1 if self.definition.goal == "maximize" else 1
         histories = {
             trial.number: [sign * value for _, value in sorted(trial.intermediate_values.items())]
-            for trial in self.study.trials()
+            for trial in self.queue.trials()
         }
-        own = histories[claim.number]
+        own = histories[lease.number]
         lengths = range(len(own) - new + 1, len(own) + 1)
         return any(hyperband.stops(own[:length], histories.values()) for length in lengths)
 
-    def _scores(self, made: list[Version] | None) -> dict[str, float]:
+    def _scores(self, versions: list[Version] | None) -> dict[str, float]:
         """The scalars of the scores among what a run made."""
-        found: dict[str, float] = {}
-        for version in made or ():
+        scores: dict[str, float] = {}
+        for version in versions or ():
             if version.type == "scores":
-                found |= scalars(json.loads((self.store.folder(version) / "scores.json").read_text()))
-        return found
+                scores |= scalars(json.loads((self.store.folder(version) / "scores.json").read_text()))
+        return scores
 
-    def _maker(self, made: list[Version] | None) -> dict[str, Any]:
-        run = self.store.maker(made[0]) if made else None
+    def _maker(self, versions: list[Version] | None) -> dict[str, Any]:
+        run = self.store.maker(versions[0]) if versions else None
         return {"run": run.id, "variant": run.variant} if run else {}
 
     # -- words ---------------------------------------------------------------------------------------------------------
 
     def _headline(self) -> str:
         best = "highest" if self.definition.goal == "maximize" else "lowest"
-        return f"sweep {self.definition.name}: {self.definition.method}, {best} {self.definition.metric}; {self.study.path}"
+        return f"sweep {self.definition.name}: {self.definition.method}, {best} {self.definition.metric}; {self.queue.path}"
 
-    def _told(self, metrics: Mapping[str, float]) -> str:
+    def _metric(self, metrics: Mapping[str, float]) -> str:
         value = metrics.get(self.definition.metric)
         return f"{self.definition.metric} {value:.4g}" if finite(value) else f"no {self.definition.metric} yet"
 
-    def _line(self, claim: Claim, why: str) -> str:
-        trials = self.study.trials()
-        seconds = f"{duration(trials[claim.number]):.1f} s"
-        parts = (f"trial {claim.number}", spoken(claim.point), why, seconds, progress(trials, self._total(len(trials))))
+    def _line(self, lease: Lease, text: str) -> str:
+        trials = self.queue.trials()
+        seconds = f"{duration(trials[lease.number]):.1f} s"
+        parts = (
+            f"trial {lease.number}",
+            format_point(lease.point),
+            text,
+            seconds,
+            progress(trials, self._total(len(trials))),
+        )
         return "  ".join(filter(None, parts))
 
-    def _total(self, known: int) -> int:
+    def _total(self, count: int) -> int:
         """How many trials there will be."""
         cap = self.definition.run_cap
         if self.definition.method == "grid":
-            return min(known, cap or known)
-        return cap if self.remaining is None and cap else known + (self.remaining or 0)
+            return min(count, cap or count)
+        return cap if self.remaining is None and cap else count + (self.remaining or 0)
 
     def _result(self) -> str:
         """How many ended how, and the best one's command."""
-        trials = self.study.trials()
+        trials = self.queue.trials()
         counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
-        told = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
-        left = counts[TrialState.WAITING] + counts[TrialState.RUNNING]
-        lines = [f"{self.definition.name} is {'not finished' if left else 'finished'}: {told or 'no trials'}"]
+        states = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
+        rest = counts[TrialState.WAITING] + counts[TrialState.RUNNING]
+        lines = [f"{self.definition.name} is {'not finished' if rest else 'finished'}: {states or 'no trials'}"]
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         if complete:
             choose = max if self.definition.goal == "maximize" else min
             best = choose(complete, key=lambda trial: trial.values[0])
-            lines.append(f"best: trial {best.number}  {self._told(best.user_attrs['metrics'])}")
+            lines.append(f"best: trial {best.number}  {self._metric(best.user_attrs['metrics'])}")
             lines.append(f"  python {shlex.join(best.user_attrs['command'])}")
-            lines.append(f"all of them: python -m eval.sweep --sweep {self.definition.name}")
+            lines.append(f"all trials: python -m eval.sweep --sweep {self.definition.name}")
         if counts[TrialState.FAIL]:
-            lines.append(f"what failed stays so; move {self.study.path} away to try again, what was made is reused")
+            lines.append(
+                f"failed trials are not repeated; to repeat them, move {self.queue.path} away (what was made is reused)"
+            )
         return "\n".join(lines)
 
 
@@ -259,7 +281,7 @@ def finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def spoken(point: Mapping[str, Any]) -> str:
+def format_point(point: Mapping[str, Any]) -> str:
     return " ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in point.items()
     )
@@ -271,11 +293,11 @@ def duration(trial: FrozenTrial) -> float:
 
 def progress(trials: list[FrozenTrial], total: int) -> str:
     """How many of `total` have ended, and how long the others take if they take as long, shared by as many runners."""
-    ended = [trial for trial in trials if trial.state.is_finished()]
-    seconds = [duration(trial) for trial in ended if not trial.user_attrs.get("reused")]
-    told = f"{len(ended)} of {total}"
-    if not seconds or total <= len(ended):
-        return told
+    ends = [trial for trial in trials if trial.state.is_finished()]
+    seconds = [duration(trial) for trial in ends if not trial.user_attrs.get("reused")]
+    text = f"{len(ends)} of {total}"
+    if not seconds or total <= len(ends):
+        return text
     runners = 1 + sum(trial.state == TrialState.RUNNING for trial in trials)
-    left = (total - len(ended)) * sum(seconds) / len(seconds) / runners
-    return f"{told}, about {f'{left / 60:.0f} min' if left >= 90 else f'{left:.0f} s'} left"
+    rest = (total - len(ends)) * sum(seconds) / len(seconds) / runners
+    return f"{text}, about {f'{rest / 60:.0f} min' if rest >= 90 else f'{rest:.0f} s'} left"

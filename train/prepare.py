@@ -1,4 +1,4 @@
-"""Makes an image set ready: uint8 arrays of one size, labels, class names, and the training images' mean and deviation."""
+"""Prepares an image set: uint8 arrays of one size, labels, class names, and the training images' mean and deviation."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from train.tracking.declarations import check_name, clean_name
 from train.tracking.panels import figure
 
 SIZES = range(8, 513)
-RESERVED = (*datasets.KNOWN, "latest")
+RESERVED = (*datasets.NAMES, "latest")
 SAMPLE_SEED = 0
 
 
@@ -28,25 +28,25 @@ class Config:
     dataset: Annotated[str, MACHINE]
     """cifar10, cifar100, mnist, fashion-mnist, svhn, digits, photos, or a folder or zip laid out train/CLASS/*, test/CLASS/*."""
     name: str = ""
-    """What the set is called (images:NAME); by default as --dataset, a path by its last part."""
+    """Name of the set (images:NAME); by default --dataset itself, or the last part of a path."""
     size: int = 32
-    """Height and width in pixels; other images are resized and their center cut out."""
+    """Height and width in pixels; images of another size are resized and cut to their central square."""
     skip_corrupt: bool = False
-    """Leave out images that cannot be decoded, and name them, instead of stopping."""
+    """Leave out images that cannot be decoded, and list them, instead of stopping."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
-            raise Problem(f"--size {self.size}: give {SIZES.start} to {SIZES.stop - 1} pixels")
+            raise Problem(f"--size {self.size} is out of range; give {SIZES.start} to {SIZES.stop - 1} pixels")
         name = self.name or self.dataset
         path = datasets.own(self.dataset)
-        if self.dataset not in datasets.KNOWN and path is not None:
+        if self.dataset not in datasets.NAMES and path is not None:
             name = self.name or clean_name(path.name if path.is_dir() else path.stem)
             object.__setattr__(self, "dataset", str(path.resolve()))
         if not name:
-            raise Problem(f"{self.dataset!r} gives the image set no name; give one with --name")
+            raise Problem(f"{self.dataset!r} holds no letter or digit to name the image set by; give a --name")
         check_name(name, "name of an image set (--name)")
         if (name in RESERVED and name != self.dataset) or re.fullmatch(r"v\d+", name):
-            raise Problem(f"{name!r} already stands for something else than {self.dataset!r}; give another --name")
+            raise Problem(f"the name {name!r} is reserved and cannot stand for {self.dataset!r}; give another --name")
         object.__setattr__(self, "name", name)
 
     def fingerprint(self) -> object:
@@ -107,13 +107,13 @@ def classes_figure(images: Images) -> go.Figure:
 
 def sample_table(images: Images, generator: np.random.Generator, rows: int = 10) -> pd.DataFrame:
     """A few images of both splits with their labels."""
-    chosen = []
+    cells = []
     for split, pictures, labels in zip(
         SPLITS, (images.train, images.test), (images.train_labels, images.test_labels), strict=True
     ):
         for i in np.sort(generator.permutation(len(labels))[:rows]):
-            chosen.append((PIL.Image.fromarray(pictures[i]), images.classes[labels[i]], split, int(i)))
-    return pd.DataFrame(chosen, columns=["image", "class", "split", "row"])
+            cells.append((PIL.Image.fromarray(pictures[i]), images.classes[labels[i]], split, int(i)))
+    return pd.DataFrame(cells, columns=["image", "class", "split", "row"])
 
 
 COMMAND = Command(main, Config)

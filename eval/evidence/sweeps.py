@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from train.tracking import Problem
 from train.tracking.declarations import check_name, listing
-from train.tracking.remote import asking, client, online
+from train.tracking.remote import client, errors_as_problem, online
 from train.tracking.store import home
 
 STATES = ("finished", "stopped", "failed", "running", "waiting")
@@ -182,7 +182,7 @@ def _from_wandb(path: str) -> Sweep:
         raise Problem(
             f"{path!r} is a sweep at W&B, and this run is offline; run wandb login, and leave MODE=offline out"
         )
-    with asking(f"no sweep {path!r} to be had from W&B", "check its three parts and the connection"):
+    with errors_as_problem(f"no sweep {path!r} to be had from W&B", "check its three parts and the connection"):
         sweep = client().Api().sweep(path)
         definition = sweep.config
         return Sweep(definition, trials_of_runs(definition, sweep.runs))

@@ -39,7 +39,7 @@ def made_up(count: int = COUNT) -> Images:
     sizes = {"train": count, "test": count // 5}
     arrays: dict[str, NDArray[np.generic]] = {split: noise(size) for split, size in sizes.items()}
     arrays |= {f"{split}_labels": random.integers(0, 10, size).astype(np.int64) for split, size in sizes.items()}
-    return Images.measured("noise", tuple("abcdefghij"), arrays)
+    return Images.from_arrays("noise", tuple("abcdefghij"), arrays)
 
 
 @contextmanager

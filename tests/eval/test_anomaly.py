@@ -230,10 +230,10 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Embeddings, Embeddi
 
 
 def test_embeddings_without_an_encoder_cannot_be_normal(lab: tuple[Embeddings, Embeddings, Images, Images]) -> None:
-    from tests.parts.embeddings import Made
+    from tests.parts.embeddings import NoConfig
     from train.tracking import Stage
 
-    with Stage("eval.embed", Made()) as stage:
+    with Stage("eval.embed", NoConfig()) as stage:
         stage.about(stage.fetch("images", "blobs"))
         stage.variant, stage.seed = "blobs-eigenmaps", 0
         stage.publish("embeddings", lab[0].save)
@@ -241,7 +241,7 @@ def test_embeddings_without_an_encoder_cannot_be_normal(lab: tuple[Embeddings, E
     line = refusal(lambda: anomaly.main(anomaly.Config("blobs-eigenmaps", "blobs-vicreg-on-others")))
     assert "blobs-eigenmaps has no encoder" in line
 
-    with Stage("train.eigenmaps", Made()) as stage:
+    with Stage("train.eigenmaps", NoConfig()) as stage:
         stage.about(stage.fetch("images", "blobs"))
         stage.variant, stage.seed = "blobs-eigenmaps", 0
         stage.publish("embeddings", dataclasses.replace(lab[0], transductive=True).save)

@@ -14,7 +14,7 @@ from eval.evidence.comparison import Comparison
 from eval.evidence.rules import Group, Inequality, Measurements, decide
 from tests.parts.artifacts import refusal
 from tests.parts.comparisons import BySeed, comparison_values
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores, Value
 from train.tracking import Stage
 from train.tracking.store import Store
@@ -159,7 +159,7 @@ def test_every_claim_of_the_exercise_has_its_entry_and_names_what_the_stages_pub
 
 
 def publish(values: Mapping[str, Value]) -> None:
-    with Stage("eval.compare", Made()) as stage:
+    with Stage("eval.compare", NoConfig()) as stage:
         stage.dataset = "shapes"
         stage.publish("compare", Scores(dict(values)).save, {"dataset": "shapes"})
 
@@ -191,7 +191,7 @@ def decisions(values: Mapping[str, Value]) -> tuple[dict[str, Value], go.Figure]
     return claims.entries(file.claims, decisions, comparison), claims.verdicts_figure(file.claims, decisions)
 
 
-def test_every_claim_gets_a_verdict_from_what_was_comparison_values(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_claim_gets_a_verdict_from_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     publish(example())
     claims.main(claims.Config("shapes"))
     values = result().values

@@ -15,7 +15,7 @@ from eval.evidence.bootstrap import BLOCK, Ranks, Seeds, bootstrap, counts, seed
 from eval.evidence.bootstrap import compare as estimates_and_differences
 from eval.evidence.comparison import Comparison, measure_entries
 from tests.parts.artifacts import refusal
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores, Value
 from train.tracking import Stage
 from train.tracking.store import Store
@@ -199,7 +199,7 @@ def test_samples_of_other_numbers_of_images_are_refused() -> None:
 
 def publish(name: str, scores: Scores, variant: str, seed: int, dataset: str = "blobs", anomalies: str = "") -> None:
     producer = "train.pretrain" if name == "training" else f"eval.{name}"
-    with Stage(producer, Made()) as run:
+    with Stage(producer, NoConfig()) as run:
         run.dataset, run.variant, run.seed = dataset, variant, seed
         fields = {"variant": variant, "seed": seed, "anomalies": anomalies} if anomalies else None
         run.publish(name, scores.save, fields)

@@ -224,9 +224,9 @@ def test_it_is_made_anew_once_a_trial_more_has_finished(store: Store) -> None:
     before = settings("eval.sweep", Config("terms"))
     stage.main(Config("terms"))
     assert settings("eval.sweep", Config("terms")) == before
-    assert store.made("eval.sweep", before)
+    assert store.reuse("eval.sweep", before)
     add(study, grid(noisy)[5:6])
-    assert store.made("eval.sweep", settings("eval.sweep", Config("terms"))) is None
+    assert store.reuse("eval.sweep", settings("eval.sweep", Config("terms"))) is None
 
 
 def test_a_configuration_stands_for_the_trials_that_it_has_read() -> None:

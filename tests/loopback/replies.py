@@ -14,8 +14,8 @@ LAST_PAGE: Reply = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": 
 
 def edges(nodes: Iterable[Reply]) -> Reply:
     """A connection: one page, all of them."""
-    listed = [{"node": node, "cursor": str(index)} for index, node in enumerate(nodes)]
-    return {"totalCount": len(listed), "pageInfo": LAST_PAGE, "edges": listed}
+    entries = [{"node": node, "cursor": str(index)} for index, node in enumerate(nodes)]
+    return {"totalCount": len(entries), "pageInfo": LAST_PAGE, "edges": entries}
 
 
 def viewer() -> Reply:
@@ -45,27 +45,27 @@ def project(name: str) -> Reply:
     }
 
 
-def run(told: Run) -> Reply:
+def run(record: Run) -> Reply:
     return {
         "__typename": "Run",
-        "id": f"R:{told.name}",
-        "name": told.name,
-        "displayName": told.display,
+        "id": f"R:{record.name}",
+        "name": record.name,
+        "displayName": record.display,
         "description": None,
-        "config": told.config,
-        "rawconfig": told.config,
-        "sweepName": told.sweep,
-        "project": project(told.project),
+        "config": record.config,
+        "rawconfig": record.config,
+        "sweepName": record.sweep,
+        "project": project(record.project),
         "projectId": "1",
-        "historyLineCount": len(told.stream.get("wandb-history.jsonl", [])),
+        "historyLineCount": len(record.stream.get("wandb-history.jsonl", [])),
         "historyKeys": None,
-        "state": told.state,
-        "group": told.group,
-        "jobType": told.job_type,
-        "tags": told.tags,
+        "state": record.state,
+        "group": record.group,
+        "jobType": record.job_type,
+        "tags": record.tags,
         "createdAt": NOW,
         "heartbeatAt": NOW,
-        "summaryMetrics": told.summary,
+        "summaryMetrics": record.summary,
         "systemMetrics": "{}",
         "commit": None,
         "readOnly": False,
@@ -75,95 +75,95 @@ def run(told: Run) -> Reply:
     }
 
 
-def resumable(told: Run) -> Reply:
+def resumable(record: Run) -> Reply:
     """What a client that goes on with a run needs to know of it."""
     return {
-        "id": f"R:{told.name}",
-        "name": told.name,
-        "summaryMetrics": told.summary,
-        "displayName": told.display,
-        "logLineCount": len(told.stream.get("output.log", [])),
-        "historyLineCount": len(told.stream.get("wandb-history.jsonl", [])),
-        "eventsLineCount": len(told.stream.get("wandb-events.jsonl", [])),
-        "historyTail": json.dumps(told.stream.get("wandb-history.jsonl", [])[-1:]),
+        "id": f"R:{record.name}",
+        "name": record.name,
+        "summaryMetrics": record.summary,
+        "displayName": record.display,
+        "logLineCount": len(record.stream.get("output.log", [])),
+        "historyLineCount": len(record.stream.get("wandb-history.jsonl", [])),
+        "eventsLineCount": len(record.stream.get("wandb-events.jsonl", [])),
+        "historyTail": json.dumps(record.stream.get("wandb-history.jsonl", [])[-1:]),
         "eventsTail": "[]",
-        "config": told.config,
-        "tags": told.tags,
+        "config": record.config,
+        "tags": record.tags,
         "notes": None,
         "wandbConfig": json.dumps({"t": 1}),
     }
 
 
-def collection(told: Collection) -> Reply:
+def collection(source: Collection) -> Reply:
     return {
         "__typename": "ArtifactSequence",
-        "id": f"C:{told.name}",
-        "name": told.name,
-        "project": project(told.project),
+        "id": f"C:{source.name}",
+        "name": source.name,
+        "project": project(source.project),
         "description": None,
         "createdAt": NOW,
         "updatedAt": NOW,
-        "type": {"name": told.type},
+        "type": {"name": source.type},
         "tags": {"edges": []},
         "state": "READY",
     }
 
 
-def artifact(told: Version, base: str) -> Reply:
+def artifact(version: Version, base: str) -> Reply:
     """base: the server's own address."""
-    latest = told.collection.aliases.get("latest")
+    latest = version.collection.aliases.get("latest")
     return {
         "__typename": "Artifact",
-        "id": told.id,
-        "artifactSequence": {**collection(told.collection), "latestArtifact": {"id": latest.id} if latest else None},
-        "versionIndex": told.number,
-        "artifactType": {"name": told.collection.type, "id": "T", "description": None, "createdAt": NOW},
-        "description": told.description,
-        "metadata": told.metadata,
+        "id": version.id,
+        "artifactSequence": {**collection(version.collection), "latestArtifact": {"id": latest.id} if latest else None},
+        "versionIndex": version.number,
+        "artifactType": {"name": version.collection.type, "id": "T", "description": None, "createdAt": NOW},
+        "description": version.description,
+        "metadata": version.metadata,
         "ttlDurationSeconds": -1,
         "ttlIsInherited": True,
         "tags": [],
         "historyStep": None,
-        "state": "PENDING" if told.number is None else "COMMITTED",
-        "size": sum(entry.get("size", 0) for entry in told.contents.values()),
-        "digest": told.digest,
+        "state": "PENDING" if version.number is None else "COMMITTED",
+        "size": sum(entry.get("size", 0) for entry in version.contents.values()),
+        "digest": version.digest,
         "commitHash": "h",
-        "fileCount": len(told.contents),
+        "fileCount": len(version.contents),
         "createdAt": NOW,
         "updatedAt": NOW,
-        "aliases": _aliases(told),
-        "currentManifest": {"id": "M", "file": {"directUrl": f"{base}/manifest/{told.id}"}},
+        "aliases": _aliases(version),
+        "currentManifest": {"id": "M", "file": {"directUrl": f"{base}/manifest/{version.id}"}},
     }
 
 
-def _aliases(told: Version) -> list[Reply]:
+def _aliases(version: Version) -> list[Reply]:
     """W&B counts the version's own `vN` among them."""
-    names = told.aliases + ([f"v{told.number}"] if told.number is not None else [])
+    names = version.aliases + ([f"v{version.number}"] if version.number is not None else [])
     return [
         {
             "__typename": "ArtifactAlias",
-            "id": f"{told.id}/{alias}",
+            "id": f"{version.id}/{alias}",
             "alias": alias,
-            "artifactCollection": collection(told.collection),
-            "artifactCollectionName": told.collection.name,
+            "artifactCollection": collection(version.collection),
+            "artifactCollectionName": version.collection.name,
         }
         for alias in names
     ]
 
 
-def membership(told: Version, base: str) -> Reply:
+def membership(version: Version, base: str) -> Reply:
     return {
         "__typename": "ArtifactCollectionMembership",
         "createdAt": NOW,
-        "id": f"M:{told.id}",
-        "versionIndex": told.number,
-        "aliases": _aliases(told),
-        "artifactCollection": collection(told.collection),
-        "artifact": artifact(told, base),
+        "id": f"M:{version.id}",
+        "versionIndex": version.number,
+        "aliases": _aliases(version),
+        "artifactCollection": collection(version.collection),
+        "artifact": artifact(version, base),
     }
 
 
-def files(told: Version, base: str) -> Reply:
+def files(version: Version, base: str) -> Reply:
     return edges(
         {
             "__typename": "File",
@@ -171,27 +171,27 @@ def files(told: Version, base: str) -> Reply:
             "directUrl": f"{base}/blob/{md5}",
             "id": path,
             "url": "",
-            "sizeBytes": told.contents[path].get("size", 0),
+            "sizeBytes": version.contents[path].get("size", 0),
             "storagePath": "",
             "mimetype": "",
             "updatedAt": NOW,
-            "digest": told.contents[path]["digest"],
-            "md5": told.contents[path]["digest"],
+            "digest": version.contents[path]["digest"],
+            "md5": version.contents[path]["digest"],
         }
-        for path, md5 in told.blobs.items()
+        for path, md5 in version.blobs.items()
     )
 
 
-def sweep(told: Sweep, runs: Iterable[Run] = ()) -> Reply:
-    listed = list(runs)
+def sweep(source: Sweep, runs: Iterable[Run] = ()) -> Reply:
+    records = list(runs)
     return {
-        "id": told.name,
-        "name": told.name,
+        "id": source.name,
+        "name": source.name,
         "displayName": None,
         "description": None,
         "method": "grid",
-        "state": told.state,
-        "config": told.config,
+        "state": source.state,
+        "config": source.config,
         "createdAt": NOW,
         "heartbeatAt": None,
         "updatedAt": None,
@@ -199,8 +199,8 @@ def sweep(told: Sweep, runs: Iterable[Run] = ()) -> Reply:
         "bestLoss": None,
         "controller": None,
         "scheduler": None,
-        "runCount": len(listed),
+        "runCount": len(records),
         "runCountExpected": None,
         "priorRuns": {"edges": []},
-        "runs": edges(map(run, listed)),
+        "runs": edges(map(run, records)),
     }

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from tests.loopback.operations import OPERATIONS
-from tests.loopback.state import ENTITY, Refused, State
+from tests.loopback.state import ENTITY, Refusal, State
 
 OPERATION = re.compile(r"(?:mutation|query)\s+(\w+)")
 
@@ -75,12 +75,14 @@ class Server:
 
     def references(self) -> dict[str, str]:
         """NAME:vN and NAME:ALIAS of all that is committed -> its digest."""
-        found: dict[str, str] = {}
+        digests: dict[str, str] = {}
         with self.lock:
             for collection in self.state.collections.values():
-                found |= {version.reference: version.digest for version in collection.versions}
-                found |= {f"{collection.name}:{alias}": made.digest for alias, made in collection.aliases.items()}
-        return found
+                digests |= {version.reference: version.digest for version in collection.versions}
+                digests |= {
+                    f"{collection.name}:{alias}": version.digest for alias, version in collection.aliases.items()
+                }
+        return digests
 
     def fault(self, *requests: str) -> str | None:
         """The kind of the fault that one of these descriptions of a request meets."""
@@ -93,8 +95,8 @@ class Server:
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """A GraphQL request's reply."""
-        found = OPERATION.search(query)
-        name = found[1] if found else "unnamed"
+        match = OPERATION.search(query)
+        name = match[1] if match else "unnamed"
         with self.lock:
             self.calls[name] += 1
             if name not in OPERATIONS:
@@ -102,7 +104,7 @@ class Server:
                 return {"errors": [{"message": f"operation {name} is not implemented"}]}
             try:
                 return {"data": OPERATIONS[name](self.state, variables, self.base)}
-            except Refused as refusal:
+            except Refusal as refusal:
                 return {"errors": [{"message": str(refusal)}]}
 
 
@@ -129,9 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         path = unquote(urlsplit(self.path).path)
         request = f"{self.command} {path}"
-        asked = json.loads(body) if path == "/graphql" else None
-        found = OPERATION.search(asked["query"]) if asked else None
-        match self.owner.fault(request, found[1] if found else request):
+        call = json.loads(body) if path == "/graphql" else None
+        operation = OPERATION.search(call["query"]) if call else None
+        match self.owner.fault(request, operation[1] if operation else request):
             case "drop":
                 self.close_connection = True
                 return
@@ -143,12 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(500, b'{"error": "asked to fail"}')
             case "refuse":
                 return self._send(403, b'{"error": "asked to refuse"}')
-        if asked:
-            return self._send(200, json.dumps(self.owner.answer(asked["query"], asked.get("variables") or {})).encode())
+        if call:
+            return self._send(200, json.dumps(self.owner.answer(call["query"], call.get("variables") or {})).encode())
         try:
             with self.owner.lock:
                 answer = self._rest(path, body)
-        except (Refused, KeyError, ValueError) as error:
+        except (Refusal, KeyError, ValueError) as error:
             return self._send(400, json.dumps({"error": str(error)}).encode())
         if answer is None:
             self.owner.unhandled.append(request)
@@ -178,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         if blob := re.fullmatch(r"/blob/([0-9a-f]{32})", path):
             if self.command == "PUT":
                 if hashlib.md5(self._checked(body)).hexdigest() != blob[1]:
-                    raise Refused(f"these bytes do not have the MD5 {blob[1]}")
+                    raise Refusal(f"these bytes do not have the MD5 {blob[1]}")
                 state.blobs[blob[1]] = body
                 return b""
             return state.blobs[blob[1]]
@@ -186,9 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _checked(self, body: bytes) -> bytes:
         """The body, where it is what the client meant to send."""
-        declared = self.headers.get("Content-MD5")
-        if declared and base64.b64decode(declared) != hashlib.md5(body).digest():
-            raise Refused("these bytes do not have the declared Content-MD5")
+        expected = self.headers.get("Content-MD5")
+        if expected and base64.b64decode(expected) != hashlib.md5(body).digest():
+            raise Refusal("these bytes do not have the declared Content-MD5")
         return body
 
     def _body(self) -> bytes:

@@ -15,7 +15,7 @@ ENTITY = "loopback"
 Variables = Mapping[str, Any]
 
 
-class Refused(Exception):
+class Refusal(Exception):
     """What a GraphQL operation answers in `errors`."""
 
 
@@ -40,7 +40,7 @@ class Run:
         for name, part in (chunk.get("files") or {}).items():
             lines = self.stream.setdefault(name, [])
             if part["offset"] > len(lines):
-                raise Refused(f"{name} of {self.name} has {len(lines)} lines, a chunk begins at {part['offset']}")
+                raise Refusal(f"{name} of {self.name} has {len(lines)} lines, a chunk begins at {part['offset']}")
             lines[part["offset"] : part["offset"] + len(part["content"])] = part["content"]
         if chunk.get("complete"):
             self.state = "failed" if chunk.get("exitcode") else "finished"
@@ -120,7 +120,7 @@ class Sweep:
     def grid(cls, name: str, project: str, config: str) -> "Sweep":
         definition = yaml.safe_load(config)
         if definition["method"] != "grid":
-            raise Refused(f"this server sweeps over grids, not by {definition['method']}")
+            raise Refusal(f"this server sweeps over grids, not by {definition['method']}")
         choices = {key: spec.get("values", [spec.get("value")]) for key, spec in definition["parameters"].items()}
         points = (dict(zip(choices, point, strict=True)) for point in itertools.product(*choices.values()))
         return cls(name, project, config, points)
@@ -142,8 +142,8 @@ class State:
     collections: dict[tuple[str, str], Collection] = field(default_factory=dict)
     versions: dict[str, Version] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
-    used: list[Edge] = field(default_factory=list)
-    made: list[Edge] = field(default_factory=list)
+    inputs: list[Edge] = field(default_factory=list)
+    outputs: list[Edge] = field(default_factory=list)
     sweeps: dict[str, Sweep] = field(default_factory=dict)
     agents: dict[str, Sweep] = field(default_factory=dict)
     count: int = 0
@@ -166,40 +166,40 @@ class State:
             return next((version for version in collection.versions if version.number == int(number[1])), None)
         return collection.aliases.get(alias or "latest")
 
-    def create(self, asked: Variables) -> Version:
+    def create(self, variables: Variables) -> Version:
         """The version of an artifact's draft: one that is there already where the digest is the same."""
-        key = (asked["projectName"], asked["artifactCollectionName"])
-        kind = asked["artifactTypeName"]
+        key = (variables["projectName"], variables["artifactCollectionName"])
+        kind = variables["artifactTypeName"]
         collection = self.collections.setdefault(key, Collection(key[1], key[0], kind))
         if collection.type != kind:
-            raise Refused(f"artifact {key[1]} has the type {collection.type}, not {kind}")
-        aliases = [entry["alias"] for entry in asked.get("aliases") or []]
+            raise Refusal(f"artifact {key[1]} has the type {collection.type}, not {kind}")
+        aliases = [entry["alias"] for entry in variables.get("aliases") or []]
         for version in collection.versions:
-            if version.digest == asked["digest"]:
+            if version.digest == variables["digest"]:
                 collection.aliases.update(dict.fromkeys(aliases, version))
                 break
         else:
             version = Version(
                 self.new_id("Artifact"),
                 collection,
-                asked["digest"],
+                variables["digest"],
                 aliases,
-                asked.get("metadata"),
-                asked.get("description"),
+                variables.get("metadata"),
+                variables.get("description"),
             )
             self.versions[version.id] = version
-        collection.clients[asked["clientID"]] = version
-        if asked.get("runName"):
-            self.made.append(Edge(asked["runName"], version))
+        collection.clients[variables["clientID"]] = version
+        if variables.get("runName"):
+            self.outputs.append(Edge(variables["runName"], version))
         return version
 
     def commit(self, version: Version) -> None:
-        """Raises Refused where a file is missing or the digest is another one than the manifest's."""
-        missing = [path for path, md5 in version.blobs.items() if md5 not in self.blobs]
-        if missing or not version.manifest:
-            raise Refused(f"cannot commit {version.collection.name}: not uploaded: {missing or 'its manifest'}")
+        """Raises Refusal where a file is missing or the digest is another one than the manifest's."""
+        absent = [path for path, md5 in version.blobs.items() if md5 not in self.blobs]
+        if absent or not version.manifest:
+            raise Refusal(f"cannot commit {version.collection.name}: not uploaded: {absent or 'its manifest'}")
         if (digest := manifest_digest(version.contents)) != version.digest:
-            raise Refused(
+            raise Refusal(
                 f"cannot commit {version.collection.name}: its manifest has the digest {digest}, not {version.digest}"
             )
         if version.number is None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.tracking import Problem, Stage
@@ -21,18 +21,18 @@ def images(name: str, embeddings: Embeddings, size: int = 8, seed: int = 0) -> I
     for split, labels in (("train", embeddings.train_labels), ("test", embeddings.test_labels)):
         arrays[split] = rng.integers(0, 256, (len(labels), size, size, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = labels
-    return Images.measured(name, embeddings.classes, arrays)
+    return Images.from_arrays(name, embeddings.classes, arrays)
 
 
-def publish_images(made: Images) -> None:
-    with Stage("train.prepare", Made()) as stage:
-        stage.dataset = made.name
-        stage.publish("images", made.save, {"dataset": made.name})
+def publish_images(pixels: Images) -> None:
+    with Stage("train.prepare", NoConfig()) as stage:
+        stage.dataset = pixels.name
+        stage.publish("images", pixels.save, {"dataset": pixels.name})
 
 
 def publish_encoder(variant: str, dataset: str, seed: int = 0) -> None:
     """A stand-in for weights: evaluations read its digest alone."""
-    with Stage("train.pretrain", Made()) as stage:
+    with Stage("train.pretrain", NoConfig()) as stage:
         stage.about(stage.fetch("images", dataset))
         stage.variant, stage.seed = variant, seed
         stage.publish("encoder", lambda folder: write(folder / "weights", f"{variant} {seed}"))
@@ -40,7 +40,7 @@ def publish_encoder(variant: str, dataset: str, seed: int = 0) -> None:
 
 def publish_embedded(embeddings: Embeddings, encoder: str, dataset: str, on: str | None = None) -> str:
     """Embeddings of `dataset` by `encoder`, as eval.embed publishes them; returns their alias."""
-    with Stage("eval.embed", Made()) as stage:
+    with Stage("eval.embed", NoConfig()) as stage:
         stage.about(stage.fetch("encoder", encoder))
         stage.dataset = stage.fetch("images", dataset).dataset
         fields: dict[str, object] = {"variant": stage.variant, "seed": stage.seed}
@@ -54,8 +54,8 @@ def write(path: Path, text: str) -> None:
 
 def refusal(run: Callable[[], object]) -> str:
     """The one line with which bad input was refused."""
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(Problem) as error:
         run()
-    line = str(refused.value)
+    line = str(error.value)
     assert "\n" not in line
     return line

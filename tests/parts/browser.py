@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from eval.evidence.pictures import grid
 from eval.report import Config, main
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from train.data.images import Images
 from train.data.scores import Scores, Value
 from train.tracking.panels import color, figure
@@ -45,7 +45,7 @@ def make_images(seed: int = 0) -> Images:
     for split in ("train", "test"):
         arrays[split] = rng.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = rng.permutation(np.repeat(np.arange(len(CLASSES)), PER_CLASS))
-    return Images.measured("shapes", CLASSES, arrays)
+    return Images.from_arrays("shapes", CLASSES, arrays)
 
 
 def x_of(row: int | NDArray[np.int64]) -> Any:
@@ -67,14 +67,14 @@ def point_map(images: Images, title: str, centers: bool = False) -> go.Figure:
 
 
 def publish(stage: str, name: str, scores: Scores, variant: str, anomalies: str = "") -> None:
-    with Stage(stage, Made()) as run:
+    with Stage(stage, NoConfig()) as run:
         run.dataset, run.variant, run.seed = "shapes", variant, 0
         fields = {"variant": variant, "seed": 0, "anomalies": anomalies} if anomalies else None
         run.publish(name, scores.save, fields)
 
 
 def publish_images(images: Images, name: str = "shapes") -> None:
-    with Stage("train.prepare", Made()) as run:
+    with Stage("train.prepare", NoConfig()) as run:
         run.dataset = name
         run.publish("images", images.save, {"dataset": name})
 

@@ -13,7 +13,7 @@ from train.tracking.stage import Stage
 
 
 @dataclass(frozen=True)
-class Made:
+class NoConfig:
     """The configuration under which a test publishes: none."""
 
 
@@ -46,16 +46,16 @@ def publish_embeddings(
     fields: Mapping[str, object] | None = None,
 ) -> str:
     """Publishes into the local store as eval.embed would; returns the alias. `fields` as for `Stage.publish`."""
-    with Stage("eval.embed", Made()) as stage:
+    with Stage("eval.embed", NoConfig()) as stage:
         stage.dataset, stage.variant, stage.seed = dataset, variant, seed
         stage.publish("embeddings", embeddings.save, fields)
         return stage.alias
 
 
-def numbers(packed: Any) -> NDArray[Any]:
+def numbers(array: Any) -> NDArray[Any]:
     """An array of a figure that was read back: plotly writes them as base64."""
-    if not isinstance(packed, dict):
-        return np.asarray(packed)
-    flat = np.frombuffer(base64.b64decode(packed["bdata"]), np.dtype(packed["dtype"]))
-    shape = str(packed.get("shape", flat.size))
+    if not isinstance(array, dict):
+        return np.asarray(array)
+    flat = np.frombuffer(base64.b64decode(array["bdata"]), np.dtype(array["dtype"]))
+    shape = str(array.get("shape", flat.size))
     return flat.reshape([int(extent) for extent in shape.split(",")])

@@ -19,18 +19,18 @@ def pixels(*shape: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def encoded(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encode(image: PIL.Image.Image, kind: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def png(array: Pixels) -> bytes:
-    return encoded(PIL.Image.fromarray(array))
+    return encode(PIL.Image.fromarray(array))
 
 
 SOUND = PIL.Image.fromarray(pixels(64, 64, 3))
-CUT = encoded(SOUND)[:-2000]  # a PNG that ends too early
+CUT = encode(SOUND)[:-2000]  # a PNG that ends too early
 
 
 def two_classes(size: int = 8, each: int = 3) -> Files:
@@ -39,7 +39,7 @@ def two_classes(size: int = 8, each: int = 3) -> Files:
     return {name: png(pixels(size, size, 3, seed=seed)) for seed, name in enumerate(names)}
 
 
-def unpacked(at: Path, files: Files) -> Path:
+def write_folder(at: Path, files: Files) -> Path:
     for name, content in files.items():
         path = at / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def unpacked(at: Path, files: Files) -> Path:
     return at
 
 
-def packed(at: Path, files: Files) -> Path:
+def write_zip(at: Path, files: Files) -> Path:
     at.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(at, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
@@ -55,7 +55,7 @@ def packed(at: Path, files: Files) -> Path:
     return at
 
 
-def loaded(source: Path, size: int = 8, skip_corrupt: bool = False) -> Images:
+def load_set(source: Path, size: int = 8, skip_corrupt: bool = False) -> Images:
     return datasets.load(str(source), "own", size, skip_corrupt)
 
 

@@ -43,7 +43,7 @@ def make_images() -> Images:
     for split in ("train", "test"):
         arrays[split] = rng.integers(0, 256, (36, 8, 8, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.repeat(np.arange(3), 12)
-    return Images.measured("shapes", CLASSES, arrays)
+    return Images.from_arrays("shapes", CLASSES, arrays)
 
 
 IMAGES = make_images()

@@ -10,8 +10,8 @@ import yaml
 from numpy.typing import NDArray
 
 from sweeps.definition import read
-from sweeps.queue import Study
-from tests.parts.embeddings import Made
+from sweeps.queue import Queue
+from tests.parts.embeddings import NoConfig
 from tests.parts.pictures import pixels
 from train.data.images import Images
 from train.tracking import Stage
@@ -41,15 +41,15 @@ TRAINING = {
 SEARCH = {**FLOORS, "method": "random", "run_cap": 3, "parameters": {"images": {"value": "tiny"}, "patches": {"min": 2, "max": 90}}}  # fmt: skip
 
 
-def written(folder: Path, content: Mapping[str, Any], name: str = "floors", **parameters: Any) -> Path:
+def write_sweep(folder: Path, content: Mapping[str, Any], name: str = "floors", **parameters: Any) -> Path:
     path = folder / f"{name}.yaml"
-    changed = {**content, "parameters": {**content["parameters"], **parameters}}
-    path.write_text(yaml.safe_dump(changed, sort_keys=False))
+    sweep = {**content, "parameters": {**content["parameters"], **parameters}}
+    path.write_text(yaml.safe_dump(sweep, sort_keys=False))
     return path
 
 
-def opened(path: Path, *replaced: str) -> Study:
-    return Study(read(path, replaced), home() / "sweeps")
+def open_queue(path: Path, *replacements: str) -> Queue:
+    return Queue(read(path, replacements), home() / "sweeps")
 
 
 def publish_images() -> None:
@@ -58,8 +58,8 @@ def publish_images() -> None:
     for split, count in (("train", 40), ("test", 20)):
         arrays[split] = pixels(count, 8, 8, 3, seed=count)
         arrays[f"{split}_labels"] = np.arange(count) % 2
-    with Stage("train.prepare", Made()) as stage:
-        stage.publish("images", Images.measured("tiny", ("a", "b"), arrays).save, {"dataset": "tiny"})
+    with Stage("train.prepare", NoConfig()) as stage:
+        stage.publish("images", Images.from_arrays("tiny", ("a", "b"), arrays).save, {"dataset": "tiny"})
 
 
 def read_study(name: str) -> optuna.Study:

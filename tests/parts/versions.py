@@ -42,9 +42,9 @@ def put_all(
             (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
         drafts.append(Draft(name, kind, tuple(aliases), store.take(folder)))
         shutil.rmtree(folder)
-    asked = {(name, alias): store.find(name, alias) for name, alias in inputs}
+    sources = {(name, alias): store.find(name, alias) for name, alias in inputs}
     run = f"{time.time_ns()}-{next(_count)}"
-    return store.commit(Run(run, stage, "variant", settings, {"lr": 0.1}, "abc", time.time(), 1.0, asked), drafts)
+    return store.commit(Run(run, stage, "variant", settings, {"lr": 0.1}, "abc", time.time(), 1.0, sources), drafts)
 
 
 def free(store: Store) -> None:

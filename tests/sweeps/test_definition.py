@@ -33,31 +33,31 @@ GRID = {
 }
 
 
-def written(folder: Path, content: Any, *replaced: str, **changed: Any) -> Definition:
-    """The sweep in a file of its own. changed: top-level keys."""
+def sweep(folder: Path, content: Any, *replacements: str, **keys: Any) -> Definition:
+    """The sweep in a file of its own. keys: at the top level, in place of those in `content`."""
     path = folder / "terms.yaml"
-    path.write_text(yaml.safe_dump({**content, **changed}, sort_keys=False))
-    return read(path, replaced)
+    path.write_text(yaml.safe_dump({**content, **keys}, sort_keys=False))
+    return read(path, replacements)
 
 
 def search(folder: Path, parameter: dict[str, Any], method: str = "random") -> Definition:
-    return written(folder, GRID, method=method, run_cap=3, parameters={"batch_size": parameter})
+    return sweep(folder, GRID, method=method, run_cap=3, parameters={"batch_size": parameter})
 
 
 def test_a_grid_is_the_product_of_its_values(tmp_path: Path) -> None:
-    definition = written(tmp_path, GRID)
+    definition = sweep(tmp_path, GRID)
     assert list(definition.points()) == [
         {"variance": variance, "seed": seed} for variance in (25.0, 0.0) for seed in (0, 1, 2)
     ]
-    counted = search(tmp_path, {"min": 2, "max": 4}, method="grid")
-    assert list(counted.points()) == [{"batch_size": 2}, {"batch_size": 3}, {"batch_size": 4}]
+    counts = search(tmp_path, {"min": 2, "max": 4}, method="grid")
+    assert list(counts.points()) == [{"batch_size": 2}, {"batch_size": 3}, {"batch_size": 4}]
 
 
 @pytest.mark.parametrize(
     "command", [COMMAND, ["nice", *COMMAND], ["${env}", "OMP_NUM_THREADS=1", *COMMAND[1:]], [*COMMAND, "--width=8"]]
 )
 def test_a_trial_is_started_as_wandb_agent_starts_it(tmp_path: Path, command: list[str]) -> None:
-    definition = written(tmp_path, GRID, command=command)
+    definition = sweep(tmp_path, GRID, command=command)
     args = create_sweep_command_args(
         {"args": {name: {"value": value} for name, value in
                   {"images": "digits", "compile": False, "variance": 0.0, "seed": 1}.items()}}
@@ -72,27 +72,27 @@ def test_a_trial_is_started_as_wandb_agent_starts_it(tmp_path: Path, command: li
 
 
 def test_a_replaced_parameter_is_fixed_with_the_type_that_yaml_gives_it(tmp_path: Path) -> None:
-    plain = written(tmp_path, GRID)
-    replaced = written(tmp_path, GRID, "images=cifar10", "seed=7", "compile=true")
+    plain = sweep(tmp_path, GRID)
+    other = sweep(tmp_path, GRID, "images=cifar10", "seed=7", "compile=true")
     assert (plain.name, [parameter.name for parameter in plain.swept]) == ("terms", ["variance", "seed"])
-    assert [parameter.name for parameter in replaced.swept] == ["variance"]
-    flags = replaced.flags({"variance": 0.0})
+    assert [parameter.name for parameter in other.swept] == ["variance"]
+    flags = other.flags({"variance": 0.0})
     assert flags == ["--images=cifar10", "--compile=True", "--variance=0.0", "--seed=7"]
-    assert replaced.resolved["parameters"]["seed"] == {"value": 7}
+    assert other.content["parameters"]["seed"] == {"value": 7}
 
 
 def test_what_differs_from_the_file_is_another_study(tmp_path: Path) -> None:
     names = [
-        written(tmp_path, GRID, *replaced).name
-        for replaced in ([], ["images=digits"], ["images=cifar10"], ["images=cifar100"])
+        sweep(tmp_path, GRID, *replacements).name
+        for replacements in ([], ["images=digits"], ["images=cifar10"], ["images=cifar100"])
     ]
     assert names[:2] == ["terms", "terms"]
     assert len(set(names[1:])) == 3
-    assert names[2] == written(tmp_path, GRID, "images=cifar10").name
+    assert names[2] == sweep(tmp_path, GRID, "images=cifar10").name
 
 
 @pytest.mark.parametrize(
-    ("given", "kind"),
+    ("entry", "kind"),
     [
         ({"min": 1, "max": 9}, "int_uniform"),
         ({"min": 1, "max": 9.0}, "uniform"),
@@ -102,33 +102,33 @@ def test_what_differs_from_the_file_is_another_study(tmp_path: Path) -> None:
     ],
 )
 def test_a_distribution_that_is_not_named_is_the_one_that_wandb_takes(
-    tmp_path: Path, given: dict[str, Any], kind: str
+    tmp_path: Path, entry: dict[str, Any], kind: str
 ) -> None:
-    assert search(tmp_path, given).parameters[0].distribution == kind
+    assert search(tmp_path, entry).parameters[0].distribution == kind
 
 
 def draws(definition: Definition, count: int = 400) -> list[Any]:
     parameter = definition.parameters[0]
-    quantised = {parameter.name: parameter} if parameter.q else {}
-    study = optuna.create_study(sampler=Rounding(optuna.samplers.RandomSampler(seed=0), quantised))
+    multiples = {parameter.name: parameter} if parameter.q else {}
+    study = optuna.create_study(sampler=Rounding(optuna.samplers.RandomSampler(seed=0), multiples))
     space = {parameter.name: distribution(parameter)}
     return [study.ask(space).params[parameter.name] for _ in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("given", "law"),
+    ("entry", "law"),
     [
         ({"distribution": "uniform", "min": -1, "max": 3}, stats.uniform(-1, 4)),
         ({"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}, stats.loguniform(1e-4, 1e-1)),
     ],
 )
-def test_draws_follow_their_law(tmp_path: Path, given: dict[str, Any], law: Any) -> None:
+def test_draws_follow_their_law(tmp_path: Path, entry: dict[str, Any], law: Any) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    assert stats.kstest(draws(search(tmp_path, given)), law.cdf).pvalue > 0.01
+    assert stats.kstest(draws(search(tmp_path, entry)), law.cdf).pvalue > 0.01
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("entry", "expected"),
     [
         ({"distribution": "q_uniform", "min": 16, "max": 64, "q": 16}, [16, 32, 48, 64]),
         ({"distribution": "q_uniform", "min": 0, "max": 0.3, "q": 0.1}, [0.0, 0.1, 0.2, 0.3]),
@@ -137,23 +137,23 @@ def test_draws_follow_their_law(tmp_path: Path, given: dict[str, Any], law: Any)
         ({"distribution": "int_uniform", "min": 2, "max": 4}, [2, 3, 4]),
     ],
 )
-def test_quantised_draws_are_multiples_of_the_type_of_q(
-    tmp_path: Path, given: dict[str, Any], expected: list[float]
+def test_quantized_draws_are_multiples_of_the_type_of_q(
+    tmp_path: Path, entry: dict[str, Any], expected: list[float]
 ) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = sorted(set(draws(search(tmp_path, given))))
-    assert found == expected
-    assert {type(value) for value in found} == {type(expected[0])}
+    values = sorted(set(draws(search(tmp_path, entry))))
+    assert values == expected
+    assert {type(value) for value in values} == {type(expected[0])}
 
 
 def test_logarithmic_multiples_are_the_rarer_the_larger(tmp_path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    given = {"distribution": "q_log_uniform_values", "min": 1, "max": 8, "q": 1}
-    drawn = draws(search(tmp_path, given), 2000)
+    entry = {"distribution": "q_log_uniform_values", "min": 1, "max": 8, "q": 1}
+    sample = draws(search(tmp_path, entry), 2000)
     # Optuna draws integers from [0.5, 8.5] in logarithms.
     edges = [math.log(k + 0.5) for k in range(9)]
     expected = [2000 * (edges[k] - edges[k - 1]) / (edges[-1] - edges[0]) for k in range(1, 9)]
-    assert stats.chisquare([drawn.count(k) for k in range(1, 9)], expected).pvalue > 0.01
+    assert stats.chisquare([sample.count(k) for k in range(1, 9)], expected).pvalue > 0.01
 
 
 HISTORIES = {"a": [10, 9], "b": [10, 10], "c": [10, 8, 8], "d": [10, 7, 7], "e": [10, 6, 6]}
@@ -176,8 +176,8 @@ def test_hyperband_judges_by_the_best_value_so_far_and_only_beyond_a_band() -> N
 
 
 def test_early_termination_is_read_both_ways(tmp_path: Path) -> None:
-    def bands(**given: Any) -> tuple[int, ...]:
-        hyperband = written(tmp_path, GRID, early_terminate={"type": "hyperband", **given}).hyperband
+    def bands(**entry: Any) -> tuple[int, ...]:
+        hyperband = sweep(tmp_path, GRID, early_terminate={"type": "hyperband", **entry}).hyperband
         assert hyperband is not None
         return hyperband.bands[:3]
 
@@ -187,12 +187,12 @@ def test_early_termination_is_read_both_ways(tmp_path: Path) -> None:
     assert bands(max_iter=27, s=9, eta=3) == (1, 3, 9)
 
 
-def parameters(**given: Any) -> dict[str, Any]:
-    return {"parameters": given}
+def parameters(**entry: Any) -> dict[str, Any]:
+    return {"parameters": entry}
 
 
 @pytest.mark.parametrize(
-    ("changed", "named"),
+    ("keys", "part"),
     [
         ({"controller": {"type": "local"}}, "'controller'"),
         ({"method": "custom"}, "'custom'"),
@@ -219,7 +219,7 @@ def parameters(**given: Any) -> dict[str, Any]:
         (parameters(a={"values": []}), "'parameters.a.values'"),
         (parameters(a={"values": [1, 2, 1]}), "1 twice"),
         (parameters(a={"values": [1], "probabilities": [1.0]}), "'parameters.a.probabilities'"),
-        (parameters(a={"min": 0.0, "max": 1.0}), "a grid has no 'uniform'"),
+        (parameters(a={"min": 0.0, "max": 1.0}), "a grid cannot sweep a 'uniform'"),
         (parameters(a={"min": 5, "max": 5}), "min 5 is not below max 5"),
         (parameters(a={"min": 5}), "'parameters.a.max' is missing"),
         (parameters(a={"distribution": "normal", "mu": 0}), "'normal'"),
@@ -227,36 +227,36 @@ def parameters(**given: Any) -> dict[str, Any]:
         (parameters(a={}), "'parameters.a.value' is missing"),
     ],
 )  # fmt: skip
-def test_what_cannot_run_here_is_refused_by_name(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
-    with pytest.raises(Problem) as raised:
-        written(tmp_path, GRID, **changed)
-    assert named in str(raised.value)
-    assert str(raised.value).startswith(str(tmp_path / "terms.yaml"))
-    assert "\n" not in str(raised.value)
+def test_what_cannot_run_here_is_refused_by_name(tmp_path: Path, keys: dict[str, Any], part: str) -> None:
+    with pytest.raises(Problem) as error:
+        sweep(tmp_path, GRID, **keys)
+    assert part in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "terms.yaml"))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("entry", "part"),
     [
         ({"distribution": "log_uniform_values", "min": "1e-4", "max": 1}, "1.0e-4"),  # to PyYAML 1e-4 is a text
         ({"distribution": "log_uniform_values", "min": 0, "max": 1}, "'parameters.batch_size.min'"),
         ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}, "'parameters.batch_size.q'"),
-        ({"distribution": "int_uniform", "min": 0, "max": 1.5}, "1.5 is no integer"),
-        ({"distribution": "uniform", "min": 0, "max": math.inf}, "inf is no number"),
+        ({"distribution": "int_uniform", "min": 0, "max": 1.5}, "1.5 is not an integer"),
+        ({"distribution": "uniform", "min": 0, "max": math.inf}, "inf is not a finite number"),
     ],
 )
-def test_a_range_that_cannot_be_drawn_from_is_refused(tmp_path: Path, given: dict[str, Any], named: str) -> None:
-    with pytest.raises(Problem, match=named.replace(".", r"\.")):
-        search(tmp_path, given)
+def test_a_range_that_cannot_be_drawn_from_is_refused(tmp_path: Path, entry: dict[str, Any], part: str) -> None:
+    with pytest.raises(Problem, match=part.replace(".", r"\.")):
+        search(tmp_path, entry)
 
 
 @pytest.mark.parametrize(
-    ("replaced", "named"),
+    ("replacement", "part"),
     [("variances=0", "'variances'"), ("variance", "NAME=VALUE"), ("variance=[1, 2]", "nested"), ("seed={", "YAML")],
 )
-def test_a_wrong_replacement_is_refused(tmp_path: Path, replaced: str, named: str) -> None:
-    with pytest.raises(Problem, match=named):
-        written(tmp_path, GRID, replaced)
+def test_a_wrong_replacement_is_refused(tmp_path: Path, replacement: str, part: str) -> None:
+    with pytest.raises(Problem, match=part):
+        sweep(tmp_path, GRID, replacement)
 
 
 @pytest.mark.parametrize("content", ["a: [1", "- 1", "", "\x00"])
@@ -273,4 +273,4 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, content: str) -> Non
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     content = {name: value for name, value in GRID.items() if name != key}
     with pytest.raises(Problem, match=f"'{key}' is missing"):
-        written(tmp_path, content)
+        sweep(tmp_path, content)

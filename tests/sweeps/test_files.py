@@ -252,15 +252,15 @@ def ends(spec: Mapping[str, Any]) -> list[Any]:
 @every_file
 def test_every_parameter_is_a_field_of_the_config_with_its_exact_type(file: Path) -> None:
     definition = read(file)
-    hints = get_type_hints(type(taken(definition, next(points(definition)))))
+    hints = get_type_hints(type(parse(definition, next(points(definition)))))
     for name, spec in definition["parameters"].items():
         assert name in hints, name
         for value in ends(spec):
             TypeAdapter(hints[name], config=ConfigDict(strict=True)).validate_python(value)
             assert type(value) in kinds(hints[name]), f"{name}: {value!r} for {hints[name]}"
         if "min" in spec:  # a range gives fractions unless it is one of integers
-            drawn = int if spec.get("distribution") == "int_uniform" else float
-            assert kinds(hints[name]) == {drawn}, name
+            draw = int if spec.get("distribution") == "int_uniform" else float
+            assert kinds(hints[name]) == {draw}, name
 
 
 def kinds(hint: Any) -> set[type]:
@@ -273,9 +273,9 @@ def kinds(hint: Any) -> set[type]:
 @every_file
 def test_no_two_points_of_a_grid_are_the_same_training(file: Path) -> None:
     definition = read(file)
-    resolved = [taken(definition, point) for point in points(definition)]
-    resolved = [getattr(config, "resolved", config) for config in resolved]  # without what `without` leaves out
-    assert all(a != b for a, b in itertools.combinations(resolved, 2))
+    configs = [parse(definition, point) for point in points(definition)]
+    configs = [getattr(config, "resolved", config) for config in configs]  # without what `without` leaves out
+    assert all(a != b for a, b in itertools.combinations(configs, 2))
 
 
 # -- what W&B's agent makes of it --------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def command_of(definition: Mapping[str, Any], point: Mapping[str, Any]) -> list[
     ]
 
 
-def taken(definition: Mapping[str, Any], point: Mapping[str, Any]) -> Any:
+def parse(definition: Mapping[str, Any], point: Mapping[str, Any]) -> Any:
     """The configuration that the program makes of the agent's literal arguments."""
     command = command_of(definition, point)
     assert command[:4] == ["/usr/bin/env", "python", "-m", definition["program"]]
@@ -311,7 +311,7 @@ def taken(definition: Mapping[str, Any], point: Mapping[str, Any]) -> Any:
 def test_the_program_takes_the_arguments_of_every_trial_as_the_agent_writes_them(file: Path) -> None:
     definition = read(file)
     for point in points(definition):
-        config = taken(definition, point)
+        config = parse(definition, point)
         for name, value in point.items():
             assert getattr(config, name) == value, name
             assert type(getattr(config, name)) is type(value), name
@@ -323,7 +323,7 @@ def test_the_agent_writes_flags_with_underscores_and_equals_signs() -> None:
     assert command[4:] == [
         "--images=digits", "--batch_size=256", "--compile=False", "--learning_rate=0.01", "--invariance=25",
     ]  # fmt: skip
-    config = taken(VALID, point)
+    config = parse(VALID, point)
     assert (config.batch_size, config.compile, config.learning_rate) == (256, False, 0.01)
     assert type(config.invariance) is float  # JSON, by which a value comes from W&B, may drop the fraction of 25.0
 
@@ -335,11 +335,11 @@ def test_an_argument_that_does_not_fit_is_refused_in_one_line(flag: str) -> None
 
 def test_every_augmentation_that_is_left_out_is_there_otherwise() -> None:
     definition = read(next(file for file in FILES if file.stem == "augmentations"))
-    fixed = {name: spec["value"] for name, spec in definition["parameters"].items() if "value" in spec}
-    left_out = definition["parameters"]["without"]["values"]
-    assert left_out == list(get_args(get_type_hints(Config)["without"]))
-    full = taken(definition, {**fixed, "without": "nothing", "seed": 0})
-    for name in left_out[1:]:
+    constants = {name: spec["value"] for name, spec in definition["parameters"].items() if "value" in spec}
+    choices = definition["parameters"]["without"]["values"]
+    assert choices == list(get_args(get_type_hints(Config)["without"]))
+    full = parse(definition, {**constants, "without": "nothing", "seed": 0})
+    for name in choices[1:]:
         assert full.crop_largest < 1 if name == "crop" else getattr(full, name) > 0, name
 
 
@@ -361,8 +361,8 @@ def records(kind: str) -> list[dict[str, Any]]:
     """The records of a kind that W&B itself finds in the log of the last run."""
     (log,) = home().glob("wandb/latest-run/*.wandb")
     inspect = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(log)]
-    told = map(json.loads, subprocess.check_output(inspect, text=True).splitlines())
-    return [record[kind] for record in told if record["type"] == kind]
+    entries = map(json.loads, subprocess.check_output(inspect, text=True).splitlines())
+    return [record[kind] for record in entries if record["type"] == kind]
 
 
 def test_a_training_logs_the_metric_of_its_sweeps_before_the_first_epoch_and_after_each() -> None:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps import queue, run
 from sweeps.runner import duration, progress
-from tests.parts.sweeps import FLOORS, SEARCH, TRAINING, opened, publish_images, read_study, written
+from tests.parts.sweeps import FLOORS, SEARCH, TRAINING, open_queue, publish_images, read_study, write_sweep
 from train.tracking import Problem
 from train.tracking.store import Store, home
 
@@ -27,8 +27,8 @@ def runner(*arguments: object) -> "subprocess.Popen[str]":
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    said, _ = process.communicate(timeout=240)
-    return process.returncode, said
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
 
 
 def until(true: Callable[[], object]) -> None:
@@ -59,21 +59,23 @@ def alive(pid: int) -> bool:
 def test_two_runners_share_a_grid_and_prepare_its_images_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = written(tmp_path, FLOORS, images={"value": "digits"})
+    path = write_sweep(tmp_path, FLOORS, images={"value": "digits"})
     endings = [end(process) for process in [runner(path), runner(path)]]
     assert [code for code, _ in endings] == [0, 0], endings
     assert [config["dataset"] for config in runs("train.prepare")] == ["digits"]
     assert sorted(config["patches"] for config in runs("train.patches")) == [2, 3, 4]
-    found = read_study("floors")
-    assert found.user_attrs == {"file": "floors.yaml", "definition": yaml.safe_load(path.read_text())}
+    study = read_study("floors")
+    assert study.user_attrs == {"file": "floors.yaml", "definition": yaml.safe_load(path.read_text())}
     # Eight features a patch, as train.patches says of itself.
-    assert [(trial.state, trial.params, trial.value) for trial in found.trials] == [
+    assert [(trial.state, trial.params, trial.value) for trial in study.trials] == [
         (TrialState.COMPLETE, {"patches": count}, 8 * count) for count in (2, 3, 4)
     ]
-    made = {run.id: run.variant for run in (Store().maker(version) for version in Store().versions("encoder")) if run}
-    assert {trial.user_attrs["run"]: trial.user_attrs["variant"] for trial in found.trials} == made
-    assert found.best_trial.user_attrs["command"] == ["-m", "train.patches", "--images=digits", "--patches=4"]
-    assert all("floors is finished: 3 complete" in said for _, said in endings)
+    variants = {
+        run.id: run.variant for run in (Store().maker(version) for version in Store().versions("encoder")) if run
+    }
+    assert {trial.user_attrs["run"]: trial.user_attrs["variant"] for trial in study.trials} == variants
+    assert study.best_trial.user_attrs["command"] == ["-m", "train.patches", "--images=digits", "--patches=4"]
+    assert all("floors is finished: 3 complete" in output for _, output in endings)
     capsys.readouterr()
     run.main(run.Config(path))  # a finished grid says so
     assert "floors is finished: 3 complete" in capsys.readouterr().out
@@ -84,14 +86,14 @@ def test_a_trial_is_queued_again_after_ctrl_c_and_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_images()
-    path = written(tmp_path, FLOORS, patches={"values": [2, 3]})
+    path = write_sweep(tmp_path, FLOORS, patches={"values": [2, 3]})
     log = home() / "sweeps" / "floors" / "0.log"
 
     interrupted = runner(path)
     until(log.exists)
     interrupted.send_signal(signal.SIGINT)  # to the runner alone
-    code, said = end(interrupted)
-    assert (code, "goes on from here" in said) == (130, True), said
+    code, output = end(interrupted)
+    assert (code, "goes on from here" in output) == (130, True), output
     assert [trial.state for trial in read_study("floors").trials] == [TrialState.WAITING, TrialState.WAITING]
     log.unlink()
 
@@ -120,7 +122,7 @@ def test_what_outlives_its_killed_runner_and_comes_to_its_end_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_images()
-    path = written(tmp_path, FLOORS, patches={"values": [2]})
+    path = write_sweep(tmp_path, FLOORS, patches={"values": [2]})
     killed = runner(path)
     pid = home() / "sweeps" / "floors" / "0.lock"
     until(lambda: pid.exists() and pid.read_text())
@@ -142,8 +144,8 @@ def test_metrics_are_read_from_the_run_failures_are_recorded_and_what_is_made_is
 ) -> None:
     publish_images()
     with pytest.raises(SystemExit, match=r"^1$"):  # 2000 are more than all images
-        run.main(run.Config(written(tmp_path, TRAINING, "sizes")))
-    said = capsys.readouterr().out
+        run.main(run.Config(write_sweep(tmp_path, TRAINING, "sizes")))
+    output = capsys.readouterr().out
     complete, failed = read_study("sizes").trials
     store = Store()
     folder = store.folder(store.versions("training")[0])
@@ -153,10 +155,10 @@ def test_metrics_are_read_from_the_run_failures_are_recorded_and_what_is_made_is
     assert complete.intermediate_values == {0: complete.intermediate_values[0], 1: curve["knn/top1"]}
     assert complete.user_attrs["metrics"]["collapse/effective_rank"] == scores["collapse/effective_rank"]
     assert (failed.state, failed.value, failed.user_attrs["exit_code"]) == (TrialState.FAIL, None, 2)
-    assert "failed (exit code 2)" in said and "larger than the 40 images" in said
-    assert "1 complete, 1 fail" in said
+    assert "failed (exit code 2)" in output and "larger than the 40 images" in output
+    assert "1 complete, 1 fail" in output
 
-    again = written(tmp_path, TRAINING, "again", batch_size={"values": [10]})
+    again = write_sweep(tmp_path, TRAINING, "again", batch_size={"values": [10]})
     run.main(run.Config(again))
     assert "reused" in capsys.readouterr().out
     (reused,) = read_study("again").trials
@@ -177,14 +179,14 @@ def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned(
         },  # what a run logs of it does not depend on chance
         "early_terminate": {"type": "hyperband", "min_iter": 2},
     }
-    fixed = {"epochs": {"value": 500}, "batch_size": {"value": 10}, "warmup": {"value": 0.0}}
-    path = written(tmp_path, content, "rates", **fixed, learning_rate={"values": [1e-5, 1e-3]})
-    better = opened(path)
-    claim = better.claim(None)
-    assert claim is not None and claim.point == {"learning_rate": 1e-5}
-    better.report(claim.number, dict.fromkeys(range(4), 1e-5))
+    constants = {"epochs": {"value": 500}, "batch_size": {"value": 10}, "warmup": {"value": 0.0}}
+    path = write_sweep(tmp_path, content, "rates", **constants, learning_rate={"values": [1e-5, 1e-3]})
+    better = open_queue(path)
+    lease = better.lease(None)
+    assert lease is not None and lease.point == {"learning_rate": 1e-5}
+    better.report(lease.number, dict.fromkeys(range(4), 1e-5))
     assert better.finish(
-        claim.number, TrialState.COMPLETE, 1e-5, {"metrics": {"optimizer/learning_rate": 1e-5}, "command": []}
+        lease.number, TrialState.COMPLETE, 1e-5, {"metrics": {"optimizer/learning_rate": 1e-5}, "command": []}
     )
     better.close()
 
@@ -201,7 +203,7 @@ def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned(
 
 
 @pytest.mark.parametrize(
-    ("parameters", "named"),
+    ("parameters", "part"),
     [
         ({"patch": {"value": 3}}, "--patch"),
         ({"patches": {"values": [2, 2.5]}}, "2.5"),
@@ -209,11 +211,11 @@ def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned(
         ({"kind": {"values": ["patches", "pixel"]}}, "pixel"),
     ],
 )
-def test_every_value_is_one_that_the_program_takes(tmp_path: Path, parameters: dict[str, Any], named: str) -> None:
-    path = written(tmp_path, FLOORS, **parameters)
-    with pytest.raises(Problem) as raised:
+def test_every_value_is_one_that_the_program_takes(tmp_path: Path, parameters: dict[str, Any], part: str) -> None:
+    path = write_sweep(tmp_path, FLOORS, **parameters)
+    with pytest.raises(Problem) as error:
         run.main(run.Config(path))
-    assert named in str(raised.value) and str(raised.value).startswith(str(path))
+    assert part in str(error.value) and str(error.value).startswith(str(path))
     assert not (home() / "sweeps").exists()
 
 
@@ -226,29 +228,29 @@ def test_a_missing_input_is_named_with_the_command_that_makes_it(tmp_path: Path)
 
 
 def test_images_that_cannot_be_prepared_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = written(tmp_path, FLOORS, images={"value": "nothing"})
+    path = write_sweep(tmp_path, FLOORS, images={"value": "nothing"})
     with pytest.raises(Problem, match=r"images:nothing is missing, and python -m train\.prepare --dataset nothing"):
         run.main(run.Config(path))
     assert "train.prepare:" in capfd.readouterr().err
 
 
 def test_a_search_needs_an_end(tmp_path: Path) -> None:
-    path = written(tmp_path, {key: value for key, value in SEARCH.items() if key != "run_cap"})
+    path = write_sweep(tmp_path, {key: value for key, value in SEARCH.items() if key != "run_cap"})
     with pytest.raises(Problem, match=r"run_cap.*--trials"):
         run.main(run.Config(path))
 
 
 def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
-    path = written(tmp_path, FLOORS)
-    code, said = end(runner(path, "--set", "patches=2", "size=3", "--set", "images=tiny"))
-    assert (code, said.count("\n")) == (2, 1)
-    assert "'size'" in said and "images, patches" in said
+    path = write_sweep(tmp_path, FLOORS)
+    code, output = end(runner(path, "--set", "patches=2", "size=3", "--set", "images=tiny"))
+    assert (code, output.count("\n")) == (2, 1)
+    assert "'size'" in output and "images, patches" in output
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def frozen(state: TrialState, seconds: float = 0.0, reused: bool = False) -> FrozenTrial:
+def frozen_trial(state: TrialState, seconds: float = 0.0, reused: bool = False) -> FrozenTrial:
     trial = optuna.create_trial(state=state, value=1.0 if state == TrialState.COMPLETE else None)
     trial.datetime_start = trial.datetime_complete = None
     if state.is_finished():
@@ -261,13 +263,13 @@ def frozen(state: TrialState, seconds: float = 0.0, reused: bool = False) -> Fro
 
 
 def test_the_time_left_is_shared_by_the_runners_and_reused_trials_count_for_nothing() -> None:
-    ended = [
-        frozen(TrialState.COMPLETE, 100),
-        frozen(TrialState.FAIL, 200),
-        frozen(TrialState.COMPLETE, 0, reused=True),
+    ends = [
+        frozen_trial(TrialState.COMPLETE, 100),
+        frozen_trial(TrialState.FAIL, 200),
+        frozen_trial(TrialState.COMPLETE, 0, reused=True),
     ]
-    assert [duration(trial) for trial in ended] == [100, 200, 0]
-    rest = [frozen(TrialState.RUNNING), *[frozen(TrialState.WAITING)] * 6]
+    assert [duration(trial) for trial in ends] == [100, 200, 0]
+    rest = [frozen_trial(TrialState.RUNNING), *[frozen_trial(TrialState.WAITING)] * 6]
     # Seven left of 150 s each, shared by the one that runs and the one that says so.
-    assert progress([*ended, *rest], 10) == f"3 of 10, about {7 * 150 / 2 / 60:.0f} min left"
-    assert progress(ended, 3) == "3 of 3"
+    assert progress([*ends, *rest], 10) == f"3 of 10, about {7 * 150 / 2 / 60:.0f} min left"
+    assert progress(ends, 3) == "3 of 3"

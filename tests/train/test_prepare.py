@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from tests.parts.artifacts import refusal
-from tests.parts.pictures import CUT, loaded, packed, pixels, png, same, two_classes, unpacked
+from tests.parts.pictures import CUT, load_set, pixels, png, same, two_classes, write_folder, write_zip
 from train import prepare
 from train.data import datasets
 from train.data.images import CHUNK, Images
@@ -22,9 +22,9 @@ from train.tracking.store import Store, home
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*datasets.KNOWN, "latest", "v7"])
+@pytest.mark.parametrize("name", [*datasets.NAMES, "latest", "v7"])
 def test_names_that_stand_for_something_else_are_refused(tmp_path: Path, name: str) -> None:
-    own = packed(tmp_path / f"{name}.zip", two_classes())
+    own = write_zip(tmp_path / f"{name}.zip", two_classes())
     assert "--name" in refusal(partial(prepare.Config, str(own)))
     assert prepare.Config(str(own), name="mine").name == "mine"
     other = "photos" if name == "digits" else "digits"
@@ -39,49 +39,49 @@ def test_sizes_that_make_no_sense_are_refused(size: int) -> None:
 def test_a_path_is_called_by_its_last_part_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"my photos.zip": "my-photos", "set.v1.zip": "set.v1", "katzen & hunde.zip": "katzen-hunde"}
     for file, name in names.items():
-        assert prepare.Config(str(packed(tmp_path / file, two_classes()))).name == name
-    assert prepare.Config(str(unpacked(tmp_path / "set.v2", two_classes()))).name == "set.v2"
+        assert prepare.Config(str(write_zip(tmp_path / file, two_classes()))).name == name
+    assert prepare.Config(str(write_folder(tmp_path / "set.v2", two_classes()))).name == "set.v2"
     monkeypatch.chdir(tmp_path / "set.v2")
     assert prepare.Config(".") == prepare.Config("../set.v2/")
-    assert "--name" in refusal(partial(prepare.Config, str(packed(tmp_path / "照片.zip", two_classes()))))
+    assert "--name" in refusal(partial(prepare.Config, str(write_zip(tmp_path / "照片.zip", two_classes()))))
 
 
 def test_settings_change_with_the_images_and_not_with_the_place(tmp_path: Path) -> None:
     def now(path: Path) -> str:
         return settings("train.prepare", prepare.Config(str(path), "own", 8))
 
-    for put, name in ((unpacked, "set"), (packed, "set.zip")):
-        source = put(tmp_path / name, two_classes())
+    for write, name in ((write_folder, "set"), (write_zip, "set.zip")):
+        source = write(tmp_path / name, two_classes())
         before = now(source)
         assert now(source) == before
         assert now(source.rename(tmp_path / f"moved-{name}")) == before
         more = {**two_classes(), "train/cat/more.png": png(pixels(8, 8, 3, seed=99))}
-        assert now(put(tmp_path / name, more)) != before
-    replaced = tmp_path / "moved-set/train/cat/0.png"
+        assert now(write(tmp_path / name, more)) != before
+    picture = tmp_path / "moved-set/train/cat/0.png"
     before = now(tmp_path / "moved-set")
-    os.utime(replaced, ns=(1, 1))
+    os.utime(picture, ns=(1, 1))
     assert now(tmp_path / "moved-set") != before
-    assert len({settings("train.prepare", prepare.Config(name, "x")) for name in datasets.KNOWN}) == len(datasets.KNOWN)
+    assert len({settings("train.prepare", prepare.Config(name, "x")) for name in datasets.NAMES}) == len(datasets.NAMES)
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    for asked in ("imagenet", str(tmp_path / "missing"), "", "x" * 5000):
-        line = refusal(partial(prepare.Config, asked))
+    for name in ("imagenet", str(tmp_path / "missing"), "", "x" * 5000):
+        line = refusal(partial(prepare.Config, name))
         assert "cifar10, cifar100, digits, fashion-mnist, mnist, photos, svhn" in line
         assert "path" in line
     assert "PEEL_DATA" in refusal(lambda: with_data(tmp_path / "missing"))
 
 
-def with_data(held: Path) -> Path | None:
+def with_data(root: Path) -> Path | None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PEEL_DATA", str(held))
+        patch.setenv("PEEL_DATA", str(root))
         return datasets.own("mnist")
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------------
 
 
-def published(name: str) -> Path:
+def folder_of(name: str) -> Path:
     store = Store()
     try:
         return store.folder(store.get("images", name))
@@ -95,27 +95,27 @@ def test_the_same_set_is_the_same_version_wherever_it_is_made(
     digests = []
     for place in ("here", "there"):
         monkeypatch.setenv("PEEL_HOME", str(tmp_path / place / "home"))
-        prepare.main(prepare.Config(str(unpacked(tmp_path / place / "pets", two_classes())), size=8))
+        prepare.main(prepare.Config(str(write_folder(tmp_path / place / "pets", two_classes())), size=8))
         digests.append(capsys.readouterr().out.split())
     assert digests[0] == digests[1]
     assert digests[0][:2] == ["images:v0", "pets"]
-    assert same(Images.load(published("pets")), loaded(tmp_path / "here/pets"))
-    for path in published("pets").rglob("*"):
+    assert same(Images.load(folder_of("pets")), load_set(tmp_path / "here/pets"))
+    for path in folder_of("pets").rglob("*"):
         assert str(tmp_path).encode() not in path.read_bytes()
 
 
 def test_a_name_keeps_standing_for_the_source_that_it_was_given_to(tmp_path: Path) -> None:
-    first = packed(tmp_path / "one/pets.zip", two_classes())
-    second = packed(tmp_path / "two/pets.zip", two_classes(each=4))
+    first = write_zip(tmp_path / "one/pets.zip", two_classes())
+    second = write_zip(tmp_path / "two/pets.zip", two_classes(each=4))
     prepare.main(prepare.Config(str(first), size=8))
     line = refusal(lambda: prepare.main(prepare.Config(str(second), size=8)))
     assert "images:pets" in line
     assert "--name" in line
     assert str(first) in line
     prepare.main(prepare.Config(str(second), "more-pets", size=8))
-    prepare.main(prepare.Config(str(packed(first, two_classes(each=5))), size=8))  # the source itself may change
-    assert len(Images.load(published("pets")).train) == 10
-    assert len(Images.load(published("more-pets")).train) == 8
+    prepare.main(prepare.Config(str(write_zip(first, two_classes(each=5))), size=8))  # the source itself may change
+    assert len(Images.load(folder_of("pets")).train) == 10
+    assert len(Images.load(folder_of("more-pets")).train) == 8
 
 
 def test_mean_and_deviation_of_many_images_agree_with_numpy() -> None:
@@ -124,17 +124,19 @@ def test_mean_and_deviation_of_many_images_agree_with_numpy() -> None:
     train = random.integers(0, 256, (CHUNK + 3, 2, 2, 3), dtype=np.uint8)
     train[-1] = 255
     labels = np.zeros(len(train), np.int64)
-    made = Images.measured("x", ("a",), dict(train=train, train_labels=labels, test=train[:1], test_labels=labels[:1]))
-    np.testing.assert_allclose(made.mean, (train / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
-    np.testing.assert_allclose(made.std, (train / 255).std(axis=(0, 1, 2)), rtol=1e-10)
+    images = Images.from_arrays(
+        "x", ("a",), dict(train=train, train_labels=labels, test=train[:1], test_labels=labels[:1])
+    )
+    np.testing.assert_allclose(images.mean, (train / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(images.std, (train / 255).std(axis=(0, 1, 2)), rtol=1e-10)
 
 
 def test_the_run_shows_samples_counts_and_a_table(tmp_path: Path) -> None:
-    prepare.main(prepare.Config(str(unpacked(tmp_path / "pets", two_classes())), size=8))
+    prepare.main(prepare.Config(str(write_folder(tmp_path / "pets", two_classes())), size=8))
     (run,) = (home() / "wandb").glob("offline-run-*")
     media = run / "files/media"
     with PIL.Image.open(next(media.rglob("samples_*.png"))) as sheet:
-        files = Images.load(published("pets"))
+        files = Images.load(folder_of("pets"))
         assert sheet.size == prepare.sample_sheet(files, np.random.default_rng(0)).size
     counts = json.loads(next(media.rglob("classes_*.plotly.json")).read_text())
     assert [trace["name"] for trace in counts["data"]] == ["train", "test"]
@@ -149,20 +151,20 @@ def test_the_run_shows_samples_counts_and_a_table(tmp_path: Path) -> None:
 
 def test_each_row_of_the_samples_shows_images_of_its_class(tmp_path: Path) -> None:
     files = two_classes(size=32, each=5)
-    images = loaded(unpacked(tmp_path / "set", files), 32)
+    images = load_set(write_folder(tmp_path / "set", files), 32)
     sheet = np.asarray(prepare.sample_sheet(images, np.random.default_rng(0), columns=4))
     for label in range(2):
         own = {image.tobytes() for image in images.train[images.train_labels == label]}
-        shown = {
+        tiles = {
             sheet[34 * label : 34 * label + 32, 120 + 34 * column : 152 + 34 * column].tobytes() for column in range(4)
         }
-        assert len(shown) == 4
-        assert shown <= own
+        assert len(tiles) == 4
+        assert tiles <= own
 
 
 def test_the_figure_counts_the_images_of_each_class(tmp_path: Path) -> None:
     files = {**two_classes(each=3), "train/dog/more.png": png(pixels(8, 8, 3))}
-    train, test = prepare.classes_figure(loaded(unpacked(tmp_path / "set", files))).data
+    train, test = prepare.classes_figure(load_set(write_folder(tmp_path / "set", files))).data
     assert (list(train.x), list(train.y)) == (["cat", "dog"], [3, 4])
     assert list(test.y) == [3, 3]
 
@@ -175,18 +177,18 @@ def run_stage(*flags: str, data: Path | None = None) -> subprocess.CompletedProc
 
 
 def test_bad_input_ends_in_one_line_and_exit_code_2(tmp_path: Path, no_network: None) -> None:
-    unsound = unpacked(tmp_path / "unsound", {**two_classes(), "train/cat/cut.png": CUT})
-    for flags, says in (
+    unsound = write_folder(tmp_path / "unsound", {**two_classes(), "train/cat/cut.png": CUT})
+    for flags, part in (
         (["--dataset", "imagenet"], "'imagenet'"),
         (["--dataset", str(unsound)], "'train/cat/cut.png'"),
         (["--dataset", "mnist"], "DATA="),
     ):
-        ended = run_stage(*flags)
-        (line,) = ended.stderr.splitlines()
-        assert ended.returncode == 2
+        process = run_stage(*flags)
+        (line,) = process.stderr.splitlines()
+        assert process.returncode == 2
         assert line.startswith("train.prepare: ")
-        assert says in line
-        assert ended.stdout == ""
+        assert part in line
+        assert process.stdout == ""
     store = Store()
     assert store.versions() == []
     store.close()
@@ -194,10 +196,10 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(tmp_path: Path, no_network: 
 
 
 def test_the_command_makes_what_the_flags_ask_for(tmp_path: Path) -> None:
-    unsound = unpacked(tmp_path / "unsound", {**two_classes(), "train/cat/cut.png": CUT})
-    ended = run_stage(f"--dataset={unsound}", "--name=pets", "--size=8", "--skip_corrupt=True")
-    assert ended.returncode == 0, ended.stderr
-    skipped, made = ended.stdout.splitlines()
-    assert "'train/cat/cut.png'" in skipped
-    assert "pets" in made
-    assert same(Images.load(published("pets")), loaded(unsound, skip_corrupt=True))
+    unsound = write_folder(tmp_path / "unsound", {**two_classes(), "train/cat/cut.png": CUT})
+    process = run_stage(f"--dataset={unsound}", "--name=pets", "--size=8", "--skip_corrupt=True")
+    assert process.returncode == 0, process.stderr
+    first, images = process.stdout.splitlines()
+    assert "'train/cat/cut.png'" in first
+    assert "pets" in images
+    assert same(Images.load(folder_of("pets")), load_set(unsound, skip_corrupt=True))

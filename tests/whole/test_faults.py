@@ -163,10 +163,10 @@ def test_a_kill_at_a_random_moment_of_any_command_loses_nothing(scale: int) -> N
     process = script(DOOMED, each, SEED)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    *cases, (orphans, damaged) = [json.loads(line) for line in out.splitlines()]
-    for name, _, lost, dangling, problems, works in cases:
-        assert (lost, dangling, problems, works) == ([], [], [], True), name
-    assert (orphans, damaged) == ([], []), "what was left over is freed, nothing else"
+    *cases, (orphans, problems_after) = [json.loads(line) for line in out.splitlines()]
+    for name, _, losses, dangling, problems, works in cases:
+        assert (losses, dangling, problems, works) == ([], [], [], True), name
+    assert (orphans, problems_after) == ([], []), "what was left over is freed, nothing else"
     for name in ("publish", "fetch", "gc", "prepare"):
         killed = sum(dead for stage, dead, *_ in cases if stage == name)
         assert killed == each
@@ -228,18 +228,18 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(command: str, tmp_path
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(b"x" * 4096)
-        done = run(command)
+        process = run(command)
         assert [(version.reference, version.digest, version.aliases) for version in store.versions()] == before
         assert housekeeping.verify(store) == []
         store.close()
         filler.unlink()
         again = run(command)
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in process.stderr
     if "gc" not in command:  # which may well need no space
-        assert done.returncode == 2, done.stderr
-        assert "free some space" in done.stderr.splitlines()[-1]
+        assert process.returncode == 2, process.stderr
+        assert "free some space" in process.stderr.splitlines()[-1]
     assert again.returncode == 0, again.stderr
-    print(f"{command} on a full disk ({how}): {(done.stderr.splitlines() or ['went through'])[-1]}")
+    print(f"{command} on a full disk ({how}): {(process.stderr.splitlines() or ['went through'])[-1]}")
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -252,12 +252,12 @@ def test_a_clock_set_back_changes_no_order(store: Store, monkeypatch: pytest.Mon
     later = put(store, "images", {"x": "2"}, ["digits"], settings="s", stage="train.prepare")
     again = put(store, "images", {"x": "2"}, ["digits"], settings="t", stage="train.prepare")
     assert store.get("images", "latest") == store.get("images", "digits") == later == again
-    assert store.made("train.prepare", "s") == [later], "what was committed last is reused, whatever its clock said"
+    assert store.reuse("train.prepare", "s") == [later], "what was committed last is reused, whatever its clock said"
     maker = store.maker(later)
     assert maker is not None and maker.settings == "t"
     monkeypatch.undo()
-    told = subprocess.run([sys.executable, "-m", "train.tracking", "ls"], text=True, capture_output=True, cwd=ROOT)
-    assert told.returncode == 0 and "-" not in told.stdout.split("AGE")[0].removeprefix("VERSION")
+    process = subprocess.run([sys.executable, "-m", "train.tracking", "ls"], text=True, capture_output=True, cwd=ROOT)
+    assert process.returncode == 0 and "-" not in process.stdout.split("AGE")[0].removeprefix("VERSION")
 
 
 # -- a thousand versions -----------------------------------------------------------------------------------------------
@@ -265,11 +265,11 @@ def test_a_clock_set_back_changes_no_order(store: Store, monkeypatch: pytest.Mon
 
 def statements(store: Store, body: Callable[[], object]) -> list[str]:
     """What is asked of the registry while `body()` runs."""
-    asked: list[str] = []
-    store._connection.set_trace_callback(asked.append)
+    queries: list[str] = []
+    store._connection.set_trace_callback(queries.append)
     body()
     store._connection.set_trace_callback(None)
-    return asked
+    return queries
 
 
 def test_a_thousand_versions_cost_a_look_up_no_more_than_one(store: Store) -> None:
@@ -285,9 +285,9 @@ def test_a_thousand_versions_cost_a_look_up_no_more_than_one(store: Store) -> No
     full = {name: (len(statements(store, body)), cost(body)) for name, body in commands.items()}
     for name in commands:
         assert full[name][0] == empty[name][0], f"{name} asks the registry more often"
-    for asked in {statement for body in commands.values() for statement in statements(store, body)}:
-        plan = [row["detail"] for row in store.rows(f"EXPLAIN QUERY PLAN {asked}")]
-        assert not [line for line in plan if line.startswith("SCAN")], (asked, plan)
+    for query in {statement for body in commands.values() for statement in statements(store, body)}:
+        plan = [row["detail"] for row in store.rows(f"EXPLAIN QUERY PLAN {query}")]
+        assert not [line for line in plan if line.startswith("SCAN")], (query, plan)
     shared = [path for path in store.objects.glob("*/*") if path.read_bytes() == b"shared by all"]
     assert len(shared) == 1, "content is stored once"
     for name in commands:
@@ -318,9 +318,9 @@ def test_gc_keeps_the_newest_of_each_name_when_asked(store: Store) -> None:
     assert superseded(4) == set()
     put(store, "cluster", {"x": "1"}, ["b"], [("images", "v0")])
     assert superseded(0) == old - {"images:v0"}, "what a kept version was made from stays"
-    asked = [sys.executable, "-m", "train.tracking", "gc", "--keep", "2", "--yes"]
-    done = subprocess.run(asked, text=True, capture_output=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    left = {version.reference for version in store.versions()}
-    assert left == {"images:v0", "images:v2", "images:v3", "probe:v2", "probe:v3", "cluster:v0"}
+    command = [sys.executable, "-m", "train.tracking", "gc", "--keep", "2", "--yes"]
+    process = subprocess.run(command, text=True, capture_output=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    references = {version.reference for version in store.versions()}
+    assert references == {"images:v0", "images:v2", "images:v3", "probe:v2", "probe:v3", "cluster:v0"}
     assert housekeeping.verify(store) == []

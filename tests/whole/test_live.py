@@ -25,16 +25,16 @@ def test_what_was_made_here_is_published_and_read_again_at_wandb(tmp_path: Path)
         folder = tmp_path / home
         folder.mkdir(exist_ok=True)
         environment = {**alone(), **LIVE, "WANDB_PROJECT": "peel-live", "PEEL_HOME": str(folder), **variables}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, *arguments], text=True, capture_output=True, cwd=ROOT, env={**environment}
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
-    made = python("one", "-m", "tests.parts.chain", "{}", *COMMANDS, WANDB_MODE="offline")
-    patches = json.loads(made.splitlines()[-1])["patches"]
+    output = python("one", "-m", "tests.parts.chain", "{}", *COMMANDS, WANDB_MODE="offline")
+    patches = json.loads(output.splitlines()[-1])["patches"]
     python("one", *PUBLISH)
-    assert "0 new versions" in python("one", *PUBLISH)
+    assert "0 published" in python("one", *PUBLISH)
     python("two", "-m", "eval.index", "--embeddings", patches, "--k", "6")
     one, two = (Store(tmp_path / home / "store") for home in ("one", "two"))
     assert two.get("embeddings", patches).digest == one.get("embeddings", patches).digest

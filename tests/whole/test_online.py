@@ -1,6 +1,6 @@
 """The whole chain with an account: W&B's real client, online, against a loopback server.
 
-It tests the contract of the client, not W&B's servers; tests/test_live.py asks those.
+It tests the contract of the client, not W&B's servers; test_live.py asks those.
 """
 
 import json
@@ -120,12 +120,12 @@ def test_the_same_commands_offline_make_the_same_bytes(lab: Lab, tmp_path: Path)
 
 
 def test_lineage_from_the_report_to_the_images_is_the_local_one(lab: Lab) -> None:
-    told = lab.python("-c", LINEAGE, "report:digits")
-    assert told.returncode == 0, told.stderr
-    shown = lab.python("-m", "train.tracking", "lineage", "report:digits", "--json")
-    edges = [[edge["from"], edge["to"]] for edge in json.loads(shown.stdout)["edges"]]
+    answer = lab.python("-c", LINEAGE, "report:digits")
+    assert answer.returncode == 0, answer.stderr
+    lineage = lab.python("-m", "train.tracking", "lineage", "report:digits", "--json")
+    edges = [[edge["from"], edge["to"]] for edge in json.loads(lineage.stdout)["edges"]]
     versions = {f"{v.name}:{alias}": v.reference for v in lab.store().versions() for alias in v.aliases}
-    remote = [[versions.get(reference, reference) for reference in edge] for edge in json.loads(told.stdout)]
+    remote = [[versions.get(reference, reference) for reference in edge] for edge in json.loads(answer.stdout)]
     assert sorted(remote) == sorted(edges) and ["images:v0", "embeddings:v0"] in edges
 
 
@@ -169,8 +169,8 @@ def test_aliases_move_to_what_was_made_last(lab: Lab) -> None:
     after = at_wandb(lab.server)
     (new,) = set(after) - set(before)
     assert re.fullmatch(r"probe:v\d+", new) and after[new] not in before.values()
-    moved = {reference for reference, digest in after.items() if before.get(reference, digest) != digest}
-    assert moved == {f"probe:{alias}" for alias in ("latest", lab.names["vicreg"], f"{lab.names['vicreg']}-s0")}
+    references = {reference for reference, digest in after.items() if before.get(reference, digest) != digest}
+    assert references == {f"probe:{alias}" for alias in ("latest", lab.names["vicreg"], f"{lab.names['vicreg']}-s0")}
 
 
 def test_what_was_pulled_is_there_offline(lab: Lab, tmp_path: Path) -> None:
@@ -191,28 +191,28 @@ def test_wandbs_own_sweep_and_agent_run_our_file_and_eval_sweep_reads_it(lab: La
     smaller = {"epochs": 1, "seed": 0, "covariance": 1.0, "invariance": 25.0, "width": 4}
     definition["parameters"] |= {name: {"value": value} for name, value in smaller.items()}
     (lab.home / "terms.yaml").write_text(yaml.safe_dump(definition))
-    swept = lab.run(WANDB, "sweep", "--project", "peel", "terms.yaml")
-    sweep = re.search(r"wandb agent (\S+/\S+/\S+)", swept.stdout + swept.stderr)
-    assert sweep, swept.stderr
+    output = lab.run(WANDB, "sweep", "--project", "peel", "terms.yaml")
+    sweep = re.search(r"wandb agent (\S+/\S+/\S+)", output.stdout + output.stderr)
+    assert sweep, output.stderr
     agent = lab.run(WANDB, "agent", sweep[1], PYTHONPATH=str(ROOT))
     assert agent.returncode == 0, agent.stderr[-3000:]
     runs = [run for run in lab.server.state.runs.values() if run.sweep]
     points = {tuple(json.loads(run.config)[term]["value"] for term in ("invariance", "variance")) for run in runs}
     assert [run.state for run in runs] == ["finished"] * 2, agent.stderr[-3000:]
     assert points == {(25.0, 25.0), (25.0, 0.0)}
-    read = lab.python("-m", "eval.sweep", "--sweep", sweep[1])
-    assert read.returncode == 0, read.stderr
-    scores = lab.store()
-    folder = scores.folder(scores.get("sweep", "latest"))
-    told = json.loads((folder / "scores.json").read_text())
+    summary = lab.python("-m", "eval.sweep", "--sweep", sweep[1])
+    assert summary.returncode == 0, summary.stderr
+    store = lab.store()
+    folder = store.folder(store.get("sweep", "latest"))
+    scores = json.loads((folder / "scores.json").read_text())
     best = max(json.loads(run.summary)["knn/top1"] for run in runs)
-    assert told["sweep/best/value"] == pytest.approx(best)
+    assert scores["sweep/best/value"] == pytest.approx(best)
     media = media_of(next(run for run in lab.server.state.runs.values() if run.job_type == "eval.sweep").history)
     assert {panel: media[panel]["_type"] for panel in PANELS["eval.sweep"]} == PANELS["eval.sweep"]
 
 
 def test_the_server_speaks_every_operation_that_the_client_called(lab: Lab) -> None:
-    """Last: `pytest -rP tests/test_online.py` shows what it prints."""
+    """Last: `pytest -rP tests/whole/test_online.py` shows what it prints."""
     for name, count in sorted(lab.server.calls.items()):
         print(f"{count:6} {name}")
     assert lab.server.unhandled == []

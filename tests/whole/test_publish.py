@@ -62,23 +62,23 @@ def whole(lab: Lab) -> None:
     for run_ in state.runs.values():
         here = store.run(run_.name)
         assert (run_.job_type, run_.state) == (here.stage, "finished")
-        declared = {collection for _, collection in state.collections if not collection.startswith("run-")}
-        read = {edge.version.reference for edge in state.used if edge.run == run_.name}
-        assert read == {source.reference for source in here.inputs.values() if source}
-        wrote = {
+        names = {collection for _, collection in state.collections if not collection.startswith("run-")}
+        inputs = {edge.version.reference for edge in state.inputs if edge.run == run_.name}
+        assert inputs == {source.reference for source in here.inputs.values() if source}
+        outputs = {
             version.reference
-            for version in state.versions_of(state.made, run_.name)
-            if version.collection.name in declared
+            for version in state.versions_of(state.outputs, run_.name)
+            if version.collection.name in names
         }
-        assert wrote == {version.reference for version in store.outputs(here)}
+        assert outputs == {version.reference for version in store.outputs(here)}
 
 
 def test_what_was_made_here_is_there_with_its_lineage_and_a_second_time_makes_nothing(lab: Lab, tmp_path: Path) -> None:
     would = publish(lab, "--dry-run", "--json")
     assert would.returncode == 0, would.stderr
-    told = json.loads(would.stdout)
+    plan = json.loads(would.stdout)
     objects = sum(path.stat().st_size for path in (lab.home / "store" / "objects").rglob("*") if path.is_file())
-    assert told["images"] == ["images:v0"] and told["size"] == objects and len(told["runs"]) == 5
+    assert plan["images"] == ["images:v0"] and plan["size"] == objects and len(plan["runs"]) == 5
     assert not set(WRITES) & set(lab.server.calls)
 
     done = publish(lab)
@@ -86,10 +86,10 @@ def test_what_was_made_here_is_there_with_its_lineage_and_a_second_time_makes_no
     assert done.stdout.startswith("5 published, 0 there already, 0 failed")
     whole(lab)
     lineage = json.loads(lab.python("-c", LINEAGE, "probe:latest").stdout)
-    shown = json.loads(lab.python("-m", "train.tracking", "lineage", "probe", "--json").stdout)
+    graph = json.loads(lab.python("-m", "train.tracking", "lineage", "probe", "--json").stdout)
     names = {f"{v.name}:{alias}": v.reference for v in lab.store().versions() for alias in v.aliases}
     edges = {tuple(names.get(reference, reference) for reference in edge) for edge in lineage}
-    assert edges == {(edge["from"], edge["to"]) for edge in shown["edges"]}
+    assert edges == {(edge["from"], edge["to"]) for edge in graph["edges"]}
 
     before = {name: lab.server.calls[name] for name in WRITES}
     blobs = set(lab.server.state.blobs)
@@ -111,8 +111,8 @@ def test_a_reference_takes_what_it_was_made_from_along_and_nothing_else(lab: Lab
     done = publish(lab, f"embeddings:{lab.names['patches']}")
     assert done.returncode == 0, done.stderr
     assert {name.partition(":")[0] for name in at_wandb(lab.server)} == {"images", "encoder", "embeddings"}
-    missing = publish(lab, "probe:nothing")
-    assert missing.returncode == 2 and "no artifact 'probe:nothing'" in missing.stderr
+    refusal = publish(lab, "probe:nothing")
+    assert refusal.returncode == 2 and "no artifact 'probe:nothing'" in refusal.stderr
 
 
 @pytest.mark.parametrize("whom", ["publication", "sender"])
@@ -141,8 +141,12 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_name_of_another_type_stops_what_depends_on_it_and_nothing_else(lab: Lab) -> None:
-    asked: dict[str, Any] = {"projectName": "peel", "artifactCollectionName": "embeddings", "artifactTypeName": "model"}
-    version = lab.server.state.create({**asked, "digest": "0" * 32, "clientID": "somebody"})
+    variables: dict[str, Any] = {
+        "projectName": "peel",
+        "artifactCollectionName": "embeddings",
+        "artifactTypeName": "model",
+    }
+    version = lab.server.state.create({**variables, "digest": "0" * 32, "clientID": "somebody"})
     version.manifest = b'{"contents": {}}'
     version.number = 0
     version.collection.versions.append(version)
@@ -189,7 +193,7 @@ def test_without_an_account_it_says_how_to_get_one_and_what_would_go(lab: Lab) -
     nobody = publish(lab, WANDB_MODE="offline")
     assert nobody.returncode == 2 and "wandb login" in nobody.stderr and len(nobody.stderr.splitlines()) == 1
     would = publish(lab, "--dry-run", WANDB_MODE="offline")
-    assert would.returncode == 0 and "images go too: images:v0" in would.stdout
+    assert would.returncode == 0 and "images are sent too: images:v0" in would.stdout
     assert would.stdout.splitlines()[-1].endswith("->  your W&B project")
 
 
@@ -204,9 +208,9 @@ def test_a_damaged_copy_is_fetched_again_from_where_it_was_published(lab: Lab) -
     assert publish(lab, f"embeddings:{lab.names['patches']}").returncode == 0
     store = lab.store()
     (vectors,) = [file for path, file in store.files(store.get("embeddings", "latest")).items() if path == "train.npy"]
-    damaged = store.object(vectors.md5)
-    damaged.chmod(0o644)
-    damaged.write_bytes(b"x" * vectors.size)
+    copy = store.object(vectors.md5)
+    copy.chmod(0o644)
+    copy.write_bytes(b"x" * vectors.size)
     probe = ("-m", "eval.probe", "--embeddings", lab.names["patches"], "--resamples", "300")
     offline = lab.python(*probe, WANDB_MODE="offline")
     assert offline.returncode == 2 and "loopback/peel/embeddings:v0" in offline.stderr

@@ -28,7 +28,7 @@ from tests.parts.browser import (
     publish_images,
     x_of,
 )
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores
 from train.tracking.panels import color
 from train.tracking.problem import Problem
@@ -250,7 +250,7 @@ def test_a_variant_of_which_nothing_was_made_is_refused_with_the_known_ones() ->
 
 def test_variants_of_two_data_sets_are_refused() -> None:
     publish("eval.probe", "probe", probe_scores(0.5), "shapes-vicreg")
-    with Stage("eval.probe", Made()) as run:
+    with Stage("eval.probe", NoConfig()) as run:
         run.dataset, run.variant, run.seed = "letters", "letters-vicreg", 0
         run.publish("probe", probe_scores(0.25).save)
     refuses(Config(("shapes-vicreg", "letters-vicreg")), "shapes-vicreg of shapes, letters-vicreg of letters")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.loopback import Server
 from tests.loopback.state import Collection, Version, manifest_digest
 from tests.parts.artifacts import refusal
-from tests.parts.pictures import loaded, packed, two_classes
+from tests.parts.pictures import load_set, two_classes, write_zip
 from tests.parts.versions import put
 from tests.whole.test_online import Lab
 from train.data.embeddings import Embeddings
@@ -51,12 +51,12 @@ texts = st.text(max_size=40) | st.text(alphabet="../:\\a-_v1 \0\n", max_size=12)
 @given(texts, st.none() | st.just("images"))
 def test_any_text_is_a_reference_that_stays_in_its_folder_or_one_line(text: str, name: str | None) -> None:
     try:
-        found, alias = reference(text, name)
+        artifact, alias = reference(text, name)
     except Problem as problem:
         assert "\n" not in str(problem) and problem.__cause__ is None
         return
-    assert NAME.fullmatch(found) and NAME.fullmatch(alias)
-    for part in (found, alias):
+    assert NAME.fullmatch(artifact) and NAME.fullmatch(alias)
+    for part in (artifact, alias):
         assert (Path("/store") / part).resolve().parent == Path("/store")
 
 
@@ -92,8 +92,8 @@ def test_a_name_out_of_the_store_is_not_followed(store: Store) -> None:
         registry.execute("PRAGMA defer_foreign_keys = ON")
         for table in ("artifacts", "versions", "aliases"):
             registry.execute(f"UPDATE {table} SET name = '../../images'")
-    (moved,) = store.versions()
-    assert moved.id == version.id and "'../../images'" in refusal(lambda: store.folder(moved))
+    (stray,) = store.versions()
+    assert stray.id == version.id and "'../../images'" in refusal(lambda: store.folder(stray))
 
 
 def test_a_link_in_place_of_a_stored_file_serves_nothing_from_outside(store: Store, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_link_in_place_of_a_stored_file_serves_nothing_from_outside(store: Sto
     (content,) = store.files(version).values()
     store.object(content.md5).unlink()
     store.object(content.md5).symlink_to(secret)
-    assert "has other bytes" in refusal(lambda: store.folder(version))
+    assert "has changed since it was stored" in refusal(lambda: store.folder(version))
 
 
 # -- artifacts made elsewhere ------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ for alias in sys.argv[1:]:
 """
 
 
-def planted(server: Server, alias: str, files: dict[str, bytes], references: dict[str, str] | None = None) -> None:
+def plant(server: Server, alias: str, files: dict[str, bytes], references: dict[str, str] | None = None) -> None:
     """An artifact that a program other than ours has put there."""
     state = server.state
     collection = state.collections.setdefault(("peel", "embeddings"), Collection("embeddings", "peel", "embeddings"))
@@ -158,22 +158,22 @@ def test_a_pulled_manifest_that_leads_out_of_its_folder_writes_nothing(tmp_path:
     paths = [path for path in HOSTILE_PATHS if path and "\0" not in path]
     with Server() as server:
         for i, path in enumerate(paths):
-            planted(server, f"path{i}", {"origin.json": b"{}", path: b"evil"})
-        planted(server, "file", {}, {"passwd": "file:///etc/passwd"})
-        planted(server, "empty", {})
-        planted(server, "stranger", {"origin.json": b'{"stage": "eval.embed"}'})
+            plant(server, f"path{i}", {"origin.json": b"{}", path: b"evil"})
+        plant(server, "file", {}, {"passwd": "file:///etc/passwd"})
+        plant(server, "empty", {})
+        plant(server, "stranger", {"origin.json": b'{"stage": "eval.embed"}'})
         lab = Lab(home, server, {})
         aliases = [*(f"path{i}" for i in range(len(paths))), "file", "empty", "stranger"]
-        done = lab.python("-c", FETCH, *aliases)
-        assert done.returncode == 0, done.stderr
-        *refused, file, empty, stranger = map(json.loads, done.stdout.splitlines())
+        process = lab.python("-c", FETCH, *aliases)
+        assert process.returncode == 0, process.stderr
+        *refusals, file, empty, stranger = map(json.loads, process.stdout.splitlines())
         assert server.unhandled == []
-    for path, line in zip(paths, refused, strict=True):
+    for path, line in zip(paths, refusals, strict=True):
         assert f"the path {path!r}" in line and "nothing was written" in line
     assert "refers to 'file:///etc/passwd'" in file
     assert "origin.json" in empty and "origin.json" in stranger
-    written = [path for path in tmp_path.rglob("*") if path.is_file() and b"evil" in path.read_bytes()]
-    assert [path for path in written if path.suffix != ".wandb"] == []
+    contents = [path for path in tmp_path.rglob("*") if path.is_file() and b"evil" in path.read_bytes()]
+    assert [path for path in contents if path.suffix != ".wandb"] == []
     assert not Path("/tmp/peel-evil").exists()
 
 
@@ -205,7 +205,7 @@ READERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("kind", READERS)
 def test_whatever_stands_in_an_artifact_is_read_or_refused_in_one_line(kind: str, tmp_path: Path) -> None:
-    load, names = READERS[kind]
+    read, names = READERS[kind]
     harm = tmp_path / "harmed"
     pickled = pickle.dumps(Harm(harm))
     objects = _npy(np.array([Harm(harm)], dtype=object))
@@ -215,9 +215,9 @@ def test_whatever_stands_in_an_artifact_is_read_or_refused_in_one_line(kind: str
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        assert f"{kind}-v0" in refusal(lambda: load(folder))
+        assert f"{kind}-v0" in refusal(lambda: read(folder))
         shutil.rmtree(folder)
-    assert "missing" in refusal(lambda: load(tmp_path / "missing"))
+    assert "missing" in refusal(lambda: read(tmp_path / "missing"))
     assert not harm.exists()
 
 
@@ -243,7 +243,7 @@ def test_arrays_that_do_not_fit_together_are_refused(name: str, wrong: np.ndarra
 # -- zips --------------------------------------------------------------------------------------------------------------
 
 
-def written(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """All that is in it, but for the home itself."""
     return sorted(path for path in folder.rglob("*") if path != home())
 
@@ -251,48 +251,48 @@ def written(folder: Path) -> list[Path]:
 @settings(fuzzed, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_to_a_zip_is_read_past_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
-    source = packed(tmp_path / "in" / "set.zip", two_classes(each=1))
+    source = write_zip(tmp_path / "in" / "set.zip", two_classes(each=1))
     content = bytearray(source.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
     source.write_bytes(content[:cut])
     try:
-        loaded(source, skip_corrupt=data.draw(st.booleans()))
+        load_set(source, skip_corrupt=data.draw(st.booleans()))
     except Problem as problem:
         assert "\n" not in str(problem)
-    assert written(tmp_path) == [source.parent, source]
+    assert files_in(tmp_path) == [source.parent, source]
 
 
 @settings(fuzzed, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=texts, inside=st.sampled_from(["train/cat/", "test/", ""]))
 def test_any_entry_of_a_zip_is_read_past_or_one_line(tmp_path: Path, name: str, inside: str) -> None:
-    source = packed(tmp_path / "in" / "set.zip", two_classes(each=1))
+    source = write_zip(tmp_path / "in" / "set.zip", two_classes(each=1))
     with zipfile.ZipFile(source, "a") as archive:
         try:
             archive.writestr(f"{inside}{name}.png", b"no picture")
         except (UnicodeEncodeError, ValueError, IndexError):  # what zipfile cannot write
             return
     try:
-        loaded(source, skip_corrupt=True)
+        load_set(source, skip_corrupt=True)
     except Problem as problem:
         assert "\n" not in str(problem)
-    assert written(tmp_path) == [source.parent, source]
+    assert files_in(tmp_path) == [source.parent, source]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_entry_that_stands_twice_or_is_encrypted_is_one_line(tmp_path: Path) -> None:
-    twice = packed(tmp_path / "twice.zip", two_classes())
+    twice = write_zip(tmp_path / "twice.zip", two_classes())
     with zipfile.ZipFile(twice, "a") as archive:
         archive.writestr("train/cat/0.png", b"another one")
-    assert "'train/cat/0.png' stands in it twice" in refusal(lambda: loaded(twice))
-    locked = packed(tmp_path / "locked.zip", two_classes())
+    assert "'train/cat/0.png' occurs twice" in refusal(lambda: load_set(twice))
+    locked = write_zip(tmp_path / "locked.zip", two_classes())
     content = bytearray(locked.read_bytes())
     for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
-        for found in re.finditer(re.escape(signature), bytes(content)):
-            content[found.start() + flags] |= 1
+        for match in re.finditer(re.escape(signature), bytes(content)):
+            content[match.start() + flags] |= 1
     locked.write_bytes(content)
-    assert "encrypted" in refusal(lambda: loaded(locked))
+    assert "encrypted" in refusal(lambda: load_set(locked))
 
 
 # -- what the code may not do ------------------------------------------------------------------------------------------
@@ -312,15 +312,15 @@ BANNED = {
 @pytest.mark.parametrize("rule", BANNED)
 @pytest.mark.parametrize("path", ["train/tracking/any.py", "tests/any.py"])
 def test_the_lint_rules_bite(rule: str, path: str) -> None:
-    assert f" {rule} " in linted(BANNED[rule], path)
+    assert f" {rule} " in lint(BANNED[rule], path)
 
 
 @pytest.mark.parametrize("module", ["pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"])
 def test_no_module_that_unpickles_is_imported(module: str) -> None:
-    assert " TID251 " in linted(f"import {module}\n\n{module}\n", "eval/any.py")
+    assert " TID251 " in lint(f"import {module}\n\n{module}\n", "eval/any.py")
 
 
-def linted(code: str, path: str) -> str:
+def lint(code: str, path: str) -> str:
     """What the project's lint says of `code`, were it in the file `path`."""
     ruff = str(Path(sys.executable).parent / "ruff")
     command = [ruff, "check", "--output-format", "concise", "--stdin-filename", path, "-"]
@@ -345,13 +345,15 @@ def test_an_api_key_is_written_nowhere(mode: str, tmp_path: Path) -> None:
     with Server() as server:
         lab = Lab(tmp_path / "peel", server, {})
         lab.home.mkdir()
-        given = {"WANDB_API_KEY": KEY, "WANDB_MODE": mode, "HOME": str(tmp_path)}
-        said = [lab.python("-m", *command.split(), **given) for command in COMMANDS]
-        assert [done.returncode for done in said] == [0, 0, 2, 2, 0, 0, 0], [done.stderr for done in said]
+        environment = {"WANDB_API_KEY": KEY, "WANDB_MODE": mode, "HOME": str(tmp_path)}
+        processes = [lab.python("-m", *command.split(), **environment) for command in COMMANDS]
+        assert [process.returncode for process in processes] == [0, 0, 2, 2, 0, 0, 0], [
+            process.stderr for process in processes
+        ]
         there = repr(server.state)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
-    assert [done.args for done in said if KEY in done.stdout + done.stderr] == []
+    assert [process.args for process in processes if KEY in process.stdout + process.stderr] == []
     assert KEY not in there
     assert ("origin.json" in there) is (mode == "online")

@@ -1,4 +1,7 @@
-"""Image sets by name, by torchvision and scikit-learn, and the user's own by path."""
+"""Image sets by name, by torchvision and scikit-learn, and the user's own by path.
+
+train.prepare publishes what `load` returns. Downloads go to PEEL_HOME/downloads, and $PEEL_DATA is only read.
+"""
 
 import contextlib
 import os
@@ -29,47 +32,49 @@ Splits = tuple[tuple[str, ...], dict[str, NDArray[Any]]]  # class names; images 
 def load(dataset: str, name: str, size: int = 32, skip_corrupt: bool = False) -> Images:
     """An image set called `name`, its images size x size.
 
-    dataset: a name from KNOWN, or the path of a folder or zip. Raises Problem where there is no such set.
+    dataset: a name from NAMES, or the path of a folder or zip. Raises Problem where there is no such set.
     """
     source = own(dataset)
     if source is not None:
         classes, arrays = folder.read(source, size, skip_corrupt)
-    elif dataset in MADE:
-        classes, arrays = MADE[dataset](size)
+    elif dataset in GENERATORS:
+        classes, arrays = GENERATORS[dataset](size)
     else:
         classes, arrays = from_torchvision(dataset, size)
-    return Images.measured(name, classes, arrays)
+    return Images.from_arrays(name, classes, arrays)
 
 
 def own(dataset: str) -> Path | None:
     """The folder or zip that holds `dataset`: a path, or what $PEEL_DATA has under that name. None for a known set
     that is made or downloaded. Raises Problem where there is nothing of the kind."""
-    if dataset in MADE:
+    if dataset in GENERATORS:
         return None
-    if dataset not in KNOWN and dataset:
+    if dataset not in NAMES and dataset:
         path = Path(os.path.abspath(os.path.expanduser(dataset)))  # noqa: PTH100, PTH111 (pathlib keeps `..`)
         with contextlib.suppress(OSError, ValueError):  # no path at all, such as a name too long
             if path.exists():
                 return path
-    held = data_folder()
-    if held and dataset and dataset == Path(dataset).name:
-        if (held / f"{dataset}.zip").is_file():
-            return held / f"{dataset}.zip"
-        if all((held / dataset / split).is_dir() for split in SPLITS):
-            return held / dataset
-    if dataset in KNOWN:
+    root = data_folder()
+    if root and dataset and dataset == Path(dataset).name:
+        if (root / f"{dataset}.zip").is_file():
+            return root / f"{dataset}.zip"
+        if all((root / dataset / split).is_dir() for split in SPLITS):
+            return root / dataset
+    if dataset in NAMES:
         return None
-    raise Problem(f"no data set {dataset!r}: no such path exists, and the known sets are {listing(KNOWN)}")
+    raise Problem(f"no data set {dataset!r}; give the path of a folder or zip, or one of: {listing(NAMES)}")
 
 
 def data_folder() -> Path | None:
     """$PEEL_DATA: a torchvision root, or a folder of zips, to look in before anything is downloaded."""
-    given = os.environ.get("PEEL_DATA")
-    if not given:
+    value = os.environ.get("PEEL_DATA")
+    if not value:
         return None
-    path = Path(given).expanduser().absolute()
+    path = Path(value).expanduser().absolute()
     if not path.is_dir():
-        raise Problem(f"PEEL_DATA (make: DATA=) is {given!r}, which is no folder; give one that holds data sets")
+        raise Problem(
+            f"PEEL_DATA (make: DATA=) is {value!r}, which is not a folder; give a folder that holds data sets"
+        )
     return path
 
 
@@ -95,8 +100,8 @@ def digits(size: int) -> Splits:
         scaled = scaled.resize((size, size), PIL.Image.Resampling.BILINEAR)
         enlarged[i] = np.asarray(scaled).round().clip(0, 255)[..., None]
     arrays = {}
-    for split, chosen in zip(SPLITS, map(np.sort, rows), strict=True):
-        arrays[split], arrays[f"{split}_labels"] = enlarged[chosen], data.target[chosen].astype(np.int64)
+    for split, ids in zip(SPLITS, map(np.sort, rows), strict=True):
+        arrays[split], arrays[f"{split}_labels"] = enlarged[ids], data.target[ids].astype(np.int64)
     return tuple(str(name) for name in data.target_names), arrays
 
 
@@ -112,23 +117,23 @@ def photos(size: int) -> Splits:
         for split, half in zip(SPLITS, (photo[:, :middle], photo[:, middle:]), strict=True):
             crops = np.lib.stride_tricks.sliding_window_view(half, (CROP, CROP), axis=(0, 1))[::STRIDE, ::STRIDE]
             crops = crops.transpose(0, 1, 3, 4, 2).reshape(-1, CROP, CROP, 3)
-            parts[split].append(_resized(crops, size, name))
+            parts[split].append(_resize(crops, size, name))
             parts[f"{split}_labels"].append(np.full(len(crops), label, np.int64))
     return classes, {key: np.concatenate(arrays) for key, arrays in parts.items()}
 
 
-def _resized(images: Pixels, size: int, what: str) -> Pixels:
+def _resize(images: Pixels, size: int, what: str) -> Pixels:
     """(n, height, width) gray or (n, height, width, 3) images as (n, size, size, 3)."""
     result = blank((len(images), size, size, 3), np.uint8)
     if images.shape[1:3] == (size, size):
         result[:] = images if images.ndim == 4 else images[..., None]
     else:
         for i, image in enumerate(tqdm(images, what, leave=False, unit=" images", disable=None)):
-            result[i] = folder.fitted(PIL.Image.fromarray(image), size)
+            result[i] = folder.fit(PIL.Image.fromarray(image), size)
     return result
 
 
-MADE: dict[str, Callable[[int], Splits]] = {"digits": digits, "photos": photos}
+GENERATORS: dict[str, Callable[[int], Splits]] = {"digits": digits, "photos": photos}
 
 
 # -- torchvision -------------------------------------------------------------------------------------------------------
@@ -140,18 +145,18 @@ TORCHVISION = {
     "mnist": "MNIST",
     "svhn": "SVHN",
 }
-KNOWN = (*MADE, *TORCHVISION)
+NAMES = (*GENERATORS, *TORCHVISION)
 
 
 def from_torchvision(name: str, size: int) -> Splits:
     """A set that torchvision reads: from $PEEL_DATA, else from the downloads, else downloaded there."""
     downloads = home() / "downloads"
-    found = None
+    splits = None
     for root in filter(None, (data_folder(), downloads)):
-        found = found or _held(name, root)
-    classes, arrays = found or _downloaded(name, downloads)
+        splits = splits or _local(name, root)
+    classes, arrays = splits or _download(name, downloads)
     return classes, {
-        key: _resized(array, size, key) if key in SPLITS else np.asarray(array, np.int64)
+        key: _resize(array, size, key) if key in SPLITS else np.asarray(array, np.int64)
         for key, array in arrays.items()
     }
 
@@ -175,7 +180,7 @@ def _read(name: str, root: Path, download: bool) -> Splits:
     return classes, arrays
 
 
-def _held(name: str, root: Path) -> Splits | None:
+def _local(name: str, root: Path) -> Splits | None:
     """What `root` holds of the set, None for nothing. Raises Problem where it is damaged."""
     try:
         return _read(name, root, download=False)
@@ -183,21 +188,23 @@ def _held(name: str, root: Path) -> Splits | None:
         reason = one_line(error)
         if "Dataset not found" in reason:
             return None
-        raise Problem(f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it there and run again") from error
+        raise Problem(
+            f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it from there and run again"
+        ) from error
 
 
-def _downloaded(name: str, downloads: Path) -> Splits:
-    """As `_held`. Files appear in `downloads` when they are complete."""
+def _download(name: str, downloads: Path) -> Splits:
+    """As `_local`. Files appear in `downloads` when they are complete."""
     downloads.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS)
     try:
         with tempfile.TemporaryDirectory(prefix=".part-", dir=downloads) as part:
-            found = _read(name, Path(part), download=True)
+            splits = _read(name, Path(part), download=True)
             for path in Path(part).iterdir():
                 with contextlib.suppress(OSError):  # another process was faster
                     path.rename(downloads / path.name)
-            return found
+            return splits
     except (OSError, RuntimeError, HTTPException) as error:
         reason = one_line(error)
         raise Problem(

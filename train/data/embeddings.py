@@ -1,4 +1,4 @@
-"""What evaluations read: the vectors of one image set, by an encoder or by a method that has none."""
+"""The artifact `embeddings`, which evaluations read: the vectors of one image set, by an encoder or by a method without one."""
 
 import json
 from dataclasses import dataclass
@@ -55,7 +55,9 @@ class Embeddings:
                         or arrays[key].ndim != 2
                         or len(arrays[key]) != len(arrays[split])
                     ):
-                        raise ValueError(f"{key}.npy is {arrays[key].dtype} {arrays[key].shape}")
+                        raise ValueError(
+                            f"{key}.npy is {arrays[key].dtype} {arrays[key].shape}, not float32 ({len(arrays[split])}, d)"
+                        )
                 check_labels(arrays[f"{split}_labels"], len(arrays[split]), len(classes), f"{split}_labels.npy")
             transductive = bool(about.get("transductive"))  # older versions are all of encoders, and do not say so
             return cls(classes, **arrays, own=bool(about["own"]), transductive=transductive)

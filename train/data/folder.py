@@ -1,4 +1,4 @@
-"""Images of one's own: a folder or a zip laid out train/CLASS/*, test/CLASS/*."""
+"""Images of one's own: a folder or a zip laid out train/CLASS/*, test/CLASS/*. It is only read, and hostile until checked."""
 
 import contextlib
 import io
@@ -59,22 +59,22 @@ def read(source: Path, size: int, skip_corrupt: bool) -> tuple[tuple[str, ...], 
 
     Images are in the order of their paths. One that cannot be decoded is a Problem, or left out and named in a line.
     """
-    with opened(source) as tree:
+    with open_tree(source) as tree:
         classes = class_names(tree)
         arrays: dict[str, NDArray[Any]] = {}
         for split in SPLITS:
             paths = sorted(path for path in tree.images if path.startswith(f"{split}/"))
             labels = np.array([classes.index(path.split("/")[1]) for path in paths], dtype=np.int64)
-            images, sound = _decoded(tree, paths, size, skip_corrupt, split)
+            images, sound = _decode_all(tree, paths, size, skip_corrupt, split)
             arrays[split], arrays[f"{split}_labels"] = images, labels[sound]
             for label in np.flatnonzero(np.bincount(labels[sound], minlength=len(classes)) == 0):
-                raise tree.problem(f"no image of {f'{split}/{classes[label]}'!r} can be decoded; replace them")
+                raise tree.problem(f"no image of {f'{split}/{classes[label]}'!r} can be decoded; replace its images")
     return classes, arrays
 
 
 def fingerprint(source: Path) -> object:
     """Changes when an image of `source` is added, removed or replaced; the same wherever it lies."""
-    with opened(source) as tree:
+    with open_tree(source) as tree:
         return sorted(tree.images.items())
 
 
@@ -82,7 +82,7 @@ def fingerprint(source: Path) -> object:
 
 
 @contextlib.contextmanager
-def opened(source: Path) -> Iterator[Tree]:
+def open_tree(source: Path) -> Iterator[Tree]:
     """The folder or zip at `source`. Raises Problem where it is neither, or an entry of the zip leaves its folder."""
     if source.is_dir():
         yield _walk(source)
@@ -93,7 +93,7 @@ def opened(source: Path) -> Iterator[Tree]:
         archive = zipfile.ZipFile(source)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise Problem(
-            f"{str(source)!r} is neither a folder nor a sound zip ({one_line(error)}); give one that holds {LAYOUT}"
+            f"{str(source)!r} is neither a folder nor an intact zip ({one_line(error)}); give one that holds {LAYOUT}"
         ) from error
     except OSError as error:
         _unreadable(error)
@@ -127,13 +127,13 @@ def _entries(source: Path, archive: zipfile.ZipFile) -> Tree:
     for entry in archive.infolist():
         name = entry.filename.replace("\\", "/")  # some packers on Windows write those
         path = PurePosixPath(name)
-        wrong = "is a link" if stat.S_ISLNK(entry.external_attr >> 16) else None
+        fault = "is a link" if stat.S_ISLNK(entry.external_attr >> 16) else None
         if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name):
-            wrong = "leaves its folder"
+            fault = "leaves its folder"
         if path in entries and not name.endswith("/"):
-            wrong = "stands in it twice"
-        if wrong:
-            raise Problem(f"{str(source)!r}: the entry {entry.filename!r} {wrong}; pack the zip again without it")
+            fault = "occurs twice"
+        if fault:
+            raise Problem(f"{str(source)!r}: the entry {entry.filename!r} {fault}; pack the zip again without it")
         if any(_hidden(part) for part in path.parts):
             continue
         if name.endswith("/"):
@@ -163,64 +163,68 @@ def class_names(tree: Tree) -> tuple[str, ...]:
     """The classes, sorted. Raises Problem on a layout that does not serve."""
     for split in SPLITS:
         if split not in tree.folders:
-            raise tree.problem(f"there is no folder {split}/ in it; lay it out as {LAYOUT}")
+            raise tree.problem(f"it has no folder {split}/; lay it out as {LAYOUT}")
     for path in sorted(tree.images):
         if path.count("/") == 1:
             raise tree.problem(f"the image {path!r} is in no class folder; lay it out as {LAYOUT}")
     for split in SPLITS:
-        every, filled = tree.classes_of(split)
+        folders, filled = tree.classes_of(split)
         if not filled:
             raise tree.problem(f"{split}/ holds no images ({' '.join(SUFFIXES)}); lay it out as {LAYOUT}")
-        for name in sorted(every - filled):
+        for name in sorted(folders - filled):
             raise tree.problem(f"the class folder {f'{split}/{name}'!r} holds no images; fill it or remove it")
     train, test = (tree.classes_of(split)[1] for split in SPLITS)
     for name in sorted(train ^ test):
         has, lacks = SPLITS if name in train else reversed(SPLITS)
-        raise tree.problem(f"{lacks}/ has no class {name!r}, which {has}/ has; add it there or remove it here")
+        raise tree.problem(
+            f"{lacks}/ has no class {name!r}, but {has}/ has; add it to {lacks}/, or remove it from {has}/"
+        )
     if len(train) == 1:
-        raise tree.problem(f"there is a single class, {min(train)!r}; give two or more")
+        raise tree.problem(f"it has a single class, {min(train)!r}; give two or more")
     for name in sorted(train):
         if not name.isprintable():
-            raise tree.problem(f"the class {name!r} has characters in its name that cannot be shown; rename the folder")
+            raise tree.problem(
+                f"the name of the class {name!r} has characters that cannot be printed; rename the folder"
+            )
     return tuple(sorted(train))
 
 
 # -- pixels ------------------------------------------------------------------------------------------------------------
 
 
-def _decoded(
+def _decode_all(
     tree: Tree, paths: Sequence[str], size: int, skip_corrupt: bool, split: str
 ) -> tuple[Pixels, NDArray[np.bool_]]:
     """Images of the paths that can be decoded, and which those are."""
     images = blank((len(paths), size, size, 3), np.uint8)
     sound = np.ones(len(paths), bool)
-    skipped = []
+    lines = []
     count = 0
-    with contextlib.closing(_each(lambda path: _decode(tree, path, size), paths)) as results:
+    with contextlib.closing(_in_threads(lambda path: _decode(tree, path, size), paths)) as results:
         for i, result in enumerate(tqdm(results, split, len(paths), leave=False, unit=" images", disable=None)):
             if not isinstance(result, str):
                 images[count] = result
                 count += 1
             elif skip_corrupt:
-                skipped.append(f"skipped {paths[i]!r}: {result}")
+                lines.append(f"skipped {paths[i]!r}: {result}")
                 sound[i] = False
             else:
                 raise tree.problem(
                     f"{paths[i]!r} cannot be decoded ({result}); replace it, "
                     "or leave such images out with --skip-corrupt True"
                 )
-    for line in skipped:
+    for line in lines:
         print(line)
     return images[:count], sound
 
 
-def _each(decoded: Callable[[str], Pixels | str], paths: Sequence[str]) -> Generator[Pixels | str]:
-    """decoded(path) of each path, in order, worked out by threads."""
+def _in_threads(decode: Callable[[str], Pixels | str], paths: Sequence[str]) -> Generator[Pixels | str]:
+    """decode(path) of each path, in order, worked out by threads."""
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
         for start in range(0, len(paths), WINDOW):
-            yield from threads.map(decoded, paths[start : start + WINDOW])
+            yield from threads.map(decode, paths[start : start + WINDOW])
 
 
 def _decode(tree: Tree, path: str, size: int) -> Pixels | str:
@@ -230,14 +234,14 @@ def _decode(tree: Tree, path: str, size: int) -> Pixels | str:
             raise ValueError(f"larger than {MOST_BYTES >> 20} MB")
         with PIL.Image.open(io.BytesIO(tree.content(path))) as image:
             image.load()  # all of it: `open` reads no more than the header
-            return fitted(image, size)
+            return fit(image, size)
     except PIL.UnidentifiedImageError:
-        return "its content is of no kind of image"
+        return "its content is not an image"
     except Exception as error:  # decoders raise whatever their format's code comes upon
         return one_line(error)
 
 
-def fitted(image: PIL.Image.Image, size: int) -> Pixels:
+def fit(image: PIL.Image.Image, size: int) -> Pixels:
     """Any image as RGB pixels (size, size, 3): upright, over white where transparent, its center cut to a square.
 
     An image of exactly that size keeps its pixels; others are resized, bilinear with antialiasing.

@@ -1,4 +1,4 @@
-"""A prepared image set: uint8 arrays on disk, mapped into memory."""
+"""The artifact `images`: a prepared image set, uint8 arrays on disk, mapped into memory."""
 
 import json
 import math
@@ -36,7 +36,7 @@ class Images:
     std: tuple[float, float, float]
 
     @classmethod
-    def measured(cls, name: str, classes: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
+    def from_arrays(cls, name: str, classes: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
         """With the mean and standard deviation of the training images, in float64."""
         values = np.arange(256) / 255
         counts = np.zeros((3, 256), np.int64)
@@ -67,7 +67,7 @@ class Images:
             for split in SPLITS:
                 images = arrays[split]
                 if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (images.shape[1],) * 2 + (3,):
-                    raise ValueError(f"{split}.npy is {images.dtype} {images.shape}")
+                    raise ValueError(f"{split}.npy is {images.dtype} {images.shape}, not uint8 (n, size, size, 3)")
                 check_labels(arrays[f"{split}_labels"], len(images), len(classes), f"{split}_labels.npy")
             mean, std = ((float(r), float(g), float(b)) for r, g, b in (about["mean"], about["std"]))
             return cls(str(about["name"]), classes, **arrays, mean=mean, std=std)
@@ -96,7 +96,7 @@ def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> N
     if labels.dtype != np.int64 or labels.shape != (count,):
         raise ValueError(f"{what} is {labels.dtype} {labels.shape}, not int64 ({count},)")
     if ((labels < 0) | (labels >= classes)).any():
-        raise ValueError(f"{what} names other classes than the {classes} there are")
+        raise ValueError(f"{what} has labels outside 0 to {classes - 1}")
 
 
 def load_array(path: Path) -> NDArray[Any]:

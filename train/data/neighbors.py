@@ -1,4 +1,4 @@
-"""The training images nearest to an image, found by FAISS, with exact distances."""
+"""The artifact `neighbors`: the training images nearest to an image, by FAISS, with exact distances."""
 
 import json
 import math
@@ -70,7 +70,7 @@ def load_ids(folder: Path, split: str) -> Ids:
     count = len(load_array(folder / "train_ids.npy"))
     ids = load_array(folder / f"{split}_ids.npy")
     if ids.dtype != np.int64 or ids.ndim != 2 or ((ids < 0) | (ids >= count)).any():
-        raise ValueError(f"{split}_ids.npy is {ids.dtype} {ids.shape}, or names other rows than the {count} there are")
+        raise ValueError(f"{split}_ids.npy is {ids.dtype} {ids.shape}, not int64 (n, k) of rows below {count}")
     return ids
 
 
@@ -143,10 +143,10 @@ def recall(index: Any, vectors: Vectors, queries: Vectors, k: int) -> float:
     """Share of the k nearest `vectors` of each query that `index` finds, averaged over a sample of 1,000 queries."""
     random = np.random.default_rng(0)
     sample = queries[np.sort(random.choice(len(queries), min(SAMPLE, len(queries)), replace=False))]
-    (_, found), (_, expected) = (
+    (_, ids), (_, truth) = (
         nearest(each, vectors, sample, k, label=label) for each, label in ((index, "recall"), (build(vectors), "exact"))
     )
-    hits = (found[:, :, None] == expected[:, None, :]).any(axis=2)
+    hits = (ids[:, :, None] == truth[:, None, :]).any(axis=2)
     return float(hits.mean())
 
 
@@ -169,13 +169,13 @@ def nearest(
     with tqdm(total=len(queries), desc=label, unit=" images", delay=1) as progress:
         for start in range(0, len(queries), BATCH):
             block = queries[start : start + BATCH]
-            found = search(index, block, width)[1]
-            exact = exact_distances(vectors, found, block)
+            candidates = search(index, block, width)[1]
+            exact = exact_distances(vectors, candidates, block)
             if among_themselves:
                 # Last, and so dropped. Where duplicates kept a row itself out of the candidates, the farthest is dropped.
-                exact[found == np.arange(start, start + len(block))[:, None]] = np.inf
-            order = np.lexsort((found, exact), axis=1)[:, :k]
-            ids[start : start + len(block)] = np.take_along_axis(found, order, axis=1)
+                exact[candidates == np.arange(start, start + len(block))[:, None]] = np.inf
+            order = np.lexsort((candidates, exact), axis=1)[:, :k]
+            ids[start : start + len(block)] = np.take_along_axis(candidates, order, axis=1)
             distances[start : start + len(block)] = np.take_along_axis(exact, order, axis=1)
             progress.update(len(block))
     return distances, ids
@@ -197,5 +197,5 @@ def find_neighbors(embeddings: Embeddings, k: int, inverted: Inverted | None = N
     index = build(embeddings.train, inverted)
     train_distances, train_ids = nearest(index, embeddings.train, embeddings.train, k, True, "neighbors of train")
     test_distances, test_ids = nearest(index, embeddings.train, embeddings.test, k, False, "neighbors of test")
-    found = recall(index, embeddings.train, embeddings.test, k) if inverted else None
-    return Neighbors(train_ids, train_distances, test_ids, test_distances, index, found)
+    share = recall(index, embeddings.train, embeddings.test, k) if inverted else None
+    return Neighbors(train_ids, train_distances, test_ids, test_distances, index, share)

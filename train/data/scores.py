@@ -1,4 +1,4 @@
-"""What a stage found: numbers, figures, pictures and samples, published as one artifact of type `scores`."""
+"""What a stage measured: numbers, figures, pictures and samples, published as one artifact of type `scores`."""
 
 import json
 from collections.abc import Mapping
@@ -46,11 +46,11 @@ class Scores:
         with reading(folder):
             return cls(
                 dict(json.loads((folder / "scores.json").read_text())),
-                {name: plotly.io.read_json(path) for name, path in _found(folder, "figures").items()},
-                {name: PIL.Image.open(path) for name, path in _found(folder, "pictures").items()},
+                {name: plotly.io.read_json(path) for name, path in _paths(folder, "figures").items()},
+                {name: PIL.Image.open(path) for name, path in _paths(folder, "pictures").items()},
                 {
                     name: np.load(path, mmap_mode="r", allow_pickle=False)
-                    for name, path in _found(folder, "samples").items()
+                    for name, path in _paths(folder, "samples").items()
                 },
             )
 
@@ -67,6 +67,6 @@ def _file(folder: Path, kind: str, name: str, suffix: str) -> Path:
     return path
 
 
-def _found(folder: Path, kind: str) -> Mapping[str, Path]:
+def _paths(folder: Path, kind: str) -> Mapping[str, Path]:
     root = folder / kind
     return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.*"))}

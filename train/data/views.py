@@ -2,7 +2,7 @@
 
 The reference is torchvision.transforms.v2: `draw` samples what `RandomResizedCrop`, `ColorJitter` and the others sample,
 and `transform` computes what `torchvision.transforms.v2.functional` computes on float images. Images come in as uint8
-(n, height, width, 3) and go out normalised, float32 (n, 3, size, size) in channels_last. In between they are planes
+(n, height, width, 3) and go out normalized, float32 (n, 3, size, size) in channels_last. In between they are planes
 (n, 3, height, width), scaled to [0, 1]. Call it outside autocast: half precision would show in the colors.
 """
 
@@ -104,15 +104,15 @@ def draw(count: int, height: int, width: int, augmentation: Augmentation, genera
 
     box_height, box_width = box_sizes(area, ratio, height, width, augmentation)
     # The central crop, if all tries failed, is centered; torchvision draws a position only for a box that was tried.
-    found = box_height > 0
+    fits = box_height > 0
     central_height, central_width = central_box(height, width, augmentation.ratio)
-    box_height = torch.where(found, box_height, central_height)
-    box_width = torch.where(found, box_width, central_width)
-    top = torch.where(found, (position[:, 0] * (height - box_height + 1)).long(), (height - central_height) // 2)
-    left = torch.where(found, (position[:, 1] * (width - box_width + 1)).long(), (width - central_width) // 2)
+    box_height = torch.where(fits, box_height, central_height)
+    box_width = torch.where(fits, box_width, central_width)
+    top = torch.where(fits, (position[:, 0] * (height - box_height + 1)).long(), (height - central_height) // 2)
+    left = torch.where(fits, (position[:, 1] * (width - box_width + 1)).long(), (width - central_width) // 2)
 
     chances = (augmentation.flip, augmentation.jitter, augmentation.grayscale, augmentation.blur, augmentation.solarize)
-    flip, jittered, grayscale, blurred, solarized = (coin < coin.new_tensor(chances)).unbind(1)
+    flip, jitter, grayscale, blur, solarize = (coin < coin.new_tensor(chances)).unbind(1)
     brightness, contrast, saturation = (
         between(factor[:, i], max(0.0, 1 - strength), 1 + strength).float()
         for i, strength in enumerate((augmentation.brightness, augmentation.contrast, augmentation.saturation))
@@ -123,16 +123,16 @@ def draw(count: int, height: int, width: int, augmentation: Augmentation, genera
         height=box_height,
         width=box_width,
         flip=flip,
-        jitter=jittered,
+        jitter=jitter,
         order=order.argsort(dim=1),  # the ranks of four independent numbers: all 24 orders alike
         brightness=brightness,
         contrast=contrast,
         saturation=saturation,
         hue=between(factor[:, 3], -augmentation.hue, augmentation.hue).float(),
         grayscale=grayscale,
-        blur=blurred,
+        blur=blur,
         sigma=between(sigma[:, 0], *augmentation.blur_sigma).float(),
-        solarize=solarized,
+        solarize=solarize,
     )
 
 
@@ -171,7 +171,7 @@ def transform(images: Tensor, draws: Draws, augmentation: Augmentation, mean: Te
     """A view for each draw: of the images in turn, and in turn again where there are v times as many draws.
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. Returns (v n, 3, size, size) float32,
-    normalised, in channels_last. Only `size`, `blur_kernel` and `solarize_threshold` are read from the augmentation.
+    normalized, in channels_last. Only `size`, `blur_kernel` and `solarize_threshold` are read from the augmentation.
     """
     if not len(images) or len(draws) % len(images):
         raise ValueError(f"{len(draws)} draws for {len(images)} images; call draw with a multiple of {len(images)}")
@@ -179,8 +179,8 @@ def transform(images: Tensor, draws: Draws, augmentation: Augmentation, mean: Te
     planes = crop(images, draws, augmentation.size)
     jitter_(planes, draws)
     apply_(grayscale, planes, draws.grayscale)
-    apply_(lambda chosen, sigma: blur(chosen, sigma, augmentation.blur_kernel), planes, draws.blur, draws.sigma)
-    apply_(lambda chosen: solarize(chosen, augmentation.solarize_threshold), planes, draws.solarize)
+    apply_(lambda part, sigma: blur(part, sigma, augmentation.blur_kernel), planes, draws.blur, draws.sigma)
+    apply_(lambda part: solarize(part, augmentation.solarize_threshold), planes, draws.solarize)
     return standardise(planes, mean, std)
 
 
@@ -191,29 +191,29 @@ def views(
     mean: Tensor,
     std: Tensor,
     generator: torch.Generator,
-    chosen: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """`count` independent views of each image: (count, n, 3, size, size).
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. `flatten(0, 1)` of the result is
-    free and channels_last. chosen: rows (m,) of the images whose views alone are made, as they are among all.
+    free and channels_last. rows: (m,) of the images whose views alone are made, as they are among all.
     """
     height, width = images.shape[1:3]
     draws = draw(count * len(images), height, width, augmentation, generator)
-    if chosen is not None and len(chosen) < len(images):
-        draws = draws[(torch.arange(count)[:, None] * len(images) + chosen).flatten()]
-        images = images[chosen]
+    if rows is not None and len(rows) < len(images):
+        draws = draws[(torch.arange(count)[:, None] * len(images) + rows).flatten()]
+        images = images[rows]
     batch = transform(images, draws, augmentation, mean, std)
     return batch.view(count, len(images), *batch.shape[1:])
 
 
 def batch(images: NDArray[np.uint8], index: NDArray[np.int64] | slice) -> Tensor:
-    """The chosen images as a uint8 tensor of their own, (n, height, width, 3)."""
+    """The indexed images as a uint8 tensor of their own, (n, height, width, 3)."""
     return torch.from_numpy(np.array(images[index]))
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, size: int | None = None) -> Tensor:
-    """Whole images as an encoder takes them: (n, 3, size, size) float32, normalised, in channels_last.
+    """Whole images as an encoder takes them: (n, 3, size, size) float32, normalized, in channels_last.
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. `size` resizes to a square,
     bilinear with antialiasing; without it the images keep their height and width.
@@ -289,12 +289,12 @@ def resample(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.bmm(lines.reshape(len(columns), 3 * height, -1), columns.mT).view(-1, 3, height, width)
 
 
-def apply_(operation: Callable[..., Tensor], planes: Tensor, chosen: Tensor, *parameters: Tensor) -> None:
-    """Overwrites the chosen images with operation(images, their parameters); the others cost nothing.
+def apply_(operation: Callable[..., Tensor], planes: Tensor, mask: Tensor, *parameters: Tensor) -> None:
+    """Overwrites the images of the mask with operation(images, their parameters); the others cost nothing.
 
-    planes: (n, 3, height, width). chosen: (n,) bool. parameters: (n,) each.
+    planes: (n, 3, height, width). mask: (n,) bool. parameters: (n,) each.
     """
-    index = chosen.nonzero().squeeze(1)
+    index = mask.nonzero().squeeze(1)
     if len(index):
         result = operation(planes.index_select(0, index), *(parameter[index] for parameter in parameters))
         planes.index_copy_(0, index, result)
@@ -306,18 +306,18 @@ def jitter_(planes: Tensor, draws: Draws) -> None:
     factors = (draws.brightness, draws.contrast, draws.saturation, draws.hue)
     neutral = (1, 1, 1, 0)
     index = draws.jitter.nonzero().squeeze(1)
-    chosen = planes.index_select(0, index)
+    images = planes.index_select(0, index)
     for place in draws.order.unbind(1):
         # Images that are due the same operation are put side by side: a slice for each, and no copies of subsets.
         due = place[index]
-        together = due.argsort()
-        chosen, index = chosen.index_select(0, together), index[together]
-        slices = zip(chosen.split(counts := due.bincount(minlength=4).tolist()), index.split(counts), strict=True)
-        for i, (images, rows) in enumerate(slices):
+        order = due.argsort()
+        images, index = images.index_select(0, order), index[order]
+        slices = zip(images.split(counts := due.bincount(minlength=4).tolist()), index.split(counts), strict=True)
+        for i, (part, rows) in enumerate(slices):
             factor = factors[i][rows]
             if (factor != neutral[i]).any():
-                operations[i](images, factor)
-    planes.index_copy_(0, index, chosen)
+                operations[i](part, factor)
+    planes.index_copy_(0, index, images)
 
 
 def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:

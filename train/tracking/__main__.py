@@ -1,7 +1,9 @@
-"""What is stored on this machine, what each version was made from, and whether it is all still whole.
+"""Shows what is stored on this machine, what each version was made from, and whether its files are intact.
+
+It also publishes versions to W&B, and frees the space of those that nothing needs.
 
 REF is NAME:ALIAS or NAME:vN; a bare NAME is NAME:latest. With --json the answer is JSON, for a script.
-Exit code 1 where `verify` finds a problem, 2 on bad input.
+Exit code 1 where `verify` finds a problem or `publish` cannot send a run, 2 on bad input.
 """
 
 import argparse
@@ -13,14 +15,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
-from train.tracking.cli.answers import Answer, gc, lineage, ls, publish, pull, show, verify
+from train.tracking.cli.answers import Answer, copy_files, gc, lineage, ls, publish_runs, show, verify
 from train.tracking.command import answer
 from train.tracking.declarations import reference
 from train.tracking.problem import Problem
 from train.tracking.store import Store, home
 
 NAME = "train.tracking"
-NOTHING = "nothing here yet: run make run"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,51 +34,54 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, summary: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary)
-        added.add_argument("--json", action="store_true", help="print JSON")
-        return added
+        parser = commands.add_parser(name, help=summary, description=summary)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        return parser
 
-    command("ls", "versions, sizes, ages, aliases, what made them from what").add_argument(
-        "name", nargs="?", metavar="NAME", help="one artifact only"
+    command("ls", "list the versions: size, age, aliases, the stage that made them and its inputs").add_argument(
+        "name", nargs="?", metavar="NAME", help="only the versions of this artifact"
     )
     for name, summary in (
-        ("show", "everything about one version: files, digests, config, code, inputs, readers"),
-        ("lineage", "all that a version was made from, down to the images"),
+        ("show", "show one version: files, digests, configuration, code revision, inputs, readers"),
+        ("lineage", "show everything that a version was made from, down to the images"),
         ("pull", "copy the files of a version into a folder"),
     ):
-        added = command(name, summary)
-        added.add_argument("ref", metavar="REF", help="NAME:ALIAS, NAME:vN or NAME")
+        subparser = command(name, summary)
+        subparser.add_argument("ref", metavar="REF", help="NAME:ALIAS, NAME:vN or NAME")
         if name == "pull":
-            added.add_argument("--to", metavar="DIR", type=Path, required=True, help="the folder to copy into")
-    added = command("publish", "bring what was made here to W&B, with its lineage; what is there already stays")
-    added.add_argument("refs", metavar="REF", nargs="*", help="only these and what they were made from")
-    added.add_argument(
-        "--dry-run", action="store_true", help="say what would go, how many bytes, and whether images do"
+            subparser.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to copy into")
+    publish = command(
+        "publish", "send what was made here to W&B, with its lineage; what is there already is not sent again"
     )
-    command("verify", "hash every stored file again; exit code 1 where one is damaged")
-    added = command("gc", "what nothing needs any more, and its size")
-    added.add_argument("--yes", action="store_true", help="remove it")
-    added.add_argument(
+    publish.add_argument("refs", metavar="REF", nargs="*", help="send only these versions and what they were made from")
+    publish.add_argument(
+        "--dry-run", action="store_true", help="show what would be sent, its size, and whether images are in it"
+    )
+    command("verify", "hash every stored file again, and name the damaged ones with what they break")
+    gc_ = command("gc", "show what nothing needs any more, and its size; --yes removes it")
+    gc_.add_argument("--yes", action="store_true", help="remove it")
+    gc_.add_argument(
         "--keep",
         metavar="N",
         type=int,
         default=0,
-        help="keep the N newest versions of each artifact, and what they were made from, though no alias names them",
+        help="keep the N newest versions of each artifact and what they were made from, even without an alias",
     )
     return parser
 
 
-def _ask(arguments: argparse.Namespace) -> Answer:
+def _answer(arguments: argparse.Namespace) -> Answer:
     refs = getattr(arguments, "refs", None) or [ref for ref in [getattr(arguments, "ref", None)] if ref is not None]
-    for asked in refs or [name for name in [getattr(arguments, "name", None)] if name is not None]:
-        reference(asked)
+    for text in refs or [name for name in [getattr(arguments, "name", None)] if name is not None]:
+        reference(text)
     if getattr(arguments, "keep", 0) < 0:
-        raise Problem(f"--keep {arguments.keep} is not at least 0")
+        raise Problem(f"--keep {arguments.keep} is below 0; give 0 or more")
     if not (home() / "store" / "registry.sqlite").exists():  # looking must not make a store
+        nothing = f"nothing is stored in {home()} yet; run make run, or set PEEL_HOME to another folder"
         if refs or arguments.command == "publish":
-            raise Problem(NOTHING)
+            raise Problem(nothing)
         empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}}
-        return Answer(empty.get(arguments.command, {"freed": False, "size": 0, "versions": []}), [NOTHING])
+        return Answer(empty.get(arguments.command, {"freed": False, "size": 0, "versions": []}), [nothing])
     with closing(Store()) as store:
         match arguments.command:
             case "ls":
@@ -88,9 +92,9 @@ def _ask(arguments: argparse.Namespace) -> Answer:
                 return lineage(store, arguments.ref)
             case "pull":
                 with store.in_use():
-                    return pull(store, arguments.ref, arguments.to)
+                    return copy_files(store, arguments.ref, arguments.to)
             case "publish":
-                return publish(store, arguments.refs, arguments.dry_run)
+                return publish_runs(store, arguments.refs, arguments.dry_run)
             case "verify":
                 return verify(store)
             case _:
@@ -99,10 +103,10 @@ def _ask(arguments: argparse.Namespace) -> Answer:
 
 def main(flags: Iterable[str]) -> None:
     arguments = _parser().parse_args(list(flags))
-    told = _ask(arguments)
-    print(json.dumps(told.data, indent=1) if arguments.json else "\n".join(told.lines))
-    if told.code:
-        sys.exit(told.code)
+    response = _answer(arguments)
+    print(json.dumps(response.data, indent=1) if arguments.json else "\n".join(response.lines))
+    if response.code:
+        sys.exit(response.code)
 
 
 if __name__ == "__main__":

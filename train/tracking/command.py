@@ -26,7 +26,7 @@ class Command(Generic[C]):
     """`python -m MODULE`, where MODULE is that of `main`: a stage, or a program that runs stages.
 
     configured: the class of the configuration that `main` takes; or, where flags choose the class or its defaults, a
-    function of the flags given, {field: text}, that returns a configuration with what stands before any other flag.
+    function of the flags, {field: text}, that returns a configuration with what stands before any other flag.
     """
 
     main: Callable[[C], None]
@@ -53,12 +53,12 @@ class Command(Generic[C]):
         else:
             default = self.configured(dict(_flags(arguments)))
             kind = type(default)
-            needed = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
-            default = dataclasses.replace(default, **dict.fromkeys(needed, tyro.MISSING))
+            required = [field.name for field in dataclasses.fields(default) if field.default is dataclasses.MISSING]
+            default = dataclasses.replace(default, **dict.fromkeys(required, tyro.MISSING))
         _check_names(arguments, [field.name for field in dataclasses.fields(kind)], program)
-        said = io.StringIO()
+        message = io.StringIO()
         try:
-            with contextlib.redirect_stderr(said):
+            with contextlib.redirect_stderr(message):
                 return tyro.cli(  # type: ignore[no-any-return]
                     kind,
                     args=list(arguments),
@@ -70,7 +70,7 @@ class Command(Generic[C]):
         except SystemExit as end:
             if not end.code:
                 raise
-            raise Problem(f"{_one_line(said.getvalue())}; see {program} --help") from None
+            raise Problem(f"{_one_line(message.getvalue())}; see {program} --help") from None
 
     def run(self, arguments: Sequence[str]) -> None:
         """Runs `main` here, with these flags. Raises Problem on a wrong one."""
@@ -91,10 +91,10 @@ def choice(flags: Mapping[str, str], name: str, options: Sequence[str]) -> str:
 
 def stage_command(name: str) -> Command[Any]:
     """The command `python -m NAME`. Raises ValueError where that module has none."""
-    found = getattr(importlib.import_module(name), "COMMAND", None)
-    if not isinstance(found, Command):
+    command = getattr(importlib.import_module(name), "COMMAND", None)
+    if not isinstance(command, Command):
         raise ValueError(f"{name} has no COMMAND")
-    return found
+    return command
 
 
 def _check_names(arguments: Sequence[str], names: Sequence[str], program: str) -> None:
@@ -108,10 +108,10 @@ def _check_names(arguments: Sequence[str], names: Sequence[str], program: str) -
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Names (as fields) and values of the flags, written `--name value` or `--name=value`."""
-    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
-        name, equals, attached = argument.partition("=")
+    for argument, successor in zip_longest(arguments, arguments[1:], fillvalue=""):
+        name, equals, value = argument.partition("=")
         if name.startswith("--"):
-            yield name[2:].replace("-", "_"), attached if equals else following
+            yield name[2:].replace("-", "_"), value if equals else successor
 
 
 def _one_line(box: str) -> str:

@@ -1,4 +1,8 @@
-"""What an artifact is and what it was made from, and by what a configuration is told from another."""
+"""The origin of an artifact: the stage, data set, variant, seed and configuration that made it, and what from.
+
+`Stage.publish` writes it into every artifact, and the stages after it read it there. Beside it stand the marks of
+configuration fields, and the hashes by which two configurations count as the same.
+"""
 
 import contextlib
 import dataclasses
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from train.tracking.declarations import check_name
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -23,9 +27,8 @@ class Mark:
 
 
 MACHINE = Mark()  # says how a machine works and not what comes out: no part of an identity
-LATER = (
-    Mark()
-)  # was added when results existed: at its default no part of an identity, so that those stay what they are
+# Was added when results existed: at its default no part of an identity, so that those stay what they are.
+LATER = Mark()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Origin:
             if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
                 raise TypeError(f"seed {origin.seed!r}")
         except (OSError, ValueError, TypeError, KeyError, Problem) as error:
-            raise Problem(f"{folder.name}/{ORIGIN} says not what this is ({error}); fetch or make it anew") from error
+            raise Problem(
+                f"{folder.name}/{ORIGIN} is not an origin ({one_line(error)}); make the artifact again, or name another version"
+            ) from error
         return origin
 
     def save(self, folder: Path) -> None:
@@ -74,13 +79,13 @@ def identity(config: "DataclassInstance") -> dict[str, Any]:
     """The fields of a configuration that decide what comes out."""
     hints = get_type_hints(type(config), include_extras=True)
     values = dataclasses.asdict(config)
-    kept = {}
+    fields = {}
     for field in dataclasses.fields(config):
         marks = getattr(hints[field.name], "__metadata__", ())
         value = values[field.name]
         if MACHINE not in marks and not (LATER in marks and value == field.default):
-            kept[field.name] = value
-    return kept
+            fields[field.name] = value
+    return fields
 
 
 def settings(job: str, config: "DataclassInstance") -> str:
@@ -98,6 +103,6 @@ def revision() -> str:
     """The commit of this code, `-dirty` when changed since; `unknown` outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError):
-        answer = subprocess.run(command, capture_output=True, text=True)
-        return answer.stdout.strip() or "unknown"
+        process = subprocess.run(command, capture_output=True, text=True)
+        return process.stdout.strip() or "unknown"
     return "unknown"

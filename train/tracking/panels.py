@@ -1,10 +1,10 @@
-"""How every panel looks: one palette, one layout."""
+"""How every figure looks, in W&B's panels and on the page: one palette, one layout."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-# Ten colours that stay apart for the colour-blind: Okabe and Ito's eight, and Tol's wine and olive. Beyond ten they repeat
+# Ten colors that stay apart for the color-blind: Okabe and Ito's eight, and Tol's wine and olive. Beyond ten they repeat
 # with another symbol.
 PALETTE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#882255", "#F0E442", "#000000", "#999933",

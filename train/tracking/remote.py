@@ -1,4 +1,8 @@
-"""W&B itself: whether results go there, and artifacts to and from it."""
+"""W&B itself: whether results go there, and artifacts to and from it.
+
+Artifacts and W&B's errors pass through here alone: what comes down is checked and put into the store, what goes up is
+read from it, and an error of W&B's client becomes a Problem. Stages call it as they run, upload.py afterwards.
+"""
 
 import contextlib
 import logging
@@ -35,13 +39,11 @@ def destination() -> str:
     """Where results go, in a few words."""
     if online():
         entity = os.environ.get("WANDB_ENTITY")
-        return (
-            f"W&B project {entity + '/' if entity else ''}{project()}, images included (MODE=offline keeps them here)"
-        )
+        return f"W&B project {entity + '/' if entity else ''}{project_name()}, images included (MODE=offline keeps them here)"
     return f"this machine: {home()}"
 
 
-def project() -> str:
+def project_name() -> str:
     return os.environ.get("WANDB_PROJECT", "peel")
 
 
@@ -66,16 +68,18 @@ def place(entity: str, project: str) -> str:
 
 def path(name: str, alias: str) -> str:
     """What W&B calls an artifact of the project, without the entity where that is the account's own."""
-    return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), project(), f"{name}:{alias}")))
+    return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), project_name(), f"{name}:{alias}")))
 
 
 def find(name: str, alias: str) -> Any | None:
     """The artifact at W&B, None where there is none. Raises Problem where W&B cannot be asked."""
     wandb = client()
-    asked = path(name, alias)
-    with asking(f"cannot ask W&B for {asked}", "WANDB_MODE=offline works with what is here"):
+    reference = path(name, alias)
+    with errors_as_problem(
+        f"cannot look up {reference} at W&B", "set WANDB_MODE=offline to work with what is on this machine"
+    ):
         try:
-            return wandb.Api().artifact(asked)
+            return wandb.Api().artifact(reference)
         except (wandb.errors.CommError, ValueError) as error:
             if "not found" not in str(error):
                 raise
@@ -85,18 +89,18 @@ def find(name: str, alias: str) -> Any | None:
 def download(artifact: Any, folder: Path) -> None:
     """Writes the files of an artifact into the new `folder`. What its manifest says is hostile until checked: raises
     Problem, and writes nothing, where a path leads out of the folder or a file is a reference to somewhere else."""
-    for inside, entry in artifact.manifest.entries.items():
-        check_path(inside, artifact.name)
+    for inner, entry in artifact.manifest.entries.items():
+        check_path(inner, artifact.name)
         if entry.ref is not None:
             raise Problem(
-                f"{artifact.name} refers to {entry.ref!r} in place of holding {inside!r}; nothing was fetched"
+                f"{artifact.name} refers to {entry.ref!r} instead of holding {inner!r}; log the file itself (nothing was written)"
             )
     folder.mkdir()
-    with asking(f"cannot fetch {artifact.name} from W&B"):
+    with errors_as_problem(f"cannot download {artifact.name} from W&B"):
         artifact.download(root=str(folder))
 
 
-def pull(artifact: Any, name: str, alias: str, store: Store, folder: Path, run: str) -> Version:
+def import_artifact(artifact: Any, name: str, alias: str, store: Store, folder: Path, run: str) -> Version:
     """Brings an artifact from W&B into the local store, by way of the new `folder`, as the output of a run of that name.
 
     Raises Problem where it arrives as something else.
@@ -122,20 +126,22 @@ def remember(store: Store, version: Version, artifact: Any, run: str | None = No
     store.remember(place(artifact.entity, artifact.project), {version.id: artifact.qualified_name}, run)
 
 
-def upload(run: Any, draft: Draft, store: Store, timeout: int | None = None) -> Any:
+def log_artifact(run: Any, draft: Draft, store: Store, timeout: int | None = None) -> Any:
     """Logs an artifact in a W&B run, and waits until it is there. Raises Problem where it arrives as something else."""
     artifact = client().Artifact(draft.name, draft.type)
-    for inside, content in draft.files.items():
-        artifact.add_file(str(store.object(content.md5)), name=inside, policy="immutable", skip_cache=True)
-    with asking(f"W&B did not take {draft.name}"):
-        logged = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"]).wait(timeout)
-    if logged.digest != draft.digest:
-        raise Problem(f"W&B stored {logged.name} with digest {logged.digest}, not {draft.digest}; run again")
-    return logged
+    for inner, content in draft.files.items():
+        artifact.add_file(str(store.object(content.md5)), name=inner, policy="immutable", skip_cache=True)
+    with errors_as_problem(f"W&B did not accept {draft.name}"):
+        copy = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"]).wait(timeout)
+    if copy.digest != draft.digest:
+        raise Problem(
+            f"W&B stored {copy.name} with digest {copy.digest}, not {draft.digest}; run the same command again"
+        )
+    return copy
 
 
 @contextlib.contextmanager
-def asking(what: str, cure: str = "run the same command again") -> Iterator[None]:
+def errors_as_problem(what: str, cure: str = "run the same command again") -> Iterator[None]:
     """Turns what W&B's client raises into a Problem: it has private classes of errors besides its public ones."""
     try:
         yield

@@ -1,4 +1,7 @@
-"""The W&B run of a stage: scalars, panels, and the axes that they are drawn over."""
+"""The W&B run of a stage: scalars, panels, and the axes that they are drawn over.
+
+The half of a Stage that logs. It touches no store; what it logs goes to W&B, or to an offline record in PEEL_HOME/wandb.
+"""
 
 import dataclasses
 import json
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from train.tracking import remote
 from train.tracking.origin import revision
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 from train.tracking.remote import online
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ class Recorder:
         self.seed: int | None = None
         self.id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
         self._run: Any = None
-        self._remote: list[Any] = []  # W&B's artifacts that were pulled
+        self._sources: list[Any] = []  # W&B's artifacts that were pulled
 
     @property
     def run(self) -> Any:
@@ -48,7 +51,7 @@ class Recorder:
             wandb = remote.client()
             try:
                 self._run = wandb.init(
-                    project=remote.project(),
+                    project=remote.project_name(),
                     id=self.id,
                     name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
                     job_type=self.job,
@@ -59,16 +62,18 @@ class Recorder:
                     settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
                 )
             except wandb.errors.Error as error:
-                raise Problem(f"W&B refused the run: {error}; WANDB_MODE=offline keeps results here") from error
+                raise Problem(
+                    f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
+                ) from error
             self.id = self._run.id  # in a sweep W&B has chosen another
-            for artifact in self._remote:
+            for artifact in self._sources:
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
         return self._run
 
     def use(self, artifact: Any) -> None:
         """Records at W&B that the run has read an artifact from there."""
-        self._remote.append(artifact)
+        self._sources.append(artifact)
         if self._run is not None:
             self._run.use_artifact(artifact)
 

@@ -54,8 +54,8 @@ class Input:
         name = source.version.name
         if f"{name}@{source.version.digest}" not in self.origin.inputs:
             raise Problem(
-                f"{self.version.reference} was not made from {source.request}; remake it with python -m"
-                f" {self.origin.stage}, or name its own {name}"
+                f"{self.version.reference} was not made from {source.request}; give the {name} that it was made from,"
+                f" or make it again with python -m {self.origin.stage}"
             )
 
 
@@ -71,7 +71,7 @@ class Stage(Recorder):
         super().__init__(job, config)
         self.inputs: dict[tuple[str, str], Version | None] = {}
         self._drafts: list[Draft] = []
-        self._logged: list[Any] = []  # W&B's artifacts that were logged
+        self._artifacts: list[Any] = []  # W&B's, one for each draft that was logged there
         self._holds = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -105,41 +105,43 @@ class Stage(Recorder):
 
         Raises Problem where it is unknown, damaged, or not declared as an input of this stage.
         """
-        made = self._fetch(name, alias, needed=True)
-        assert made is not None
-        return made
+        artifact = self._fetch(name, alias, required=True)
+        assert artifact is not None
+        return artifact
 
     def fetch_if_made(self, name: str, alias: str) -> Input | None:
         """As `fetch`, None where no such artifact was made."""
-        return self._fetch(name, alias, needed=False)
+        return self._fetch(name, alias, required=False)
 
-    def _fetch(self, name: str, alias: str, needed: bool) -> Input | None:
-        declared = declaration(name)
-        if self.job not in declared.consumers:
+    def _fetch(self, name: str, alias: str, required: bool) -> Input | None:
+        entry = declaration(name)
+        if self.job not in entry.consumers:
             raise ValueError(f"artifacts.yaml does not name {self.job} as a consumer of {name}")
         name, alias = reference(alias, name)
-        cure = f"Run: python -m {' or '.join(declared.producers)}"
+        cure = f"Run: python -m {' or '.join(entry.producers)}"
         if online():
-            version = self._pull(name, alias, cure, needed)
+            version = self._pull(name, alias, cure, required)
         else:
-            version = self.store.get(name, alias, cure) if needed else self.store.find(name, alias)
+            version = self.store.get(name, alias, cure) if required else self.store.find(name, alias)
         self.inputs[name, alias] = version
         if version is None:
             return None
         folder = self.store.folder(version)
         return Input(f"{name}:{alias}", version, folder, Origin.load(folder))
 
-    def _pull(self, name: str, alias: str, cure: str, needed: bool) -> Version | None:
+    def _pull(self, name: str, alias: str, cure: str, required: bool) -> Version | None:
         """Brings an artifact from W&B into the local store."""
         artifact = remote.find(name, alias)
         if artifact is None:
-            if not needed:
+            if not required:
                 return None
             if self.store.find(name, alias):
-                cure = f"It was made here; to bring it there: python -m train.tracking publish {name}:{alias}"
+                cure = f"It is on this machine; to publish it, run: python -m train.tracking publish {name}:{alias}"
             raise Problem(f"no artifact '{remote.path(name, alias)}' at W&B. {cure}")
-        mark = f"{self.id}-{len(self._remote)}"
-        version = remote.pull(artifact, name, alias, self.store, self._scratch / f"pulled-{mark}", f"pull-{mark}")
+        mark = f"{self.id}-{len(self._sources)}"
+        version = remote.import_artifact(
+            artifact, name, alias, self.store, self._scratch / f"pulled-{mark}", f"pull-{mark}"
+        )
         self.use(artifact)
         return version
 
@@ -156,7 +158,7 @@ class Stage(Recorder):
     @property
     def key(self) -> str:
         """Hash of the stage, its resolved configuration and the digests of what was fetched so far."""
-        digests = [[*asked, version and version.digest] for asked, version in sorted(self.inputs.items())]
+        digests = [[*request, version and version.digest] for request, version in sorted(self.inputs.items())]
         return digest_of([settings(self.job, self.config), digests])
 
     # -- outputs -------------------------------------------------------------------------------------------------------
@@ -166,10 +168,10 @@ class Stage(Recorder):
 
         fields: what fills the alias templates; the stage's variant and seed unless given.
         """
-        declared = declaration(name)
-        if self.job not in declared.producers:
+        entry = declaration(name)
+        if self.job not in entry.producers:
             raise ValueError(f"artifacts.yaml does not name {self.job} as a producer of {name}")
-        aliases = declared.aliases_for({"variant": self.variant, "seed": self.seed} if fields is None else fields)
+        aliases = entry.aliases_for({"variant": self.variant, "seed": self.seed} if fields is None else fields)
         folder = self._scratch / name
         folder.mkdir()
         save(folder)
@@ -182,13 +184,13 @@ class Stage(Recorder):
             tuple(sorted({f"{version.name}@{version.digest}" for version in self.inputs.values() if version})),
         )
         origin.save(folder)
-        self._drafts.append(Draft(name, declared.type, tuple(aliases), self.store.take(folder)))
+        self._drafts.append(Draft(name, entry.type, tuple(aliases), self.store.take(folder)))
 
     def _upload(self) -> None:
         """Every stage has a run, online or not; an online one holds the artifacts."""
         run = self.run
         if online():
-            self._logged = [remote.upload(run, draft, self.store) for draft in self._drafts]
+            self._artifacts = [remote.log_artifact(run, draft, self.store) for draft in self._drafts]
 
     def _commit(self) -> None:
         record = Run(
@@ -203,7 +205,7 @@ class Stage(Recorder):
             self.inputs,
         )
         versions = self.store.commit(record, self._drafts)
-        for version, artifact in zip(versions, self._logged, strict=False):  # none where the run is offline
+        for version, artifact in zip(versions, self._artifacts, strict=False):  # none where the run is offline
             remote.remember(self.store, version, artifact, self.id)
         for version, draft in zip(versions, self._drafts, strict=True):
             print(f"{version.reference}  {', '.join(draft.aliases)}  {version.digest}")

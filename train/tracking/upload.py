@@ -43,7 +43,7 @@ BYTES_A_SECOND = 50_000  # slower than that, a connection counts as lost
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Upload:
     """A run and what it made that is still here. size: bytes of its artifacts that the server has not seen."""
 
     run: Run
@@ -65,164 +65,169 @@ class Parcel:
 
 
 @dataclass
-class Told:
-    """What became of a publication. failed: what could not be sent, and why."""
+class Result:
+    """What became of a publication. present: how many runs were there before. failures: with the reason of each.
 
-    published: list[Parcel]
+    moves, failed_moves: of aliases at W&B.
+    """
+
+    successes: list[Upload]
     present: int
-    failed: list[tuple[Parcel, str]]
-    moved: int = 0
-    unpointed: int = 0
+    failures: list[tuple[Upload, str]]
+    moves: int = 0
+    failed_moves: int = 0
 
 
 # -- what goes ---------------------------------------------------------------------------------------------------------
 
 
-def parcels(store: Store, wanted: Sequence[Version] | None = None) -> list[Parcel]:
-    """The runs that made what is here, or those that `wanted` was made by and from, in the order to publish them."""
+def uploads(store: Store, targets: Sequence[Version] | None = None) -> list[Upload]:
+    """The runs that made what is here, or those that `targets` were made by and from, in the order to publish them."""
     rows = store.rows(
         "SELECT run, group_concat(version) AS versions FROM outputs JOIN runs ON runs.id = run"
         " WHERE version IS NOT NULL GROUP BY run ORDER BY runs.rowid"
     )
-    every = {row["run"]: [int(version) for version in row["versions"].split(",")] for row in rows}
-    made = {version.id: version for version in store.versions()}
-    runs = {run: store.run(run) for run in every}
-    if wanted is not None:
-        kept = set(ancestors(store, wanted))
-        every = {
-            run: versions
-            for run, versions in every.items()
-            if kept & set(versions) and all(source.id in kept for source in runs[run].inputs.values() if source)
+    outputs = {row["run"]: [int(version) for version in row["versions"].split(",")] for row in rows}
+    versions = {version.id: version for version in store.versions()}
+    runs = {run: store.run(run) for run in outputs}
+    if targets is not None:
+        lineage = set(ancestors(store, targets))
+        outputs = {
+            run: ids
+            for run, ids in outputs.items()
+            if lineage & set(ids) and all(source.id in lineage for source in runs[run].inputs.values() if source)
         }
-    return [Parcel(runs[run], tuple(made[version] for version in versions)) for run, versions in every.items()]
+    return [Upload(runs[run], tuple(versions[id_] for id_ in ids)) for run, ids in outputs.items()]
 
 
 def ancestors(store: Store, versions: Iterable[Version]) -> Collection[int]:
     """Ids of the versions and of all that they were made from."""
-    found: dict[int, Version] = {}
-    waiting = list(versions)
-    while waiting:
-        version = waiting.pop()
-        if version.id not in found:
-            found[version.id] = version
+    ids: set[int] = set()
+    stack = list(versions)
+    while stack:
+        version = stack.pop()
+        if version.id not in ids:
+            ids.add(version.id)
             run = store.maker(version)
-            waiting += [source for source in (run.inputs.values() if run else ()) if source]
-    return found
+            stack += [source for source in (run.inputs.values() if run else ()) if source]
+    return ids
 
 
-def missing(
-    store: Store, place: str, planned: Sequence[Parcel], there: Mapping[str, Mapping[str, Any]]
-) -> list[Parcel]:
-    """Those that are not all at `place` already, each with its size. there: as `standing` says."""
-    sent = {row["run"] for row in store.rows("SELECT run FROM published WHERE place = ?", [place])}
-    remembered = {row["version"] for row in store.rows("SELECT version FROM remotes WHERE place = ?", [place])}
-    counted: set[str] = set()
-    left = []
-    for parcel in planned:
-        absent = [v for v in parcel.outputs if v.id not in remembered or v.digest not in there.get(v.name, {})]
-        if absent or (parcel.run.id not in sent and parcel.run.stage != "pull"):
+def pending(
+    store: Store, place: str, plan: Sequence[Upload], artifacts: Mapping[str, Mapping[str, Any]]
+) -> list[Upload]:
+    """Those that are not all at `place` already, each with its size. artifacts: as `remote_artifacts` returns them."""
+    runs = {row["run"] for row in store.rows("SELECT run FROM published WHERE place = ?", [place])}
+    ids = {row["version"] for row in store.rows("SELECT version FROM remotes WHERE place = ?", [place])}
+    sizes: dict[str, int] = {}  # by MD5: content that several versions hold goes once
+    rest = []
+    for upload in plan:
+        absent = [v for v in upload.outputs if v.id not in ids or v.digest not in artifacts.get(v.name, {})]
+        if absent or (upload.run.id not in runs and upload.run.stage != "pull"):
             new = {
                 content.md5: content.size
                 for version in absent
-                if version.digest not in there.get(version.name, {})
+                if version.digest not in artifacts.get(version.name, {})
                 for content in store.files(version).values()
-                if content.md5 not in counted
+                if content.md5 not in sizes
             }
-            counted |= set(new)
-            left.append(Parcel(parcel.run, parcel.outputs, sum(new.values())))
-    return left
+            sizes |= new
+            rest.append(Upload(upload.run, upload.outputs, sum(new.values())))
+    return rest
 
 
-def standing(api: Any, path: str, versions: Iterable[Version]) -> dict[str, dict[str, Any]]:
+def remote_artifacts(api: Any, path: str, versions: Iterable[Version]) -> dict[str, dict[str, Any]]:
     """What W&B has of the artifacts that `versions` belong to: name -> digest -> its artifact. path: ENTITY/PROJECT."""
     wandb = remote.client()
-    found: dict[str, dict[str, Any]] = {}
+    artifacts: dict[str, dict[str, Any]] = {}
     for name, kind in {version.name: version.type for version in versions}.items():
         with (
-            remote.asking(f"cannot ask W&B for {path}/{name}"),
+            remote.errors_as_problem(f"cannot look up {path}/{name} at W&B"),
             contextlib.suppress(ValueError, wandb.errors.CommError),
         ):
             # One of these where W&B has none of that name and type.
-            found[name] = {artifact.digest: artifact for artifact in api.artifacts(kind, f"{path}/{name}")}
-    return found
+            artifacts[name] = {artifact.digest: artifact for artifact in api.artifacts(kind, f"{path}/{name}")}
+    return artifacts
 
 
 # -- sending -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Destination:
-    """path: ENTITY/PROJECT. place: what the registry calls it."""
+class Project:
+    """A project at W&B. path: ENTITY/PROJECT."""
 
     api: Any
     path: str
 
     @classmethod
-    def here(cls) -> "Destination":
+    def of_account(cls) -> "Project":
         """Where this machine's account publishes. Raises Problem where there is none, or it does not answer."""
         if not remote.online():
-            raise Problem("publish needs a W&B account: run wandb login, and leave MODE=offline out")
+            raise Problem("publish needs a W&B account; run wandb login, and do not set WANDB_MODE=offline")
         os.environ.update({name: value for name, value in PATIENCE.items() if name not in os.environ})
-        with remote.asking("W&B does not answer"):
+        with remote.errors_as_problem("W&B does not answer"):
             api = remote.client().Api(timeout=15)
             entity = os.environ.get("WANDB_ENTITY") or api.default_entity
-        return cls(api, f"{entity}/{remote.project()}")
+        return cls(api, f"{entity}/{remote.project_name()}")
 
     @property
     def place(self) -> str:
-        entity, _, project = self.path.partition("/")
-        return remote.place(entity, project)
+        """What the registry calls it."""
+        entity, _, name = self.path.partition("/")
+        return remote.place(entity, name)
 
     def answers(self) -> bool:
         try:
-            with remote.asking("W&B does not answer"):
+            with remote.errors_as_problem("W&B does not answer"):
                 return remote.client().Api(timeout=15).viewer is not None  # asks
         except Problem:
             return False
 
 
-def publish(
+def upload_all(
     store: Store,
-    to: Destination,
-    planned: Sequence[Parcel],
-    each: Callable[[Sequence[Parcel]], Iterable[Parcel]] = iter,
-) -> Told:
-    """Sends what is not there yet. What fails is told, with what depends on it, and the rest goes on.
+    project: Project,
+    plan: Sequence[Upload],
+    progress: Callable[[Sequence[Upload]], Iterable[Upload]] = iter,
+) -> Result:
+    """Sends what is not there yet. What fails is in the result, with what depends on it, and the rest goes on.
 
-    each: wraps what is sent as it is sent, to show progress.
+    progress: wraps what is sent as it is sent.
     """
-    outputs = [version for parcel in planned for version in parcel.outputs]
-    found = standing(to.api, to.path, outputs)
-    left = missing(store, to.place, planned, found)
-    told = Told([], len(planned) - len(left), [])
-    lost: dict[int, Version] = {}
+    outputs = [version for upload in plan for version in upload.outputs]
+    artifacts = remote_artifacts(project.api, project.path, outputs)
+    rest = pending(store, project.place, plan, artifacts)
+    result = Result([], len(plan) - len(rest), [])
+    absent: set[int] = set()  # ids of the versions that could not be sent
     reachable = True
-    with one_at_a_time(store) as lock:
-        for parcel in each(left):
-            needed = [version.reference for version in parcel.inputs if version.id in lost]
+    with upload_lock(store) as lock:
+        for upload in progress(rest):
+            obstacles = [version.reference for version in upload.inputs if version.id in absent]
             if not reachable:
                 problem: str | None = "W&B does not answer any more"
-            elif needed:
-                problem = f"it was made from {', '.join(needed)}"
+            elif obstacles:
+                problem = f"it was made from {', '.join(obstacles)}, which is not at W&B"
             else:
-                problem = send(parcel, lock)
+                problem = upload_in_subprocess(upload, lock)
             if problem is None:
-                told.published.append(parcel)
+                result.successes.append(upload)
                 continue
-            told.failed.append((parcel, problem))
-            lost |= {version.id: version for version in parcel.outputs}
-            reachable = reachable and (bool(needed) or to.answers())
+            result.failures.append((upload, problem))
+            absent |= {version.id for version in upload.outputs}
+            reachable = reachable and (bool(obstacles) or project.answers())
         if reachable:
-            found = standing(to.api, to.path, outputs) if left else found
-            told.moved, told.unpointed = point(found, [version for version in outputs if version.id not in lost])
-    return told
+            artifacts = remote_artifacts(project.api, project.path, outputs) if rest else artifacts
+            present = [version for version in outputs if version.id not in absent]
+            result.moves, result.failed_moves = move_aliases(artifacts, present)
+    return result
 
 
-def send(parcel: Parcel, lock: int) -> str | None:
-    """Has a process of its own send the run, and says what went wrong. The process holds the lock for as long as it lives."""
-    limit = SECONDS + parcel.size / BYTES_A_SECOND
+def upload_in_subprocess(upload: Upload, lock: int) -> str | None:
+    """Has a process of its own send the run, and returns what went wrong. It holds the lock for as long as it lives."""
+    limit = SECONDS + upload.size / BYTES_A_SECOND
     process = subprocess.Popen(
-        [sys.executable, "-m", NAME, parcel.run.id],
+        [sys.executable, "-m", NAME, upload.run.id],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -231,52 +236,52 @@ def send(parcel: Parcel, lock: int) -> str | None:
         pass_fds=[lock],
     )
     try:
-        _, said = process.communicate(timeout=limit)
+        _, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return f"not done after {limit:.0f} s; run the same command again"
+        return f"W&B did not take it within {limit:.0f} s; run the same command again"
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise
     if process.returncode:
-        lines = said.strip().splitlines() or [f"it ended with code {process.returncode}"]
+        lines = errors.strip().splitlines() or [f"its process ended with exit code {process.returncode}"]
         return lines[-1].removeprefix(f"{NAME}: ")
     return None
 
 
-def point(there: Mapping[str, Mapping[str, Any]], versions: Iterable[Version]) -> tuple[int, int]:
+def move_aliases(artifacts: Mapping[str, Mapping[str, Any]], versions: Iterable[Version]) -> tuple[int, int]:
     """Gives each version the aliases at W&B that it has here. Returns how many moved, and how many could not be moved.
 
-    there: as `standing` says.
+    artifacts: as `remote_artifacts` returns them.
     """
-    moved = failed = 0
+    moves = failures = 0
     for version in {version.id: version for version in versions}.values():
-        artifact = there.get(version.name, {}).get(version.digest)
-        wanted = set(version.aliases) - set(artifact.aliases if artifact is not None else ())
-        if not wanted:
+        artifact = artifacts.get(version.name, {}).get(version.digest)
+        new = set(version.aliases) - set(artifact.aliases if artifact is not None else ())
+        if not new:
             continue
         try:
             if artifact is None:
-                raise Problem(f"{version.reference} is not there any more")
-            with remote.asking("W&B did not move an alias"):
-                artifact.aliases = [*artifact.aliases, *sorted(wanted)]
+                raise Problem(f"{version.reference} is no longer at W&B")
+            with remote.errors_as_problem("W&B did not move an alias"):
+                artifact.aliases = [*artifact.aliases, *sorted(new)]
                 artifact.save()
-            moved += len(wanted)
+            moves += len(new)
         except Problem:
-            failed += len(wanted)
-    return moved, failed
+            failures += len(new)
+    return moves, failures
 
 
 @contextlib.contextmanager
-def one_at_a_time(store: Store) -> Iterator[int]:
-    """A lock that a publication holds, and after its death the process that still sends for it."""
+def upload_lock(store: Store) -> Iterator[int]:
+    """Held by a publication, and after its death by the process that still sends for it."""
     with (store.root / "publishing").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another publication is at work; waiting until it ends", file=sys.stderr)
+            print("another publish is running; waiting for it to end", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -284,64 +289,65 @@ def one_at_a_time(store: Store) -> Iterator[int]:
 # -- in the process that sends one run ---------------------------------------------------------------------------------
 
 
-def deliver(store: Store, name: str) -> None:
+def upload_run(store: Store, name: str) -> None:
     """Sends one run: its record, then its artifacts. Raises Problem where W&B does not take it."""
-    (parcel,) = [parcel for parcel in parcels(store) if parcel.run.id == name]
-    to = Destination.here()
-    entity, _, project = to.path.partition("/")
+    (upload,) = [upload for upload in uploads(store) if upload.run.id == name]
+    project = Project.of_account()
+    entity, _, project_name = project.path.partition("/")
     wandb = remote.client()
-    if parcel.record:
-        sync(parcel.record, entity, project)
+    if upload.record:
+        sync_record(upload.record, project)
     with (
-        remote.asking("W&B did not take the run"),
+        remote.errors_as_problem("W&B did not accept the run"),
         wandb.init(
             entity=entity,
-            project=project,
+            project=project_name,
             id=name,
             resume="allow",
-            name=f"{parcel.run.stage.partition('.')[2]} {parcel.run.variant or ''}".strip(),
-            job_type=parcel.run.stage,
-            group=parcel.run.variant,
-            config={**parcel.run.config, "revision": parcel.run.revision} if parcel.record is None else None,
+            name=f"{upload.run.stage.partition('.')[2]} {upload.run.variant or ''}".strip(),
+            job_type=upload.run.stage,
+            group=upload.run.variant,
+            config={**upload.run.config, "revision": upload.run.revision} if upload.record is None else None,
             mode="online",
             dir=os.environ["WANDB_DIR"],
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
         ) as run,
     ):
-        for source in parcel.inputs:
-            run.use_artifact(reference(store, to, source))
+        for source in upload.inputs:
+            run.use_artifact(remote_reference(store, project, source))
         references = {}
-        for version in parcel.outputs:
+        for version in upload.outputs:
             draft = Draft(version.name, version.type, version.aliases, store.files(version))
-            references[version.id] = remote.upload(run, draft, store, SECONDS).qualified_name
-    store.remember(to.place, references, name)
+            references[version.id] = remote.log_artifact(run, draft, store, SECONDS).qualified_name
+    store.remember(project.place, references, name)
 
 
-def reference(store: Store, to: Destination, version: Version) -> str:
-    """The reference of a version at its destination. Raises Problem where it is not there."""
-    found = store.remotes(version).get(to.place)
-    if found is None:
-        raise Problem(f"{version.reference}, which it was made from, is not at {to.path}")
-    return found
+def remote_reference(store: Store, project: Project, version: Version) -> str:
+    """The reference of a version in the project. Raises Problem where it is not there."""
+    reference = store.remotes(version).get(project.place)
+    if reference is None:
+        raise Problem(f"its input {version.reference} is not in {project.path}; publish that first")
+    return reference
 
 
-def sync(record: Path, entity: str, project: str) -> None:
+def sync_record(record: Path, project: Project) -> None:
     """Sends a run's record. W&B's own command says nothing of a failure in its exit code; what it ends with does.
 
     Sent again, rows of its history have the steps that they had before.
     """
+    entity, _, name = project.path.partition("/")
     command = [str(Path(sys.executable).parent / "wandb"), "sync", "--include-synced"]
-    done = subprocess.run(
-        [*command, "--entity", entity, "--project", project, str(record)], capture_output=True, text=True
+    sync = subprocess.run(
+        [*command, "--entity", entity, "--project", name, str(record)], capture_output=True, text=True
     )
-    if "Finished syncing" not in done.stderr:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise Problem(f"W&B did not take its record: {said}")
+    if "Finished syncing" not in sync.stderr:
+        last = (sync.stderr.strip().splitlines() or [f"exit code {sync.returncode}"])[-1]
+        raise Problem(f"W&B did not accept its record: {last}; run the same command again")
 
 
 def main(name: str) -> None:
     with contextlib.closing(Store()) as store, store.in_use():
-        deliver(store, name)
+        upload_run(store, name)
 
 
 if __name__ == "__main__":

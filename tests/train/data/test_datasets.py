@@ -19,7 +19,7 @@ import torchvision
 
 from tests.bench.memory import resident
 from tests.parts.artifacts import refusal
-from tests.parts.pictures import Files, Pixels, loaded, packed, pixels, same, two_classes, unpacked
+from tests.parts.pictures import Files, Pixels, load_set, pixels, same, two_classes, write_folder, write_zip
 from train.data import datasets
 from train.data.images import blank
 from train.tracking.store import home
@@ -30,11 +30,11 @@ from train.tracking.store import home
 def test_digits_are_those_of_scikit_learn_each_in_one_split() -> None:
     images = datasets.load("digits", "digits", size=8)
     data = sklearn.datasets.load_digits()
-    shown = np.rint(data.images / 16 * 255).astype(np.uint8)
-    wanted = sorted((image.tobytes(), int(label)) for image, label in zip(shown, data.target, strict=True))
+    truth = np.rint(data.images / 16 * 255).astype(np.uint8)
+    reference = sorted((image.tobytes(), int(label)) for image, label in zip(truth, data.target, strict=True))
     both = [(images.train, images.train_labels), (images.test, images.test_labels)]
-    made = [(image[..., 0].tobytes(), int(label)) for split in both for image, label in zip(*split, strict=True)]
-    assert sorted(made) == wanted
+    actual = [(image[..., 0].tobytes(), int(label)) for split in both for image, label in zip(*split, strict=True)]
+    assert sorted(actual) == reference
     assert (images.train == images.train[..., :1]).all()
 
 
@@ -102,42 +102,42 @@ def test_a_torchvision_root_is_read_and_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None, name: str, inside: str
 ) -> None:
     files, arrays = mnist_files(f"{inside}/raw/")
-    held = unpacked(tmp_path / "held", files)
-    monkeypatch.setenv("PEEL_DATA", str(held))
+    root = write_folder(tmp_path / "held", files)
+    monkeypatch.setenv("PEEL_DATA", str(root))
     images = datasets.load(name, name, size=28)
     for split, start in (("train", "train"), ("test", "t10k")):
         gray = arrays[f"{start}-images-idx3-ubyte"]
         np.testing.assert_array_equal(getattr(images, split), np.repeat(gray[..., None], 3, axis=3))
         np.testing.assert_array_equal(getattr(images, f"{split}_labels"), arrays[f"{start}-labels-idx1-ubyte"])
     assert len(images.classes) == 10
-    assert {str(path.relative_to(held)) for path in held.rglob("*") if path.is_file()} == set(files)
+    assert {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()} == set(files)
     assert not (home() / "downloads").exists()
 
 
 def test_gray_sets_are_resized_as_rgb_images_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, arrays = mnist_files("MNIST/raw/")
-    monkeypatch.setenv("PEEL_DATA", str(unpacked(tmp_path / "held", files)))
+    monkeypatch.setenv("PEEL_DATA", str(write_folder(tmp_path / "held", files)))
     planes = torch.from_numpy(arrays["train-images-idx3-ubyte"])[:, None].float()
     expected = F.interpolate(planes, (32, 32), mode="bilinear", antialias=True)
-    made = datasets.load("mnist", "mnist", size=32).train
-    np.testing.assert_allclose(made[..., 2].astype(float), expected[:, 0], atol=1)
+    actual = datasets.load("mnist", "mnist", size=32).train
+    np.testing.assert_allclose(actual[..., 2].astype(float), expected[:, 0], atol=1)
 
 
 def test_a_torchvision_file_cut_short_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, _ = mnist_files("MNIST/raw/")
-    held = unpacked(tmp_path / "held", {name: content[:20] for name, content in files.items()})
-    monkeypatch.setenv("PEEL_DATA", str(held))
-    assert repr(str(held)) in refusal(lambda: datasets.load("mnist", "mnist"))
+    root = write_folder(tmp_path / "held", {name: content[:20] for name, content in files.items()})
+    monkeypatch.setenv("PEEL_DATA", str(root))
+    assert repr(str(root)) in refusal(lambda: datasets.load("mnist", "mnist"))
 
 
 def test_known_sets_are_found_as_zips_and_folders_of_their_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
 ) -> None:
-    wanted = loaded(unpacked(tmp_path / "held/svhn", two_classes()))
-    packed(tmp_path / "held/cifar10.zip", two_classes())
+    reference = load_set(write_folder(tmp_path / "held/svhn", two_classes()))
+    write_zip(tmp_path / "held/cifar10.zip", two_classes())
     monkeypatch.setenv("PEEL_DATA", str(tmp_path / "held"))
-    assert same(wanted, datasets.load("cifar10", "cifar10", 8))
-    assert same(wanted, datasets.load("svhn", "svhn", 8))
+    assert same(reference, datasets.load("cifar10", "cifar10", 8))
+    assert same(reference, datasets.load("svhn", "svhn", 8))
 
 
 @pytest.mark.parametrize("name", datasets.TORCHVISION)
@@ -154,10 +154,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that torchvision takes for MNIST's mirror; it holds a small MNIST."""
     files, _ = mnist_files("")
-    root = unpacked(tmp_path / "mirror", {f"{name}.gz": gzip.compress(content) for name, content in files.items()})
+    root = write_folder(tmp_path / "mirror", {f"{name}.gz": gzip.compress(content) for name, content in files.items()})
     sums = [(path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted(root.iterdir())]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -169,16 +169,16 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server.server_close()
 
 
-def test_a_set_is_downloaded_once(served: Path) -> None:
+def test_a_set_is_downloaded_once(mirror: Path) -> None:
     first = datasets.load("mnist", "mnist", size=28)
     np.testing.assert_array_equal(first.train[..., 0], mnist_files("")[1]["train-images-idx3-ubyte"])
     assert [path.name for path in (home() / "downloads").iterdir()] == ["MNIST"]
-    for path in served.iterdir():
+    for path in mirror.iterdir():
         path.unlink()
     assert same(first, datasets.load("mnist", "mnist", size=28))
 
 
-def test_a_damaged_download_is_refused_and_not_kept(served: Path) -> None:
-    (served / "t10k-images-idx3-ubyte.gz").write_bytes(b"something else")
+def test_a_damaged_download_is_refused_and_not_kept(mirror: Path) -> None:
+    (mirror / "t10k-images-idx3-ubyte.gz").write_bytes(b"something else")
     assert "cannot download 'mnist'" in refusal(lambda: datasets.load("mnist", "mnist"))
     assert list((home() / "downloads").iterdir()) == []

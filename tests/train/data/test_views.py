@@ -50,23 +50,23 @@ def varied_images(height: int, width: int) -> Tensor:
     return torch.cat([random, gray, smooth.byte(), torch.stack(photographs), pure])
 
 
-def torchvision_view(image: Tensor, drawn: Draws, i: int, augmentation: Augmentation) -> Tensor:
+def torchvision_view(image: Tensor, draws: Draws, i: int, augmentation: Augmentation) -> Tensor:
     """The i-th draw applied to one (height, width, 3) uint8 image by torchvision alone."""
     size, kernel = augmentation.size, augmentation.blur_kernel
     view = TF.to_dtype(image.permute(2, 0, 1), torch.float32, scale=True)
-    top, left, height, width = (int(getattr(drawn, name)[i]) for name in BOX)
+    top, left, height, width = (int(getattr(draws, name)[i]) for name in BOX)
     view = TF.resized_crop(view, top, left, height, width, [size, size], antialias=True)
-    if drawn.flip[i]:
+    if draws.flip[i]:
         view = TF.horizontal_flip(view)
-    if drawn.jitter[i]:
-        for operation in drawn.order[i]:
+    if draws.jitter[i]:
+        for operation in draws.order[i]:
             name = ("brightness", "contrast", "saturation", "hue")[operation]
-            view = getattr(TF, f"adjust_{name}")(view, getattr(drawn, name)[i].item())
-    if drawn.grayscale[i]:
+            view = getattr(TF, f"adjust_{name}")(view, getattr(draws, name)[i].item())
+    if draws.grayscale[i]:
         view = TF.rgb_to_grayscale(view, num_output_channels=3)
-    if drawn.blur[i]:
-        view = TF.gaussian_blur(view, [kernel, kernel], [drawn.sigma[i].item()] * 2)
-    if drawn.solarize[i]:
+    if draws.blur[i]:
+        view = TF.gaussian_blur(view, [kernel, kernel], [draws.sigma[i].item()] * 2)
+    if draws.solarize[i]:
         view = TF.solarize(view, augmentation.solarize_threshold)
     return torch.as_tensor(TF.normalize(view, MEAN.tolist(), STD.tolist()))
 
@@ -96,9 +96,9 @@ def test_views_agree_with_torchvision_given_the_same_draws(
 ) -> None:
     augmentation = replace(augmentation, size=size)
     images = varied_images(height, width)
-    drawn = draw(len(images), height, width, augmentation, seeded(3))
-    expected = torch.stack([torchvision_view(image, drawn, i, augmentation) for i, image in enumerate(images)])
-    error = (transform(images, drawn, augmentation, MEAN, STD) - expected).abs().amax(dim=(1, 2, 3))
+    draws = draw(len(images), height, width, augmentation, seeded(3))
+    expected = torch.stack([torchvision_view(image, draws, i, augmentation) for i, image in enumerate(images)])
+    error = (transform(images, draws, augmentation, MEAN, STD) - expected).abs().amax(dim=(1, 2, 3))
     assert error.max() < 1e-4  # 1e-3 is asked for; what is left is float32's rounding
 
 
@@ -128,8 +128,8 @@ def assert_same_moments(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert np.abs(difference / np.maximum(error, 1e-9)).max() < 5
 
 
-def columns(drawn: Draws, names: tuple[str, ...]) -> np.ndarray:
-    return np.stack([getattr(drawn, name).numpy() for name in names], axis=1).astype(float)
+def columns(draws: Draws, names: tuple[str, ...]) -> np.ndarray:
+    return np.stack([getattr(draws, name).numpy() for name in names], axis=1).astype(float)
 
 
 def torchvision_boxes(count: int, height: int, width: int, augmentation: Augmentation) -> np.ndarray:
@@ -186,8 +186,8 @@ def test_jitter_factors_are_distributed_as_torchvisions() -> None:
     color_jitter = v2.ColorJitter(**strengths)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        drawn = [color_jitter.make_params([]) for _ in range(5_000)]
-    theirs = np.array([[params[f"{name}_factor"] for name in strengths] for params in drawn])
+        draws = [color_jitter.make_params([]) for _ in range(5_000)]
+    theirs = np.array([[params[f"{name}_factor"] for name in strengths] for params in draws])
     augmentation = Augmentation(**(asdict(CROP) | strengths))
     assert_same_moments(columns(draw(50_000, 32, 32, augmentation, seeded()), tuple(strengths)), theirs)
 
@@ -213,33 +213,33 @@ def test_operations_are_as_frequent_as_their_probabilities(name: str) -> None:
     count = 40_000
     for probability in (0.0, 0.2, 0.5, 0.9, 1.0):
         augmentation = Augmentation(**(asdict(CROP) | {name: probability}))
-        drawn = getattr(draw(count, 8, 8, augmentation, seeded()), name)
+        draws = getattr(draw(count, 8, 8, augmentation, seeded()), name)
         spread = math.sqrt(probability * (1 - probability) / count)  # 0 at 0 and 1: never and always
-        assert abs(drawn.float().mean().item() - probability) <= 5 * spread
+        assert abs(draws.float().mean().item() - probability) <= 5 * spread
 
 
-def all_columns(drawn: Draws) -> np.ndarray:
+def all_columns(draws: Draws) -> np.ndarray:
     """(n, 18): every number that was drawn, the order by each operation's place."""
     single = tuple(field.name for field in fields(Draws) if field.name != "order")
-    return np.hstack([columns(drawn, single), drawn.order.argsort(dim=1).numpy()])
+    return np.hstack([columns(draws, single), draws.order.argsort(dim=1).numpy()])
 
 
 def test_draws_of_different_images_are_uncorrelated() -> None:
     count = 20_000
-    drawn = all_columns(draw(count, 40, 28, Augmentation(solarize=0.3), seeded()))
-    assert (drawn.std(axis=0) > 0).all()
+    draws = all_columns(draw(count, 40, 28, Augmentation(solarize=0.3), seeded()))
+    assert (draws.std(axis=0) > 0).all()
     for distance in (1, 2, count // 2):
-        pair = np.hstack([drawn[:-distance], drawn[distance:]])
-        across = np.corrcoef(pair, rowvar=False)[: drawn.shape[1], drawn.shape[1] :]
+        pair = np.hstack([draws[:-distance], draws[distance:]])
+        across = np.corrcoef(pair, rowvar=False)[: draws.shape[1], draws.shape[1] :]
         assert np.abs(across).max() < 5 / math.sqrt(count - distance)
 
 
 def test_draws_of_different_operations_are_uncorrelated() -> None:
     count = 20_000
-    drawn = draw(count, 40, 28, Augmentation(solarize=0.3), seeded())
+    draws = draw(count, 40, 28, Augmentation(solarize=0.3), seeded())
     operations = [field.name for field in fields(Draws) if field.name not in ("order", *BOX)]
-    groups = [columns(drawn, BOX), drawn.order.argsort(dim=1).numpy()]
-    groups += [columns(drawn, (name,)) for name in operations]
+    groups = [columns(draws, BOX), draws.order.argsort(dim=1).numpy()]
+    groups += [columns(draws, (name,)) for name in operations]
     labels = np.repeat(np.arange(len(groups)), [group.shape[1] for group in groups])
     correlations = np.corrcoef(np.hstack(groups), rowvar=False)
     assert np.abs(correlations[labels[:, None] != labels]).max() < 5 / math.sqrt(count)
@@ -264,29 +264,29 @@ def test_every_view_is_of_its_own_image() -> None:
     images = noise(20, 16, 16)
     actual = views(images, 3, replace(NOTHING, size=16, flip=0.5), MEAN, STD, seeded())
     whole = torch.from_numpy((images.numpy() / 255 - MEAN.numpy()) / STD.numpy()).float().permute(0, 3, 1, 2)
-    unflipped, flipped = ((actual - image).abs().amax(dim=(2, 3, 4)) < 1e-5 for image in (whole, whole.flip(3)))
-    assert (unflipped ^ flipped).all()
-    assert unflipped.any()
-    assert flipped.any()
+    upright, mirrored = ((actual - image).abs().amax(dim=(2, 3, 4)) < 1e-5 for image in (whole, whole.flip(3)))
+    assert (upright ^ mirrored).all()
+    assert upright.any()
+    assert mirrored.any()
 
 
 def test_permuting_images_with_their_draws_permutes_the_views() -> None:
     augmentation = Augmentation(solarize=0.3, size=24)
     images = varied_images(40, 28)
-    drawn = draw(len(images), 40, 28, augmentation, seeded())
+    draws = draw(len(images), 40, 28, augmentation, seeded())
     permutation = torch.randperm(len(images), generator=seeded(1))
-    expected = transform(images, drawn, augmentation, MEAN, STD)[permutation]
-    actual = transform(images[permutation], drawn[permutation], augmentation, MEAN, STD)
+    expected = transform(images, draws, augmentation, MEAN, STD)[permutation]
+    actual = transform(images[permutation], draws[permutation], augmentation, MEAN, STD)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
 def test_a_view_does_not_depend_on_the_rest_of_the_batch() -> None:
     augmentation = Augmentation(solarize=0.3)
     images = varied_images(32, 32)
-    drawn = draw(len(images), 32, 32, augmentation, seeded())
-    together = transform(images, drawn, augmentation, MEAN, STD)
+    draws = draw(len(images), 32, 32, augmentation, seeded())
+    together = transform(images, draws, augmentation, MEAN, STD)
     for i in range(0, len(images), 5):
-        alone = transform(images[i : i + 1], drawn[i : i + 1], augmentation, MEAN, STD)
+        alone = transform(images[i : i + 1], draws[i : i + 1], augmentation, MEAN, STD)
         torch.testing.assert_close(alone, together[i : i + 1], atol=1e-5, rtol=0)
 
 
@@ -323,10 +323,10 @@ def test_views_without_crop_and_color_are_the_images_or_their_mirror_images(flip
 
 def test_boxes_of_the_views_own_size_are_cut_out() -> None:
     images, native = varied_images(40, 32), replace(CROP, size=16, scale=(0.2, 0.2), ratio=(1, 1), flip=0.5)
-    drawn = draw(2 * len(images), 40, 32, native, seeded())
-    assert (drawn.height == 16).all() and (drawn.width == 16).all() and 50 < drawn.flip.sum() < 110
-    for i, view in enumerate(transform(images, drawn, native, MEAN, STD)):
-        expected = torchvision_view(images[i % len(images)], drawn, i, native)
+    draws = draw(2 * len(images), 40, 32, native, seeded())
+    assert (draws.height == 16).all() and (draws.width == 16).all() and 50 < draws.flip.sum() < 110
+    for i, view in enumerate(transform(images, draws, native, MEAN, STD)):
+        expected = torchvision_view(images[i % len(images)], draws, i, native)
         torch.testing.assert_close(view, expected, rtol=0, atol=1e-6)
 
 
@@ -343,21 +343,21 @@ def test_more_draws_than_images_are_views_of_the_images_in_turn() -> None:
 
 def test_jitter_without_strength_leaves_the_images_as_they_are() -> None:
     images = varied_images(32, 32)
-    unjittered, jittered = (views(images, 1, replace(NOTHING, jitter=p), MEAN, STD, seeded()) for p in (0, 1))
-    assert torch.equal(jittered, unjittered)
+    plain, neutral = (views(images, 1, replace(NOTHING, jitter=p), MEAN, STD, seeded()) for p in (0, 1))
+    assert torch.equal(neutral, plain)
 
 
 def test_images_and_draws_are_left_as_they_were() -> None:
     images = noise(32, 32, 32)
     augmentation = Augmentation(solarize=0.3)
-    drawn = draw(len(images), 32, 32, augmentation, seeded())
+    draws = draw(len(images), 32, 32, augmentation, seeded())
     statistics = MEAN.clone(), STD.clone()
-    before, drawn_before = images.clone(), all_columns(drawn)
-    transform(images, drawn, augmentation, *statistics)
+    before, draws_before = images.clone(), all_columns(draws)
+    transform(images, draws, augmentation, *statistics)
     normalise(images, *statistics, 16)
     views(images, 2, augmentation, *statistics, seeded())
     assert torch.equal(images, before)
-    np.testing.assert_array_equal(all_columns(drawn), drawn_before)
+    np.testing.assert_array_equal(all_columns(draws), draws_before)
     assert torch.equal(torch.stack(statistics), torch.stack([MEAN, STD]))
 
 
@@ -389,10 +389,10 @@ def test_an_augmentation_that_torchvision_would_refuse_names_the_value(name: str
 
 
 def test_wrong_images_are_named() -> None:
-    drawn = draw(2, 32, 32, Augmentation(), seeded())
+    draws = draw(2, 32, 32, Augmentation(), seeded())
     with pytest.raises(ValueError, match="3 images"):
-        transform(noise(3, 32, 32), drawn, Augmentation(), MEAN, STD)
+        transform(noise(3, 32, 32), draws, Augmentation(), MEAN, STD)
     with pytest.raises(ValueError, match="float32"):
-        transform(noise(2, 32, 32).float(), drawn, Augmentation(), MEAN, STD)
+        transform(noise(2, 32, 32).float(), draws, Augmentation(), MEAN, STD)
     with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\)"):
         normalise(noise(2, 32, 32).permute(0, 3, 1, 2), MEAN, STD)

@@ -51,7 +51,7 @@ def dots(train: int = 50, test: int = 20) -> Images:
             random.integers(0, 128, (count, 32, 32, 3)) + 100 * np.eye(3, dtype=int)[labels][:, None, None]
         ).astype(np.uint8)
         arrays[f"{split}_labels"] = labels.astype(np.int64)
-    return Images.measured("dots", ("red", "green", "blue"), arrays)
+    return Images.from_arrays("dots", ("red", "green", "blue"), arrays)
 
 
 @pytest.fixture

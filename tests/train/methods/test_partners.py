@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from tests.parts.artifacts import publish_images, refusal
-from tests.parts.embeddings import Made
+from tests.parts.embeddings import NoConfig
 from tests.train.engine.test_loop import TINY, dots
 from train import pretrain
 from train.data.images import SPLITS, Images
@@ -41,7 +41,7 @@ def neighbors(seed: int, count: int = 50, tests: int = 20, k: int = 5) -> Neighb
 
 
 def publish_neighbors(found: Neighbors, variant: str = "dots-vicreg", seed: int = 0) -> None:
-    with Stage("eval.index", Made()) as stage:
+    with Stage("eval.index", NoConfig()) as stage:
         stage.dataset, stage.variant, stage.seed = "dots", variant, seed
         stage.publish("neighbors", found.save)
 

@@ -80,8 +80,8 @@ def run(folder: Path, module: str, *flags: str) -> "subprocess.CompletedProcess[
     ],
 )
 def test_flags_override_the_preset(folder: Path, flags: list[str], values: str) -> None:
-    done = run(folder, "stage", *flags)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{values}\n")
+    process = run(folder, "stage", *flags)
+    assert (process.returncode, process.stderr, process.stdout) == (0, "", f"{values}\n")
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,20 @@ def test_flags_override_the_preset(folder: Path, flags: list[str], values: str) 
     ],
 )
 def test_a_wrong_flag_is_one_line_that_names_it(folder: Path, module: str, flags: list[str], parts: list[str]) -> None:
-    done = run(folder, module, *flags)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{module}: ")
-    assert done.stderr.count("\n") == 1
-    assert not set("│╭╰─") & set(done.stderr)
+    process = run(folder, module, *flags)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith(f"{module}: ")
+    assert process.stderr.count("\n") == 1
+    assert not set("│╭╰─") & set(process.stderr)
     for part in parts:
-        assert part in done.stderr
+        assert part in process.stderr
 
 
 def test_help_tells_what_the_stage_and_each_flag_do(folder: Path) -> None:
-    done = run(folder, "stage", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
+    process = run(folder, "stage", "--help")
+    assert (process.returncode, process.stderr) == (0, "")
     for text in ("What the stage does.", "images a batch", "{compact,resnet18}", "default: 256"):
-        assert text in done.stdout
+        assert text in process.stdout
     assert "default: 32" in run(folder, "stage", "--preset", "small", "--help").stdout
 
 
@@ -136,22 +136,22 @@ def test_sigterm_stops_a_stage_as_ctrl_c_does(folder: Path, ignored: str | None)
         answer("stage", body)
     """
     code = textwrap.dedent(body).format(ignored=ignored)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout) == (130, "tidied up\n")
-    assert done.stderr.count("\n") == 1
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (process.returncode, process.stdout) == (130, "tidied up\n")
+    assert process.stderr.count("\n") == 1
 
 
 def test_a_full_disk_is_one_line_and_another_error_keeps_its_traceback() -> None:
     code = "from train.tracking.command import answer\ndef body():\n    open('/dev/full', 'w').write('x' * 99999)\n"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code + "answer('stage', body)"], capture_output=True, text=True, cwd=ROOT
     )
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "No space left on device; free some space" in done.stderr
+    assert (process.returncode, process.stderr.count("\n")) == (2, 1)
+    assert "No space left on device; free some space" in process.stderr
     code = "from train.tracking.command import answer\nanswer('stage', lambda: open('/nowhere/at/all'))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 1
+    assert "Traceback" in process.stderr
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def pretrain(variant: str, seed: int = 0, text: str = "weights", config: Config 
 def aliases() -> dict[str, str]:
     """Every alias and the version that it names."""
     store = Store()
-    found = {f"{version.name}:{alias}": version.reference for version in store.versions() for alias in version.aliases}
+    names = {f"{version.name}:{alias}": version.reference for version in store.versions() for alias in version.aliases}
     store.close()
-    return found
+    return names
 
 
 def records() -> list[dict[str, Any]]:
@@ -188,10 +188,12 @@ def test_origin_tells_what_made_it_and_no_field_of_the_machine() -> None:
     assert origin.inputs == (f"images@{images.digest}",)
     run = store.maker(encoder)
     assert run is not None
-    assert {asked: version and version.id for asked, version in run.inputs.items()} == {("images", "digits"): images.id}
+    assert {request: version and version.id for request, version in run.inputs.items()} == {
+        ("images", "digits"): images.id
+    }
     assert run.config["device"] == "cpu"  # the registry and W&B know it
-    assert store.made("train.pretrain", settings("train.pretrain", Config(device="cuda"))) is not None
-    assert store.made("train.pretrain", settings("train.pretrain", Config(lr=0.2))) is None
+    assert store.reuse("train.pretrain", settings("train.pretrain", Config(device="cuda"))) is not None
+    assert store.reuse("train.pretrain", settings("train.pretrain", Config(lr=0.2))) is None
     store.close()
 
 
@@ -217,12 +219,12 @@ def test_identity_and_key_change_with_what_decides_the_result_alone() -> None:
 
 
 def test_an_optional_input_is_remembered_as_asked_for_whether_it_was_there_or_not() -> None:
-    for made in (False, True):
-        if made:
+    for present in (False, True):
+        if present:
             prepare(text="pixels")
         with Stage("train.pretrain", Config()) as stage:
-            found = stage.fetch_if_made("images", "digits")
-            assert (found and (found.folder / "train").read_text()) == ("pixels" if made else None)
+            artifact = stage.fetch_if_made("images", "digits")
+            assert (artifact and (artifact.folder / "train").read_text()) == ("pixels" if present else None)
             assert list(stage.inputs) == [("images", "digits")]
 
 
@@ -284,25 +286,25 @@ def test_the_offline_run_holds_config_group_scalars_and_media() -> None:
     assert [(item["epoch"], item["knn/top1"]) for item in history if "epoch" in item] == [(0, 0), (1, 0.25), (2, 0.5)]
     metrics = [record["metric"] for record in log if record["type"] == "metric"]
     assert any("knn/*" in json.dumps(metric) and "epoch" in json.dumps(metric) for metric in metrics)
-    shown = dict(itertools.chain.from_iterable(item.items() for item in history))
+    media = dict(itertools.chain.from_iterable(item.items() for item in history))
     files = home() / "wandb" / "latest-run" / "files"
-    assert shown["probe/confusion._type"] == "plotly-file"
-    figure = json.loads((files / shown["probe/confusion.path"]).read_text())
+    assert media["probe/confusion._type"] == "plotly-file"
+    figure = json.loads((files / media["probe/confusion.path"]).read_text())
     assert figure["data"][0]["type"] == "heatmap"
-    assert shown["retrieve/nearest._type"] == "image-file"
-    with PIL.Image.open(files / shown["retrieve/nearest.path"]) as logged:
+    assert media["retrieve/nearest._type"] == "image-file"
+    with PIL.Image.open(files / media["retrieve/nearest.path"]) as logged:
         assert np.array_equal(np.asarray(logged), np.asarray(pictures[0]))
-    assert shown["retrieve/table._type"] == "table-file"
-    assert (files / shown["retrieve/table.path"]).is_file()
+    assert media["retrieve/table._type"] == "table-file"
+    assert (files / media["retrieve/table.path"]).is_file()
     manifest = next(record["artifact"]["manifest"] for record in log if record["type"] == "artifact")
-    staged = {entry["path"]: Path(entry["local_path"]) for entry in manifest["contents"]}
-    logged_table = json.loads(staged["retrieve/table.table.json"].read_text())
+    paths = {entry["path"]: Path(entry["local_path"]) for entry in manifest["contents"]}
+    logged_table = json.loads(paths["retrieve/table.table.json"].read_text())
     assert logged_table["columns"] == ["row", "name", "score", "image"]
     assert [row[:3] for row in logged_table["data"]] == [[3, "a", 0.5], [5, "b", 1.5]]
     for row, picture in zip(logged_table["data"], pictures[1:], strict=True):
-        with PIL.Image.open(staged[row[3]["path"]]) as logged:
+        with PIL.Image.open(paths[row[3]["path"]]) as logged:
             assert np.array_equal(np.asarray(logged), np.asarray(picture))
-    assert all(path.is_relative_to(home()) for path in staged.values())
+    assert all(path.is_relative_to(home()) for path in paths.values())
     assert all(
         base64.b64decode(entry["digest"]) == hashlib.md5(Path(entry["local_path"]).read_bytes()).digest()
         for entry in manifest["contents"]
@@ -318,49 +320,49 @@ def fields_of(template: str) -> set[str]:
 
 @pytest.mark.parametrize("name", declarations())
 def test_every_alias_template_fills(name: str) -> None:
-    declared = declaration(name)
-    for template in declared.aliases:
+    entry = declaration(name)
+    for template in entry.aliases:
         fields = {field: 1 if field == "seed" else f"some-{field}" for field in fields_of(template)}
         expected = template
         for field, value in fields.items():
             expected = expected.replace(f"{{{field}}}", str(value))
-        assert expected in declared.aliases_for(fields)
+        assert expected in entry.aliases_for(fields)
         assert check_name(expected, "alias") == expected
 
 
 @pytest.mark.parametrize("name", declarations())
 def test_no_two_templates_of_an_artifact_take_the_same_fields(name: str) -> None:
-    taken = [frozenset(fields_of(template)) for template in declaration(name).aliases]
-    assert len(set(taken)) == len(taken)
+    field_sets = [frozenset(fields_of(template)) for template in declaration(name).aliases]
+    assert len(set(field_sets)) == len(field_sets)
 
 
 def test_declared_consumers_and_producers_are_stages_and_every_name_is_one_of_wandb() -> None:
-    for declared in declarations().values():
-        assert declared.producers
-        for stage in {*declared.producers, *declared.consumers}:
+    for entry in declarations().values():
+        assert entry.producers
+        for stage in {*entry.producers, *entry.consumers}:
             assert stage.split(".")[0] in ("train", "eval")
-        wandb.Artifact(declared.name, declared.type)  # raises on a name or type that W&B refuses
+        wandb.Artifact(entry.name, entry.type)  # raises on a name or type that W&B refuses
 
 
 def test_templates_apply_when_all_their_fields_are_given_and_no_other() -> None:
     templates = ("{variant}", "{variant}-s{seed}", "{variant}-on-{images}", "{variant}-s{seed}-on-{images}")
-    declared = Declaration("x", "t", "", (), (), templates)
-    assert declared.aliases_for({"variant": "a", "seed": 0}) == ["a", "a-s0"]
-    assert declared.aliases_for({"variant": "a", "seed": 2}) == ["a-s2"]
-    assert declared.aliases_for({"variant": "a"}) == ["a"]
-    assert declared.aliases_for({"variant": "a", "seed": None}) == ["a"]
-    assert declared.aliases_for({"variant": "a", "seed": 0, "images": "b"}) == ["a-on-b", "a-s0-on-b"]
+    entry = Declaration("x", "t", "", (), (), templates)
+    assert entry.aliases_for({"variant": "a", "seed": 0}) == ["a", "a-s0"]
+    assert entry.aliases_for({"variant": "a", "seed": 2}) == ["a-s2"]
+    assert entry.aliases_for({"variant": "a"}) == ["a"]
+    assert entry.aliases_for({"variant": "a", "seed": None}) == ["a"]
+    assert entry.aliases_for({"variant": "a", "seed": 0, "images": "b"}) == ["a-on-b", "a-s0-on-b"]
     bad: list[dict[str, object]] = [{}, {"variant": None, "seed": 0}, {"seed": 0}, {"variant": "a", "other": "b"}]
     for fields in bad:
         with pytest.raises(ValueError, match="no alias template of x"):
-            declared.aliases_for(fields)
+            entry.aliases_for(fields)
     for variant in ("v3", "latest", "a b", "../a", "a:b"):
         with pytest.raises(Problem):
-            declared.aliases_for({"variant": variant})
+            entry.aliases_for({"variant": variant})
 
 
 def test_every_variant_and_seed_has_aliases_of_its_own() -> None:
-    declared = declaration("encoder")
+    entry = declaration("encoder")
     pairs = itertools.product(("digits-vicreg", "digits-vicreg-variance0", "cifar10-vicreg"), (0, 1, 11))
-    given = [declared.aliases_for({"variant": variant, "seed": seed})[-1] for variant, seed in pairs]
-    assert len(set(given)) == 9
+    names = [entry.aliases_for({"variant": variant, "seed": seed})[-1] for variant, seed in pairs]
+    assert len(set(names)) == 9

@@ -1,4 +1,4 @@
-"""What the command line says of a store: every command returns an `Answer`."""
+"""What the command line answers about a store: every command returns an `Answer`."""
 
 import errno
 import os
@@ -15,6 +15,7 @@ from train.tracking.declarations import check_path, declaration, declarations, r
 from train.tracking.problem import Problem
 from train.tracking.store import Store, hash_file, home, housekeeping
 from train.tracking.store.records import File, Run, Version
+from train.tracking.store.store import CHANGED
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def show(store: Store, ref: str) -> Answer:
                 "stage": reader.stage,
                 "variant": reader.variant,
                 "run": reader.id,
-                "made": [made.reference for made in store.outputs(reader)],
+                "made": [output.reference for output in store.outputs(reader)],
             }
             for reader in store.readers(version)
         ],
@@ -70,15 +71,15 @@ def lineage(store: Store, ref: str) -> Answer:
     root = _find(store, ref)
     nodes: dict[str, dict[str, Any]] = {}
     edges = []
-    open_ = [root]
-    while open_:
-        version = open_.pop()
+    stack = [root]
+    while stack:
+        version = stack.pop()
         if version.reference not in nodes:
             run = store.maker(version)
             nodes[version.reference] = _node(version, run)
-            inputs = {made.reference: made for made in _inputs(run).values() if made}
-            edges += [{"from": made, "to": version.reference} for made in inputs]
-            open_ += inputs.values()
+            inputs = {source.reference: source for source in _inputs(run).values() if source}
+            edges += [{"from": source, "to": version.reference} for source in inputs]
+            stack += inputs.values()
     graph = {"root": root.reference, "nodes": list(nodes.values()), "edges": edges}
     return Answer(graph, tables.tree(graph))
 
@@ -95,13 +96,13 @@ def _entry(version: Version, run: Run | None) -> dict[str, Any]:
         "stage": run and run.stage,
         "variant": run and run.variant,
         "run": run and run.id,
-        "inputs": {asked: made and made.reference for asked, made in _inputs(run).items()},
+        "inputs": {request: source and source.reference for request, source in _inputs(run).items()},
     }
 
 
 def _node(version: Version, run: Run | None) -> dict[str, Any]:
-    kept = ("reference", "type", "digest", "aliases", "stage", "variant")
-    return {key: value for key, value in _entry(version, run).items() if key in kept}
+    keys = ("reference", "type", "digest", "aliases", "stage", "variant")
+    return {key: value for key, value in _entry(version, run).items() if key in keys}
 
 
 def _inputs(run: Run | None) -> Mapping[str, Version | None]:
@@ -116,10 +117,10 @@ def _record(run: str) -> Path | None:
 
 def _find(store: Store, ref: str) -> Version:
     name, alias = reference(ref)
-    found = store.find(name, alias)
-    if found is None and not store.versions(name):
+    version = store.find(name, alias)
+    if version is None and not store.versions(name):
         raise Problem(_unmade(name))
-    return found or store.get(name, alias)
+    return version or store.get(name, alias)
 
 
 def _unmade(name: str) -> str:
@@ -129,7 +130,7 @@ def _unmade(name: str) -> str:
 # -- pull --------------------------------------------------------------------------------------------------------------
 
 
-def pull(store: Store, ref: str, to: Path) -> Answer:
+def copy_files(store: Store, ref: str, to: Path) -> Answer:
     """Copies the files of a version into the folder `to`: all of them, checked, or none.
 
     Raises Problem where a file of another content stands in the way, or a path leads out of `to`.
@@ -137,45 +138,47 @@ def pull(store: Store, ref: str, to: Path) -> Answer:
     version = _find(store, ref)
     files = store.files(version)
     try:
-        copied = _copy(store, files, to)
+        count = _copy(store, version, files, to)
     except OSError as error:
         cure = "free some space" if error.errno == errno.ENOSPC else "choose another --to"
         raise Problem(f"cannot copy to {to}: {error.strerror}; {cure}") from error
     data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
-    kept = f", {len(files) - copied} were there" if copied < len(files) else ""
-    return Answer(data, [f"{version.reference}  {copied} files{kept}, {tables.size(version.size)}  ->  {to}"])
+    rest = f", {len(files) - count} already there" if count < len(files) else ""
+    return Answer(
+        data, [f"{version.reference}  {tables.count(count, 'file')}{rest}, {tables.size(version.size)}  ->  {to}"]
+    )
 
 
-def _copy(store: Store, files: dict[str, File], to: Path) -> int:
+def _copy(store: Store, version: Version, files: dict[str, File], to: Path) -> int:
     """The number of files written; those that are there already stay."""
-    wanted = {}
+    absent = {}
     for path, content in files.items():
-        target = to / check_path(path, "this version")
+        target = to / check_path(path, version.reference)
         if not target.resolve().is_relative_to(to.resolve()):  # through a link that stands there
-            raise Problem(f"{path!r} leads out of {to}; nothing was written, choose another --to")
+            raise Problem(f"{path!r} leads out of {to}; choose another --to (nothing was written)")
         if target.is_file() and hash_file(target) == content.md5:
             continue
         if os.path.lexists(target):
-            raise Problem(f"{target} exists with other content; move it away or choose another --to")
-        wanted[path] = content
+            raise Problem(f"{target} exists with other content; move it away, or choose another --to")
+        absent[path] = content
     to.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".pull-", dir=to))
     try:
-        for path, content in wanted.items():
+        for path, content in absent.items():
             source = store.object(content.md5)
             target = draft / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if not source.is_file():
-                raise Problem(f"{path} is damaged: {source} is missing; remake it with FRESH=1")
+                raise store.damage_problem(version, path, content, "is missing")
             shutil.copyfile(source, target)
             if hash_file(target) != content.md5:
-                raise Problem(f"{path} is damaged: {source} has other bytes than it was stored with; remake it")
-        for path in wanted:
+                raise store.damage_problem(version, path, content, CHANGED)
+        for path in absent:
             (to / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).rename(to / path)
     finally:
         shutil.rmtree(draft)
-    return len(wanted)
+    return len(absent)
 
 
 # -- verify and gc -----------------------------------------------------------------------------------------------------
@@ -185,13 +188,14 @@ def verify(store: Store) -> Answer:
     """Hashes every stored file again."""
     with store.in_use():
         files, versions = len(housekeeping.contents(store)), len(store.versions())
-        problems = housekeeping.verify(store, _progress)
+        problems = housekeeping.verify(store, _hashing_progress)
     data = {"files": files, "versions": versions, "problems": [asdict(problem) for problem in problems]}
-    total = f"{files} files, {versions} versions: {tables.count(len(problems), 'problem')}"
+    counts = f"{tables.count(files, 'file')}, {tables.count(versions, 'version')}"
+    total = f"{counts}: {tables.count(len(problems), 'problem')}"
     return Answer(data, [*map(str, problems), total], code=1 if problems else 0)
 
 
-def _progress(files: Collection[File]) -> Iterator[File]:
+def _hashing_progress(files: Collection[File]) -> Iterator[File]:
     from tqdm import tqdm
 
     total = sum(content.size for content in files)
@@ -205,78 +209,79 @@ def gc(store: Store, yes: bool, keep: int) -> Answer:
     """What nothing needs: its sizes, and with `yes` its end. keep: so many newest versions of each name stay besides."""
     with store.in_use(exclusively=True):
         superseded = housekeeping.superseded(store, keep)
-        heaps = housekeeping.heaps(store, superseded)
-        paths = [path for heap in heaps for path in heap.paths]
+        garbage = housekeeping.garbage(store, superseded)
+        paths = [path for part in garbage for path in part.paths]
         if yes:
             housekeeping.drop(store, superseded, paths)
     data = {
         "freed": yes,
-        "size": sum(heap.size for heap in heaps),
+        "size": sum(part.size for part in garbage),
         "versions": [version.reference for version in superseded],
-        "kinds": [{"kind": heap.what, "count": heap.count, "size": heap.size} for heap in heaps],
+        "kinds": [{"kind": part.kind, "count": part.count, "size": part.size} for part in garbage],
         "paths": [str(path) for path in paths],
     }
-    return Answer(data, tables.heaps(data, superseded))
+    return Answer(data, tables.garbage(data, superseded))
 
 
 # -- publish -----------------------------------------------------------------------------------------------------------
 
 
-def publish(store: Store, refs: Sequence[str], dry: bool) -> Answer:
+def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
     """Brings to W&B what was made here without it, or with `refs` what they were made from. Exit code 1 where some failed."""
-    wanted = [_find(store, ref) for ref in refs]
+    targets = [_find(store, ref) for ref in refs]
     with store.in_use():
-        planned = upload.parcels(store, wanted or None)
+        plan = upload.uploads(store, targets or None)
         if dry:
-            return _would_publish(store, planned)
-        to = upload.Destination.here()
-        told = upload.publish(store, to, planned, _sending)
+            return _dry_run(store, plan)
+        project = upload.Project.of_account()
+        result = upload.upload_all(store, project, plan, _upload_progress)
     data = {
-        "to": to.place,
-        "published": [parcel.run.id for parcel in told.published],
-        "there": told.present,
-        "failed": {parcel.run.id: why for parcel, why in told.failed},
-        "aliases": {"moved": told.moved, "not moved": told.unpointed},
+        "to": project.place,
+        "published": [success.run.id for success in result.successes],
+        "there": result.present,
+        "failed": {failure.run.id: reason for failure, reason in result.failures},
+        "aliases": {"moved": result.moves, "not moved": result.failed_moves},
     }
-    lines = [f"not published: {parcel.title}: {why}" for parcel, why in told.failed]
-    bare = [parcel.title for parcel in told.published if not parcel.record and parcel.run.stage != "pull"]
-    lines += [f"published without curves and panels, whose record is gone from here: {title}" for title in bare]
-    if told.unpointed:
+    lines = [f"not published: {failure.title}: {reason}" for failure, reason in result.failures]
+    bare = [success.title for success in result.successes if not success.record and success.run.stage != "pull"]
+    lines += [f"published without curves and panels, because its record is gone: {title}" for title in bare]
+    if result.failed_moves:
         lines.append(
-            f"{tables.count(told.unpointed, 'alias', 'aliases')} could not be moved; run the same command again"
+            f"{tables.count(result.failed_moves, 'alias', 'aliases')} could not be moved; run the same command again"
         )
     total = (
-        f"{len(told.published)} published, {told.present} there already, {len(told.failed)} failed,"
-        f" {tables.count(told.moved, 'alias', 'aliases')} moved  ->  {to.place}"
+        f"{len(result.successes)} published, {result.present} there already, {len(result.failures)} failed,"
+        f" {tables.count(result.moves, 'alias', 'aliases')} moved  ->  {project.place}"
     )
-    return Answer(data, [*lines, total], code=1 if told.failed or told.unpointed else 0)
+    return Answer(data, [*lines, total], code=1 if result.failures or result.failed_moves else 0)
 
 
-def _would_publish(store: Store, planned: Sequence[upload.Parcel]) -> Answer:
+def _dry_run(store: Store, plan: Sequence[upload.Upload]) -> Answer:
     """Without an account everything counts as not there."""
-    place, there = "", {}
+    place, artifacts = "", {}
     if remote.online():
-        to = upload.Destination.here()
-        place, there = to.place, upload.standing(to.api, to.path, [v for p in planned for v in p.outputs])
-    left = upload.missing(store, place, planned, there)
-    images = sorted({v.reference for parcel in left for v in parcel.outputs if v.type == "dataset"})
-    size = sum(parcel.size for parcel in left)
+        project = upload.Project.of_account()
+        outputs = [version for entry in plan for version in entry.outputs]
+        place, artifacts = project.place, upload.remote_artifacts(project.api, project.path, outputs)
+    rest = upload.pending(store, place, plan, artifacts)
+    images = sorted({v.reference for entry in rest for v in entry.outputs if v.type == "dataset"})
+    size = sum(entry.size for entry in rest)
     data = {
         "to": place or None,
-        "runs": [{"run": p.run.id, "makes": [v.reference for v in p.outputs], "size": p.size} for p in left],
+        "runs": [{"run": e.run.id, "makes": [v.reference for v in e.outputs], "size": e.size} for e in rest],
         "size": size,
         "images": images,
     }
-    lines = [f"{tables.size(parcel.size):>8}  {parcel.title}" for parcel in left]
-    note = [f"images go too: {', '.join(images)}"] if images else []
-    count = f"would publish {tables.count(len(left), 'run')}, {tables.size(size)}, and their records"
+    lines = [f"{tables.size(entry.size):>8}  {entry.title}" for entry in rest]
+    note = [f"images are sent too: {', '.join(images)}"] if images else []
+    count = f"would send {tables.count(len(rest), 'run')}, {tables.size(size)}, and their records"
     return Answer(data, [*lines, *note, f"{count}  ->  {place or 'your W&B project'}"])
 
 
-def _sending(parcels: Sequence[upload.Parcel]) -> Iterator[upload.Parcel]:
+def _upload_progress(uploads: Sequence[upload.Upload]) -> Iterator[upload.Upload]:
     from tqdm import tqdm
 
-    with tqdm(parcels, unit="run", desc="publish") as bar:
-        for parcel in bar:
-            bar.set_postfix_str(parcel.title)
-            yield parcel
+    with tqdm(uploads, unit="run", desc="publish") as bar:
+        for entry in bar:
+            bar.set_postfix_str(entry.title)
+            yield entry

@@ -14,42 +14,42 @@ Data = dict[str, Any]  # what --json prints
 def versions(entries: Sequence[Data]) -> list[str]:
     """One line a version."""
     rows = [
-        [entry["reference"], size(entry["size"]), _age(entry["created"]), _made_by(entry), _inputs(entry),
+        [entry["reference"], size(entry["size"]), _age(entry["created"]), _maker(entry), _inputs(entry),
          ", ".join(entry["aliases"]) or "-"]
         for entry in entries
     ]  # fmt: skip
     return _table(["VERSION", "SIZE", "AGE", "MADE BY", "FROM", "ALIASES"], rows, right={1, 2})
 
 
-def version(shown: Data, inputs: Mapping[str, Version | None]) -> list[str]:
+def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
     """Everything about one version. inputs: as asked for -> what was there."""
-    made = datetime.fromtimestamp(shown["created"]).isoformat(" ", "seconds")
+    date = datetime.fromtimestamp(entry["created"]).isoformat(" ", "seconds")
     facts = {
-        "type": shown["type"],
-        "aliases": ", ".join(shown["aliases"]) or "none: superseded",
-        "digest": shown["digest"],
-        "size": f"{size(shown['size'])} in {len(shown['files'])} files",
-        "made": f"{made}, {_age(shown['created'])} ago",
+        "type": entry["type"],
+        "aliases": ", ".join(entry["aliases"]) or "none (superseded)",
+        "digest": entry["digest"],
+        "size": f"{size(entry['size'])} in {count(len(entry['files']), 'file')}",
+        "made": f"{date}, {_age(entry['created'])} ago",
     }
-    if shown["run"]:
+    if entry["run"]:
         facts |= {
-            "by": f"{_made_by(shown)}, in {shown['seconds']:.1f} s",
-            "code": shown["revision"],
-            "run": f"{shown['run']}  {shown['record'] or ''}".strip(),
-            "config": " ".join(f"{key}={value}" for key, value in shown["config"].items()) or "-",
+            "by": f"{_maker(entry)}, in {entry['seconds']:.1f} s",
+            "code": entry["revision"],
+            "run": f"{entry['run']}  {entry['record'] or ''}".strip(),
+            "config": " ".join(f"{key}={value}" for key, value in entry["config"].items()) or "-",
         }
-    made_from = [
-        [asked, entry.reference, entry.digest] if entry else [asked, "was not there", "-"]
-        for asked, entry in inputs.items()
+    sources = [
+        [request, source.reference, source.digest] if source else [request, "did not exist", "-"]
+        for request, source in inputs.items()
     ]
-    readers = [[_made_by(reader), reader["run"], ", ".join(reader["made"]) or "-"] for reader in shown["readers"]]
-    files = [[file["path"], size(file["size"]), file["md5"]] for file in shown["files"]]
+    readers = [[_maker(reader), reader["run"], ", ".join(reader["made"]) or "-"] for reader in entry["readers"]]
+    files = [[file["path"], size(file["size"]), file["md5"]] for file in entry["files"]]
     return [
-        shown["reference"],
+        entry["reference"],
         *(f"  {key:<8} {value}" for key, value in facts.items()),
         "",
         "Made from",
-        *(_table(["ASKED FOR", "VERSION", "DIGEST"], made_from) or ["  nothing"]),
+        *(_table(["REQUEST", "VERSION", "DIGEST"], sources) or ["  nothing"]),
         "",
         "Read by",
         *(_table(["STAGE", "RUN", "MADE"], readers) or ["  nothing"]),
@@ -63,37 +63,37 @@ def tree(graph: Data) -> list[str]:
     """A lineage: below each version what it was made from. What stands further up already is not unfolded again."""
     nodes = {node["reference"]: node for node in graph["nodes"]}
     rows: list[list[str]] = []
-    printed = set()
+    references = set()  # that stand in full
 
     def grow(reference: str, stem: str, branch: str) -> None:
         """stem: what stands before the branches of this version; branch: what joins it to its own stem."""
         node = nodes[reference]
         first = [branch + reference, node["digest"]]
-        if reference in printed:
+        if reference in references:
             rows.append([*first, "(above)", ""])
             return
-        printed.add(reference)
-        rows.append([*first, _made_by(node), ", ".join(node["aliases"]) or "-"])
+        references.add(reference)
+        rows.append([*first, _maker(node), ", ".join(node["aliases"]) or "-"])
         inputs = [edge["from"] for edge in graph["edges"] if edge["to"] == reference]
-        for i, made in enumerate(inputs):
+        for i, source in enumerate(inputs):
             last = i == len(inputs) - 1
-            grow(made, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
+            grow(source, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
 
     grow(graph["root"], "", "")
     return _table(["VERSION", "DIGEST", "MADE BY", "ALIASES"], rows)
 
 
-def heaps(told: Data, superseded: Sequence[Version]) -> list[str]:
+def garbage(data: Data, superseded: Sequence[Version]) -> list[str]:
     """What can go or has gone: the kinds, below the first of them its versions, and the sum."""
-    rows = [[kind["kind"], str(kind["count"]), size(kind["size"])] for kind in told["kinds"] if kind["count"]]
+    rows = [[kind["kind"], str(kind["count"]), size(kind["size"])] for kind in data["kinds"] if kind["count"]]
     if not rows:
         return ["nothing to free"]
     table = _table(["WHAT", "COUNT", "SIZE"], rows, right={1, 2})
     if superseded:  # they are the first kind
         table[2:2] = [f"  {version.reference}, {_age(version.created)} old" for version in superseded]
-    files = count(len(told["paths"]), "file or folder")
-    total = f"{size(told['size'])}: {count(len(superseded), 'version')}, {files}"
-    return [*table, f"freed {total}" if told["freed"] else f"would free {total}; --yes does it"]
+    files = count(len(data["paths"]), "file or folder", "files and folders")
+    total = f"{size(data['size'])}: {count(len(superseded), 'version')}, {files}"
+    return [*table, f"freed {total}" if data["freed"] else f"would free {total}; add --yes to free it"]
 
 
 def size(number: float) -> str:
@@ -116,13 +116,13 @@ def _age(created: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _made_by(entry: Data) -> str:
+def _maker(entry: Data) -> str:
     return " ".join(filter(None, (entry["stage"], entry["variant"]))) or "-"
 
 
 def _inputs(entry: Data) -> str:
-    made = {reference for reference in entry["inputs"].values() if reference}
-    return listing(made, most=3) if made else "-"
+    references = {reference for reference in entry["inputs"].values() if reference}
+    return listing(references, most=3) if references else "-"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:

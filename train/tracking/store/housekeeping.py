@@ -1,4 +1,7 @@
-"""What is damaged in a store and what that breaks, what nothing needs any more, and its removal."""
+"""What is damaged in a store and what that breaks, what nothing needs any more, and its removal.
+
+The command line's `verify` and `gc` print what these functions return; `drop` alone changes the store.
+"""
 
 import re
 import shutil
@@ -34,27 +37,27 @@ def contents(store: Store) -> dict[File, list[tuple[Version, str]]]:
     return owners
 
 
-def verify(store: Store, each: Callable[[Collection[File]], Iterable[File]] = iter) -> list[Damage]:
+def verify(store: Store, progress: Callable[[Collection[File]], Iterable[File]] = iter) -> list[Damage]:
     """Hashes every stored file again. What is damaged, what it breaks, and what was made from that.
 
-    each: wraps the files as they are hashed, to show progress.
+    progress: wraps the files as they are hashed.
     """
     checks = [row[0] for row in store.rows("PRAGMA integrity_check")]
     problems = [Damage(f"{store.database}: {check}", (), ()) for check in checks if check != "ok"]
     for version in store.versions():
         if manifest_digest(store.files(version)) != version.digest:
-            what = f"{store.database} lists other files than the digest {version.digest} stands for"
-            problems.append(Damage(what, (version.reference,), _made_from(store, [version])))
+            what = f"{store.database} lists files that do not match the digest {version.digest}"
+            problems.append(Damage(what, (version.reference,), _dependents(store, [version])))
     owners = contents(store)
-    for content in each(owners):
+    for content in progress(owners):
         if problem := store.damage(content):
             breaks = tuple(f"{version.reference} ({path})" for version, path in owners[content])
-            beyond = _made_from(store, [version for version, _ in owners[content]])
+            beyond = _dependents(store, [version for version, _ in owners[content]])
             problems.append(Damage(f"{store.object(content.md5)} {problem}", breaks, beyond))
     return problems
 
 
-def _made_from(store: Store, versions: Iterable[Version]) -> tuple[str, ...]:
+def _dependents(store: Store, versions: Iterable[Version]) -> tuple[str, ...]:
     """References of all versions made from `versions`, directly or not, in the order made, without themselves."""
     start = [version.id for version in versions]
     rows = store.rows(
@@ -80,55 +83,55 @@ def superseded(store: Store, keep: int = 0) -> list[Version]:
         " WHERE inputs.version IS NOT NULL) SELECT id FROM needed",
         [keep],
     )
-    needed = {row["id"] for row in rows}
-    return [version for version in reversed(store.versions()) if version.id not in needed]
+    required = {row["id"] for row in rows}
+    return [version for version in reversed(store.versions()) if version.id not in required]
 
 
 def orphans(store: Store, without: Iterable[Version] = ()) -> list[Path]:
     """What nothing refers to, once the versions in `without` are gone: stored files, folders, scratch."""
-    dropped = [version.id for version in without]
-    marks = ",".join("?" * len(dropped))
-    rows = store.rows(f"SELECT DISTINCT md5 FROM files WHERE version NOT IN ({marks})", dropped)
-    known = {row["md5"] for row in rows}
-    folders = {version.folder for version in store.versions() if version.id not in dropped}
+    absent = [version.id for version in without]
+    marks = ",".join("?" * len(absent))
+    rows = store.rows(f"SELECT DISTINCT md5 FROM files WHERE version NOT IN ({marks})", absent)
+    contents = {row["md5"] for row in rows}
+    folders = {version.folder for version in store.versions() if version.id not in absent}
     return [
-        *(path for path in sorted(store.objects.glob("*/*")) if path.name not in known),
+        *(path for path in sorted(store.objects.glob("*/*")) if path.name not in contents),
         *(path for path in sorted(store.folders.iterdir()) if path.name not in folders),
         *sorted(store.scratch.iterdir()),
     ]
 
 
 @dataclass(frozen=True)
-class Heap:
-    """Things of one kind that can go. count: of the versions where these hold the paths, else of the paths."""
+class Garbage:
+    """What can go, of one kind. count: of the versions where these hold the paths, else of the paths."""
 
-    what: str
+    kind: str
     paths: list[Path]
     count: int
     size: int  # in bytes, on the disk
 
 
-def heaps(store: Store, without: Sequence[Version]) -> list[Heap]:
-    """All that can go, by kind: what the versions in `without` alone hold, and what nothing refers to."""
+def garbage(store: Store, superseded: Sequence[Version]) -> list[Garbage]:
+    """All that can go, by kind: what the `superseded` versions alone hold, and what nothing refers to."""
     loose = orphans(store)
-    known = set(loose)
-    with_them = [path for path in orphans(store, without) if path not in known]
+    others = set(loose)
+    their_own = [path for path in orphans(store, superseded) if path not in others]
     return [
-        _heap("superseded versions", with_them, len(without)),
-        _heap("files of no version", [path for path in loose if path.is_relative_to(store.objects)]),
-        _heap("folders of no version", [path for path in loose if path.is_relative_to(store.folders)]),
-        _heap("left by killed runs", [path for path in loose if path.is_relative_to(store.scratch)]),
-        _heap("left by W&B", _staged()),
+        _garbage("superseded versions", their_own, len(superseded)),
+        _garbage("files of no version", [path for path in loose if path.is_relative_to(store.objects)]),
+        _garbage("folders of no version", [path for path in loose if path.is_relative_to(store.folders)]),
+        _garbage("left by killed runs", [path for path in loose if path.is_relative_to(store.scratch)]),
+        _garbage("left by W&B", _staged_copies()),
     ]
 
 
-def _heap(what: str, paths: list[Path], versions: int = 0) -> Heap:
-    return Heap(what, paths, versions or len(paths), sum(map(_disk, paths)))
+def _garbage(kind: str, paths: list[Path], versions: int = 0) -> Garbage:
+    return Garbage(kind, paths, versions or len(paths), sum(map(_disk, paths)))
 
 
 def _disk(path: Path) -> int:
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
-    return sum(each.lstat().st_size for each in inside if each.is_symlink() or each.is_file())
+    files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
 
 
 def drop(store: Store, versions: Iterable[Version], paths: Iterable[Path]) -> None:
@@ -144,19 +147,19 @@ def drop(store: Store, versions: Iterable[Version], paths: Iterable[Path]) -> No
 
 # -- what W&B leaves ---------------------------------------------------------------------------------------------------
 
-STAGED = "tmp[a-z0-9_]{8}"  # tempfile's names
+TEMPORARY = "tmp[a-z0-9_]{8}"  # tempfile's names
 BLOCK = 32768
 
 
-def _staged() -> list[Path]:
+def _staged_copies() -> list[Path]:
     """Copies that wandb staged for upload and that no run on this machine refers to."""
     staging = home() / "wandb" / "data" / "artifacts" / "staging"
-    staged = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(STAGED, path.name)}
-    if staged:
+    copies = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(TEMPORARY, path.name)}
+    if copies:
         for record in (home() / "wandb").glob("*run-*/*.wandb"):
-            for name in re.findall(f"staging/({STAGED})".encode(), _payload(record.read_bytes())):
-                staged.pop(name.decode(), None)
-    return list(staged.values())
+            for name in re.findall(f"staging/({TEMPORARY})".encode(), _payload(record.read_bytes())):
+                copies.pop(name.decode(), None)
+    return list(copies.values())
 
 
 def _payload(log: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A store's registry.sqlite: founded, opened, brought up to date, read, and changed in transactions. records.py has its tables."""
+"""A store's registry.sqlite: created, opened, migrated, read, and changed in transactions. records.py has its tables."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from train.tracking.store.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 
 
 class Registry:
-    """The database at `path`, founded on first use, by way of a draft in `scratch` on the same disk.
+    """The database at `path`, created on first use, by way of a draft in `scratch` on the same disk.
 
     Raises Problem where it cannot be used or was made by a newer Peel, OSError where its folder cannot be written.
     """
@@ -21,7 +21,7 @@ class Registry:
         self.database, self._scratch = path, scratch
         try:
             if not path.exists():
-                self._found()
+                self._create()
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA foreign_keys = ON")
@@ -33,12 +33,12 @@ class Registry:
         elif format_ != SCHEMA_VERSION:
             self.close()
             raise Problem(
-                f"{path.parent} was written by a newer Peel (format {format_}); update Peel or set PEEL_HOME"
+                f"{path.parent} was written by a newer Peel (format {format_}); update Peel, or set PEEL_HOME to another folder"
                 if format_ > SCHEMA_VERSION
-                else f"{path} is no registry of Peel's; move it away or set PEEL_HOME"
+                else f"{path} is not a registry of Peel; move it away, or set PEEL_HOME to another folder"
             )
 
-    def _found(self) -> None:
+    def _create(self) -> None:
         """Writes an empty registry and links it into place: of several first processes one wins, none sees half."""
         draft = self._scratch / f"registry-{os.getpid()}-{time.time_ns()}"
         connection = sqlite3.connect(draft, isolation_level=None)
@@ -48,7 +48,7 @@ class Registry:
         with contextlib.suppress(FileExistsError):
             os.link(draft, self.database)
         draft.unlink()
-        sync(self.database.parent)
+        sync_folder(self.database.parent)
 
     def _format(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -63,12 +63,15 @@ class Registry:
 
     def _unusable(self, error: sqlite3.Error) -> Problem:
         cures = {
-            "readonly": "make its folder writable, or set PEEL_HOME",
-            "unable to open": "make its folder writable, or set PEEL_HOME",
-            "locked": "another process is writing; run again when it has ended",
+            "readonly": "make its folder writable, or set PEEL_HOME to another folder",
+            "unable to open": "make its folder writable, or set PEEL_HOME to another folder",
+            "locked": "another process is writing to it; run again when that has ended",
             "full": "free some space and run again",
         }
-        cure = next((cure for sign, cure in cures.items() if sign in str(error)), "move it away or set PEEL_HOME")
+        cure = next(
+            (cure for sign, cure in cures.items() if sign in str(error)),
+            "move it away, or set PEEL_HOME to another folder",
+        )
         return Problem(f"cannot use {self.database}: {error}; {cure}")
 
     def close(self) -> None:
@@ -97,7 +100,7 @@ class Registry:
             raise self._unusable(error) from error
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

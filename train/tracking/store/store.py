@@ -26,7 +26,9 @@ from pathlib import Path
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
 from train.tracking.problem import Problem
 from train.tracking.store.records import Draft, File, Run, Version
-from train.tracking.store.registry import Registry, sync
+from train.tracking.store.registry import Registry, sync_folder
+
+CHANGED = "has changed since it was stored"  # what is wrong with a file that has another digest
 
 
 def home() -> Path:
@@ -77,7 +79,7 @@ class Store(Registry):
 
     def _versions(self, where: str, values: Sequence[object]) -> list[Version]:
         rows = self.rows(
-            "SELECT versions.*, type, (SELECT json_group_array(alias) FROM aliases WHERE version = versions.id) AS known"
+            "SELECT versions.*, type, (SELECT json_group_array(alias) FROM aliases WHERE version = versions.id) AS names"
             f" FROM versions JOIN artifacts USING (name) {where} ORDER BY versions.id",
             values,
         )
@@ -90,7 +92,7 @@ class Store(Registry):
                 digest=row["digest"],
                 size=row["size"],
                 created=row["created"],
-                aliases=tuple(sorted(json.loads(row["known"]))),
+                aliases=tuple(sorted(json.loads(row["names"]))),
             )
             for row in rows
         ]
@@ -102,20 +104,20 @@ class Store(Registry):
     def find(self, name: str, alias: str) -> Version | None:
         """The version that `alias` (or `vN`) names, or None."""
         if number := NUMBER.fullmatch(alias):
-            found = self._versions("WHERE versions.name = ? AND number = ?", [name, int(number[1])])
+            versions = self._versions("WHERE versions.name = ? AND number = ?", [name, int(number[1])])
         else:
             where = "WHERE versions.id = (SELECT version FROM aliases WHERE name = ? AND alias = ?)"
-            found = self._versions(where, [name, alias])
-        return found[0] if found else None
+            versions = self._versions(where, [name, alias])
+        return versions[0] if versions else None
 
     def get(self, name: str, alias: str, cure: str = "") -> Version:
         """As `find`; raises Problem with the known aliases where there is none."""
-        found = self.find(name, alias)
-        if found is None:
+        version = self.find(name, alias)
+        if version is None:
             rows = self.rows("SELECT alias FROM aliases WHERE name = ?", [name])
-            known = listing((row["alias"] for row in rows), near=alias)
-            raise Problem(f"no artifact '{name}:{alias}'; known aliases of {name}: {known}." + (cure and f" {cure}"))
-        return found
+            aliases = listing((row["alias"] for row in rows), near=alias)
+            raise Problem(f"no artifact '{name}:{alias}'; known aliases of {name}: {aliases}." + (cure and f" {cure}"))
+        return version
 
     def files(self, version: Version) -> dict[str, File]:
         """Path inside the artifact -> content."""
@@ -139,10 +141,8 @@ class Store(Registry):
         check_name(version.name, "artifact name")  # a registry that somebody else made may say anything
         for path, content in files.items():
             check_path(path, version.reference)
-            if problem := self.damage(content):
-                there = next(iter(self.remotes(version).values()), None)
-                cure = "remake it with FRESH=1" + (f"; a stage that works online fetches {there}" if there else "")
-                raise Problem(f"{version.reference} is damaged: {path} {problem} ({self.object(content.md5)}); {cure}")
+            if fault := self.damage(content):
+                raise self.damage_problem(version, path, content, fault)
         target = self.folders / version.folder
         if not target.is_dir():
             draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
@@ -160,13 +160,23 @@ class Store(Registry):
                     raise
         return target
 
+    def damage_problem(self, version: Version, path: str, content: File, fault: str) -> Problem:
+        """What to tell whoever wants a version with a damaged file: which file it is, and what brings it back."""
+        maker = self.maker(version)
+        cures = []
+        if maker and maker.stage != "pull":
+            cures.append(f"make it again with python -m {maker.stage}, or everything with make run FRESH=1")
+        cures += [f"run a stage that reads it online, which fetches {copy}" for copy in self.remotes(version).values()]
+        file = f"{path} {fault} ({self.object(content.md5)})"
+        return Problem(f"{version.reference} is damaged: {file}; {'; or '.join(cures) or 'name another version'}")
+
     def damage(self, content: File) -> str | None:
         """What is wrong with a stored file, whose bytes are hashed again; None where nothing is."""
         path = self.object(content.md5)
         if not path.is_file():
             return "is missing"
         try:
-            return None if hash_file(path) == content.md5 else "has other bytes than it was stored with"
+            return None if hash_file(path) == content.md5 else CHANGED
         except Problem:
             return "cannot be read"
 
@@ -197,8 +207,8 @@ class Store(Registry):
         return [self._run(row) for row in rows]
 
     def _run(self, row: sqlite3.Row) -> Run:
-        asked = self.rows("SELECT * FROM inputs WHERE run = ? ORDER BY rowid", [row["id"]])
-        known = {version.id: version for version in self.by_id([entry["version"] for entry in asked])}
+        inputs = self.rows("SELECT * FROM inputs WHERE run = ? ORDER BY rowid", [row["id"]])
+        versions = {version.id: version for version in self.by_id([entry["version"] for entry in inputs])}
         return Run(
             id=row["id"],
             stage=row["stage"],
@@ -208,7 +218,7 @@ class Store(Registry):
             revision=row["revision"],
             started=row["started"],
             seconds=row["seconds"],
-            inputs={(entry["name"], entry["alias"]): known.get(entry["version"]) for entry in asked},
+            inputs={(entry["name"], entry["alias"]): versions.get(entry["version"]) for entry in inputs},
         )
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -227,8 +237,8 @@ class Store(Registry):
                 os.fsync(file.fileno())
             files[path.relative_to(folder).as_posix()] = content
             path.replace(target)  # also over an equal or a damaged copy: these bytes are the right ones
-        for shelf in {self.object(content.md5).parent for content in files.values()} | {self.objects}:
-            sync(shelf)  # a registry that survives a power cut must find the names, not only the bytes
+        for parent in {self.object(content.md5).parent for content in files.values()} | {self.objects}:
+            sync_folder(parent)  # a registry that survives a power cut must find the names, not only the bytes
         return files
 
     def commit(self, run: Run, drafts: Iterable[Draft]) -> list[Version]:
@@ -249,8 +259,8 @@ class Store(Registry):
             for draft in drafts:
                 ids.append(self._insert(registry, draft))
                 registry.execute("INSERT INTO outputs VALUES (?, ?, ?)", [run.id, ids[-1], json.dumps(draft.aliases)])
-        known = {version.id: version for version in self.by_id(ids)}
-        return [known[number] for number in ids]
+        versions = {version.id: version for version in self.by_id(ids)}
+        return [versions[id_] for id_ in ids]
 
     def _insert(self, registry: sqlite3.Connection, draft: Draft) -> int:
         check_name(draft.name, "artifact name")
@@ -301,14 +311,14 @@ class Store(Registry):
 
     # -- reuse ---------------------------------------------------------------------------------------------------------
 
-    def made(self, stage: str, settings: str) -> list[Version] | None:
+    def reuse(self, stage: str, settings: str) -> list[Version] | None:
         """What an earlier run of `stage` with these settings made, if all that it asked for would be the same today.
 
         Its aliases are pointed at it again, as if it had been logged once more. None where the stage must run.
         """
         rows = self.rows("SELECT * FROM runs WHERE stage = ? AND settings = ? ORDER BY rowid DESC", [stage, settings])
         for row in rows:
-            if any(self.find(*asked) != version for asked, version in self._run(row).inputs.items()):
+            if any(self.find(*request) != version for request, version in self._run(row).inputs.items()):
                 continue
             outputs = self.rows("SELECT * FROM outputs WHERE run = ?", [row["id"]])
             aliases = {entry["version"]: json.loads(entry["aliases"]) for entry in outputs}

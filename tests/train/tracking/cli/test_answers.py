@@ -25,47 +25,47 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 def ask(*arguments: object, code: int = 0) -> Any:
     """The JSON answer."""
-    done = run(*arguments, "--json")
-    assert (done.returncode, done.stderr) == (code, "")
-    return json.loads(done.stdout)
+    process = run(*arguments, "--json")
+    assert (process.returncode, process.stderr) == (code, "")
+    return json.loads(process.stdout)
 
 
 def tell(*arguments: object, code: int = 0) -> str:
     """What a person reads."""
-    done = run(*arguments)
-    assert (done.returncode, done.stderr) == (code, "")
-    return done.stdout
+    process = run(*arguments)
+    assert (process.returncode, process.stderr) == (code, "")
+    return process.stdout
 
 
 def refuse(*arguments: object) -> str:
-    done = run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
+    process = run(*arguments)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.count("\n") == 1
+    return process.stderr
 
 
 @pytest.fixture
 def store() -> Iterator[Store]:
     """images <- encoder (second version) <- embeddings <- neighbors, anomaly <- report; anomaly reads all four."""
-    opened = Store()
-    put(opened, "images", {"train.npy": "pixels"}, ["digits"], stage="train.prepare")
-    put(opened, "encoder", {"weights": "bad"}, ["x", "x-s0"], [("images", "digits")], stage="train.pretrain")
-    put(opened, "encoder", {"weights": "good"}, ["x", "x-s0"], [("images", "digits")], stage="train.pretrain")
-    asked = [("images", "digits"), ("encoder", "x")]
-    put(opened, "embeddings", {"train.npy": "vectors", "deep/er.npy": "more"}, ["x"], asked, stage="eval.embed")
-    put(opened, "neighbors", {"index": "i"}, ["x"], [("embeddings", "x"), ("encoder", "none")], stage="eval.index")
-    asked = [("embeddings", "x"), ("neighbors", "x"), ("images", "digits")]
-    put(opened, "anomaly", {"scores.json": "{}"}, ["x-vs-photos"], asked, stage="eval.anomaly")
+    full = Store()
+    put(full, "images", {"train.npy": "pixels"}, ["digits"], stage="train.prepare")
+    put(full, "encoder", {"weights": "bad"}, ["x", "x-s0"], [("images", "digits")], stage="train.pretrain")
+    put(full, "encoder", {"weights": "good"}, ["x", "x-s0"], [("images", "digits")], stage="train.pretrain")
+    sources = [("images", "digits"), ("encoder", "x")]
+    put(full, "embeddings", {"train.npy": "vectors", "deep/er.npy": "more"}, ["x"], sources, stage="eval.embed")
+    put(full, "neighbors", {"index": "i"}, ["x"], [("embeddings", "x"), ("encoder", "none")], stage="eval.index")
+    sources = [("embeddings", "x"), ("neighbors", "x"), ("images", "digits")]
+    put(full, "anomaly", {"scores.json": "{}"}, ["x-vs-photos"], sources, stage="eval.anomaly")
     put(
-        opened,
+        full,
         "report",
         {"page": "p"},
         ["digits"],
         [("anomaly", "x-vs-photos"), ("neighbors", "x")],
         stage="eval.report",
     )
-    yield opened
-    opened.close()
+    yield full
+    full.close()
 
 
 @pytest.mark.parametrize("command", [["ls"], ["lineage", "report"], ["show", "encoder:x"], ["verify"], ["gc"]])
@@ -77,16 +77,18 @@ def test_no_command_imports_torch_or_wandb(store: Store, command: list[str]) -> 
         "slow = {'torch', 'wandb', 'numpy', 'plotly', 'pandas', 'tyro'} & set(sys.modules)\n"
         "assert not slow, slow"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def test_looking_into_an_empty_home_makes_nothing(tmp_path: Path) -> None:
     for command in (["ls"], ["ls", "images"], ["verify"], ["gc"], ["gc", "--yes"]):
-        assert tell(*command) == "nothing here yet: run make run\n"
+        assert (
+            tell(*command) == f"nothing is stored in {home()} yet; run make run, or set PEEL_HOME to another folder\n"
+        )
     assert ask("ls") == []
     for command in (["show", "images"], ["lineage", "images:v0"], ["pull", "images", "--to", str(tmp_path / "to")]):
-        assert "nothing here yet: run make run" in refuse(*command)
+        assert "run make run" in refuse(*command)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,24 +112,24 @@ def test_ls_tells_versions_in_the_order_of_the_data_flow_and_what_made_them_from
 
 
 def test_show_tells_files_config_code_inputs_and_readers(store: Store, tmp_path: Path) -> None:
-    shown = ask("show", "embeddings:x")
+    entry = ask("show", "embeddings:x")
     path = tmp_path / "file"
     artifact = wandb.Artifact("embeddings", "t")
     for name, text in (("train.npy", "vectors"), ("deep/er.npy", "more")):
         path.write_text(text)
         artifact.add_file(str(path), name=name)
-    assert shown["digest"] == artifact.digest
-    assert shown["files"] == [
+    assert entry["digest"] == artifact.digest
+    assert entry["files"] == [
         {"path": "deep/er.npy", "md5": hashlib.md5(b"more").hexdigest(), "size": 4},
         {"path": "train.npy", "md5": hashlib.md5(b"vectors").hexdigest(), "size": 7},
     ]
-    assert (shown["config"], shown["revision"], shown["seconds"]) == ({"lr": 0.1}, "abc", 1.0)
-    assert [(reader["stage"], reader["made"]) for reader in shown["readers"]] == [
+    assert (entry["config"], entry["revision"], entry["seconds"]) == ({"lr": 0.1}, "abc", 1.0)
+    assert [(reader["stage"], reader["made"]) for reader in entry["readers"]] == [
         ("eval.index", ["neighbors:v0"]),
         ("eval.anomaly", ["anomaly:v0"]),
     ]
     text = tell("show", "embeddings:x")
-    for fact in (artifact.digest, "deep/er.npy", shown["run"], "lr=0.1", "encoder:v1", "neighbors:v0", "latest, x"):
+    for fact in (artifact.digest, "deep/er.npy", entry["run"], "lr=0.1", "encoder:v1", "neighbors:v0", "latest, x"):
         assert fact in text
     assert ask("show", "neighbors")["inputs"] == {"embeddings:x": "embeddings:v0", "encoder:none": None}
 
@@ -135,7 +137,7 @@ def test_show_tells_files_config_code_inputs_and_readers(store: Store, tmp_path:
 def test_lineage_reaches_the_images_and_tells_each_version_in_full_once(store: Store) -> None:
     graph = ask("lineage", "report:latest")
     assert graph["root"] == "report:v0"
-    made_from = {
+    sources = {
         "report:v0": {"anomaly:v0", "neighbors:v0"},
         "anomaly:v0": {"embeddings:v0", "neighbors:v0", "images:v0"},
         "neighbors:v0": {"embeddings:v0"},
@@ -143,9 +145,9 @@ def test_lineage_reaches_the_images_and_tells_each_version_in_full_once(store: S
         "encoder:v1": {"images:v0"},
         "images:v0": set(),
     }
-    assert {node["reference"] for node in graph["nodes"]} == set(made_from)
+    assert {node["reference"] for node in graph["nodes"]} == set(sources)
     assert sorted((edge["to"], edge["from"]) for edge in graph["edges"]) == sorted(
-        (version, made) for version, inputs in made_from.items() for made in inputs
+        (version, source) for version, inputs in sources.items() for source in inputs
     )
     tree = tell("lineage", "report:latest").splitlines()
     for node in graph["nodes"]:
@@ -167,7 +169,7 @@ def test_pull_copies_the_files_and_leaves_equal_ones(store: Store, tmp_path: Pat
     assert not any(path.is_symlink() for path in to.rglob("*"))
     (to / "train.npy").unlink()
     (to / "mine").write_text("stays")
-    assert "1 files, 1 were there" in tell("pull", "embeddings:x", "--to", to)
+    assert "1 file, 1 already there" in tell("pull", "embeddings:x", "--to", to)
     (to / "train.npy").write_text("edited")  # a copy of one's own, not the store's file
     assert (to / "mine").read_text() == "stays"
     assert ask("verify")["problems"] == []
@@ -207,7 +209,7 @@ def test_a_flipped_byte_is_named_with_what_it_breaks(store: Store, tmp_path: Pat
     assert problem["beyond"] == ["embeddings:v0", "neighbors:v0", "anomaly:v0", "report:v0"]
     for part in (str(path), *problem["breaks"], *problem["beyond"]):
         assert part in text
-    assert "weights is damaged" in refuse("pull", "encoder:x", "--to", tmp_path / "to")
+    assert "encoder:v1 is damaged: weights has changed" in refuse("pull", "encoder:x", "--to", tmp_path / "to")
     assert list((tmp_path / "to").iterdir()) == []
 
 
@@ -220,23 +222,23 @@ def test_gc_tells_first_and_frees_with_yes(store: Store) -> None:
     (store.objects / "ff" / ("f" * 32)).write_bytes(b"x" * 100)
     (store.folders / "probe-v9").mkdir()
     before = sorted(home().rglob("*"))
-    told = ask("gc")
+    answer = ask("gc")
     assert sorted(path for path in home().rglob("*") if path.name != "lock") == [
         path for path in before if path.name != "lock"
     ]
-    assert told["versions"] == ["encoder:v0"]
-    assert {kind["kind"]: kind["count"] for kind in told["kinds"]} == {
+    assert answer["versions"] == ["encoder:v0"]
+    assert {kind["kind"]: kind["count"] for kind in answer["kinds"]} == {
         "superseded versions": 1,
         "files of no version": 1,
         "folders of no version": 1,
         "left by killed runs": 1,
         "left by W&B": 0,
     }
-    assert told["size"] == 1100 + len("bad") + (store.folders / "encoder-v0" / "weights").lstat().st_size
+    assert answer["size"] == 1100 + len("bad") + (store.folders / "encoder-v0" / "weights").lstat().st_size
     assert "would free" in tell("gc").splitlines()[-1]
     assert tell("gc", "--yes").splitlines()[-1].startswith("freed 1.")
     assert tell("gc", "--yes") == "nothing to free\n"
-    for path in told["paths"]:
+    for path in answer["paths"]:
         assert not os.path.lexists(path)
     assert [version.reference for version in store.versions("encoder")] == ["encoder:v1"]
     assert tell("verify") == "7 files, 6 versions: 0 problems\n"
@@ -253,15 +255,15 @@ def test_gc_keeps_what_wandb_staged_for_runs_that_are_still_here(store: Store, m
         monkeypatch.setenv(variable, str(home() / folder))
     (home() / "wandb").mkdir()
     staging = home() / "wandb/data/artifacts/staging"
-    staged, folders = {}, {}
+    copies, folders = {}, {}
     for project in ("stays", "goes"):
-        known = set(staging.glob("*"))
+        before = set(staging.glob("*"))
         with wandb.init(project=project, mode="offline", dir=home(), settings={"silent": True}) as run:
             for i in range(6):  # more than one block of the log
                 run.log({f"noise/{i}/{k}": k for k in range(300)})
                 run.log({f"table/{i}": wandb.Table(columns=["x"], data=[[i]])})
             folders[project] = Path(run.dir).parent
-        staged[project] = set(staging.glob("*")) - known
+        copies[project] = set(staging.glob("*")) - before
     shutil.rmtree(folders["goes"])
     (log,) = folders["stays"].glob("*.wandb")
     assert log.stat().st_size > 2 * 32768
@@ -271,8 +273,8 @@ def test_gc_keeps_what_wandb_staged_for_runs_that_are_still_here(store: Store, m
     manifests = [record["artifact"]["manifest"] for record in records if record["type"] == "artifact"]
     uploads = {Path(entry["local_path"]) for manifest in manifests for entry in manifest["contents"]}
     assert len(manifests) == 6
-    assert staged["stays"] - paths == uploads
-    assert staged["goes"] <= paths
+    assert copies["stays"] - paths == uploads
+    assert copies["goes"] <= paths
 
 
 @pytest.mark.parametrize("before", [*range(32600, 32690, 10), 3 * 32768 - 80])
@@ -283,14 +285,14 @@ def test_gc_finds_a_staged_file_whose_name_is_split_between_two_blocks_of_a_log(
     (staging / "tmpabc_5678").write_text("not")
     folder = home() / "wandb" / "offline-run-20260101_000000-abcdefgh"
     folder.mkdir()
-    log = _framed([b"x" * before, f"...{staging}/tmpabc_1234z...".encode(), b"y" * 40_000])
+    log = frame([b"x" * before, f"...{staging}/tmpabc_1234z...".encode(), b"y" * 40_000])
     (folder / "run-abcdefgh.wandb").write_bytes(log)
     paths = ask("gc")["paths"]
     assert str(staging / "tmpabc_5678") in paths
     assert str(staging / "tmpabc_1234") not in paths
 
 
-def _framed(records: list[bytes]) -> bytes:
+def frame(records: list[bytes]) -> bytes:
     """LevelDB's log format, after W&B's header of 7 bytes: full 1, first 2, middle 3, last 4."""
     log = b":W&B\xe1\xbe\x00"
     for record in records:
@@ -308,7 +310,7 @@ def _framed(records: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "line"),
     [
         (["show", "encoder:nope"], "known aliases of encoder: latest, x, x-s0"),
         (["show", "nothing"], "no artifact is called 'nothing'; artifacts.yaml declares: images, encoder"),
@@ -322,11 +324,11 @@ def _framed(records: list[bytes]) -> bytes:
         (["show", "encoder:x", "--jsn"], "--jsn"),
     ],
 )
-def test_a_wrong_command_is_one_line(store: Store, command: list[str], said: str) -> None:
-    assert said in refuse(*command)
+def test_a_wrong_command_is_one_line(store: Store, command: list[str], line: str) -> None:
+    assert line in refuse(*command)
 
 
 def test_a_reader_that_stops_reading_is_no_error(store: Store) -> None:
     command = f"{sys.executable} -m train.tracking show embeddings:x --json | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("{\n", "")
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert (process.stdout, process.stderr) == ("{\n", "")

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def script(body: str, *arguments: object) -> "subprocess.Popen[str]":
-    """A real process that has all that tests/stored.py has."""
+    """A real process that has all that tests/parts/versions.py has."""
     command = [sys.executable, "-c", f"import sys\nfrom tests.parts.versions import *\n{body}", *map(str, arguments)]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
 
@@ -71,24 +71,24 @@ WATCHED = {"open", "os.mkdir", "os.chmod", "os.rename", "os.link", "os.remove", 
 for moment in itertools.count():
     child = os.fork()
     if not child:
-        left = itertools.count()
+        counter = itertools.count()
         def bomb(*_):
-            if next(left) == moment:
+            if next(counter) == moment:
                 os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(lambda event, _: bomb() if event in WATCHED else None)
         store = Store()
         store._connection.set_trace_callback(bomb)
         put(store, "probe", {"a": f"{moment}", "b/c": f"{moment} too", "same": "same"}, ["one", "two"])
         os._exit(0)
-    killed = os.waitpid(child, 0)[1] == signal.SIGKILL
+    dead = os.waitpid(child, 0)[1] == signal.SIGKILL
     store = Store()
     versions = store.versions()
     aliases = {alias: found.number for alias in ("one", "two", "latest") if (found := store.find("probe", alias))}
     problems = [str(problem) for problem in housekeeping.verify(store)]
     runs = store._connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
     store.close()
-    print(json.dumps([killed, len(versions), aliases, problems, runs]), flush=True)
-    if not killed:
+    print(json.dumps([dead, len(versions), aliases, problems, runs]), flush=True)
+    if not dead:
         break
 """
     process = script(body)
@@ -97,9 +97,9 @@ for moment in itertools.count():
     states: list[tuple[bool, int, dict[str, int], list[str], int]] = [json.loads(line) for line in out.splitlines()]
     assert len(states) > 30  # moments
     count = 0
-    for killed, versions, aliases, problems, runs in states:
+    for dead, versions, aliases, problems, runs in states:
         assert problems == []
-        assert versions in ((count, count + 1) if killed else (count + 1,))
+        assert versions in ((count, count + 1) if dead else (count + 1,))
         assert runs == versions
         assert aliases == ({} if versions == 0 else dict.fromkeys(("one", "two", "latest"), versions - 1))
         count = versions
@@ -119,23 +119,23 @@ def test_ctrl_c_at_any_line_leaves_the_state_before_or_after_and_a_store_in_orde
         sys.settrace(_pressing_ctrl_c_at(moment))
         try:
             put_all(store, {"encoder": ({"e": f"{moment}"}, ["a"]), "training": ({"t": f"{moment}"}, ["a"])})
-            pressed = False
+            stopped = False
         except KeyboardInterrupt:
-            pressed = True
+            stopped = True
         finally:
             sys.settrace(before)
         versions = {name: [version.number for version in store.versions(name)] for name in ("encoder", "training")}
         assert versions["encoder"] == versions["training"]
-        assert len(versions["encoder"]) in ((count, count + 1) if pressed else (count + 1,))
+        assert len(versions["encoder"]) in ((count, count + 1) if stopped else (count + 1,))
         count = len(versions["encoder"])
-        if not pressed:
+        if not stopped:
             break
     assert moment > 30
 
 
 def _pressing_ctrl_c_at(moment: int) -> Callable[[FrameType, str, Any], Any]:
     """A trace function that raises at one of the lines which the store runs to commit."""
-    left = itertools.count()
+    counter = itertools.count()
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         code = frame.f_code
@@ -146,7 +146,7 @@ def _pressing_ctrl_c_at(moment: int) -> Callable[[FrameType, str, Any], Any]:
             "transaction",
         ):
             return None
-        if event == "line" and next(left) == moment:
+        if event == "line" and next(counter) == moment:
             raise KeyboardInterrupt
         return trace
 
@@ -205,10 +205,10 @@ def test_a_missing_file_is_a_problem_and_so_is_a_registry_that_lies(store: Store
     store.object(hashlib.md5(b"1").hexdigest()).unlink()
     with store.transaction() as registry:
         registry.execute("DELETE FROM files WHERE path = 'y'")
-    lists, missing = housekeeping.verify(store)
+    lists, absent = housekeeping.verify(store)
     assert lists.breaks == ("probe:v0",)
-    assert missing.what.endswith("is missing")
-    assert missing.breaks == ("images:v0 (x)",)
+    assert absent.what.endswith("is missing")
+    assert absent.breaks == ("images:v0 (x)",)
 
 
 def test_a_file_that_nobody_may_read_is_one_problem_among_others() -> None:
@@ -226,26 +226,26 @@ print(*[problem.what.rsplit(" ", 3)[1:] for problem in housekeeping.verify(store
     if os.getuid():
         pytest.skip("only root can become another user")
     home = Path(os.environ["PEEL_HOME"])
-    with opened_to_all(home):
+    with PassableFolders(home):
         out, err = script(body).communicate()
     assert err == ""
     assert out.count("'cannot', 'be', 'read'") == 2
 
 
-class opened_to_all:
+class PassableFolders:
     """Lets other users pass through the folders above `path`, which pytest makes for one user only."""
 
     def __init__(self, path: Path) -> None:
-        self.closed = {
+        self.modes = {
             parent: parent.stat().st_mode for parent in path.parents if parent.stat().st_mode & 0o777 == 0o700
         }
 
     def __enter__(self) -> None:
-        for parent, mode in self.closed.items():
+        for parent, mode in self.modes.items():
             parent.chmod(mode | 0o055)
 
     def __exit__(self, *_: object) -> None:
-        for parent, mode in self.closed.items():
+        for parent, mode in self.modes.items():
             parent.chmod(mode)
 
 
@@ -278,21 +278,21 @@ def _file_in_place(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ruin", "said"),
+    ("ruin", "line"),
     [
         (_newer, r"written by a newer Peel \(format 99\); update Peel"),
-        (_other, "is no registry of Peel's; move it away"),
+        (_other, "is not a registry of Peel; move it away"),
         (_garbage, "file is not a database; move it away"),
         (_garbage_inside, "malformed.*; move it away"),
         (_file_in_place, "cannot write to .*; set PEEL_HOME"),
     ],
 )
-def test_a_store_that_cannot_be_used_is_one_line(ruin: Callable[[Path], None], said: str) -> None:
+def test_a_store_that_cannot_be_used_is_one_line(ruin: Callable[[Path], None], line: str) -> None:
     store = Store()
     put(store, "probe", {"x": "1"}, ["a"])
     store.close()
     ruin(store.root)
-    with pytest.raises(Problem, match=said) as problem:
+    with pytest.raises(Problem, match=line) as problem:
         put(Store(), "probe", {"x": "2"}, ["a"])
     assert "\n" not in str(problem.value)
 
@@ -313,7 +313,7 @@ try:
 except Problem as problem:
     print(problem)
 """
-    with opened_to_all(store.root):
+    with PassableFolders(store.root):
         out, err = script(body).communicate()
     assert err == ""
     assert out.count("\n") == 1

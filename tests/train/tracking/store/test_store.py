@@ -25,12 +25,12 @@ def names(versions: list[Version] | None) -> list[str] | None:
 def test_digest_of_any_files_is_the_one_that_wandb_computes(store: Store, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     names = ["a", "a.b", "a-b", "a/b", "a/B", "Z", "z/y/x/w", "0", "10", "9", "ä/é.txt", "名前", "with blank", "a+b,c"]
-    chosen = rng.permutation(names)[: rng.integers(1, len(names))].tolist()
-    if "a" in chosen:  # a file cannot be a folder too
-        chosen = [name for name in chosen if not name.startswith("a/")]
-    contents = {name: rng.bytes(int(rng.integers(0, 5000))) for name in chosen}
+    paths = rng.permutation(names)[: rng.integers(1, len(names))].tolist()
+    if "a" in paths:  # a file cannot be a folder too
+        paths = [name for name in paths if not name.startswith("a/")]
+    contents = {name: rng.bytes(int(rng.integers(0, 5000))) for name in paths}
     artifact = wandb.Artifact("name", "type")
-    for name in rng.permutation(chosen).tolist():
+    for name in rng.permutation(paths).tolist():
         path = tmp_path / hashlib.md5(name.encode()).hexdigest()
         path.write_bytes(contents[name])
         artifact.add_file(str(path), name=name)
@@ -134,27 +134,27 @@ def test_what_was_made_is_found_again_by_stage_settings_and_inputs(store: Store)
         stage="train.pretrain",
         settings="S",
     )
-    assert names(store.made("train.pretrain", "S")) == ["encoder:v0", "training:v0"]
-    assert store.made("train.pretrain", "other") is None
-    assert store.made("train.patches", "S") is None
+    assert names(store.reuse("train.pretrain", "S")) == ["encoder:v0", "training:v0"]
+    assert store.reuse("train.pretrain", "other") is None
+    assert store.reuse("train.patches", "S") is None
     put(store, "images", {"x": "2"}, ["digits"])
-    assert store.made("train.pretrain", "S") is None  # the input is another now
+    assert store.reuse("train.pretrain", "S") is None  # the input is another now
     put(store, "images", {"x": "1"}, ["digits"])
-    assert names(store.made("train.pretrain", "S")) == ["encoder:v0", "training:v0"]
+    assert names(store.reuse("train.pretrain", "S")) == ["encoder:v0", "training:v0"]
 
 
 def test_an_optional_input_that_appears_later_is_asked_for_again(store: Store) -> None:
     put(store, "probe", {"p": "1"}, ["a"], [("neighbors", "a")], settings="S")
-    assert names(store.made("test.stage", "S")) == ["probe:v0"]
+    assert names(store.reuse("test.stage", "S")) == ["probe:v0"]
     put(store, "neighbors", {"n": "1"}, ["a"])
-    assert store.made("test.stage", "S") is None
+    assert store.reuse("test.stage", "S") is None
 
 
 def test_reuse_points_the_aliases_at_it_again_as_logging_it_once_more_would(store: Store) -> None:
     put(store, "encoder", {"e": "1"}, ["a", "a-s0"], settings="S")
     put(store, "encoder", {"e": "2"}, ["a"], settings="T")
     put(store, "encoder", {"e": "3"}, ["b"], settings="U")
-    (version,) = store.made("test.stage", "S") or []
+    (version,) = store.reuse("test.stage", "S") or []
     assert store.get("encoder", version.reference.partition(":")[2]).aliases == ("a", "a-s0", "latest")
     assert store.get("encoder", "b").number == 2
 
@@ -165,7 +165,7 @@ def test_what_gc_has_freed_a_part_of_is_made_again(store: Store) -> None:
     put(store, "training", {"t": "2"}, ["a"])
     assert names(housekeeping.superseded(store)) == ["training:v0"]
     free(store)
-    assert store.made("test.stage", "S") is None
+    assert store.reuse("test.stage", "S") is None
 
 
 # -- keeping house -----------------------------------------------------------------------------------------------------
