@@ -1,4 +1,4 @@
-"""Gives each claim about the exercise its verdict: holds, does not hold, not decided. The claims stand in eval/claims.yaml.
+"""Gives each claim of a study its verdict: holds, does not hold, not decided. The claims stand in eval/studies/STUDY/claims.yaml.
 
 It reads the comparison of the variants and measures nothing itself.
 """
@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,12 +16,13 @@ import yaml
 
 from eval.evidence.readings import SCORES, alias
 from eval.evidence.rules import Decision, Finding, Measurements, Rule, Verdict, decide, parse
+from eval.studies.all import get_study
 from train.data.scores import Scores, Value
-from train.tracking import Command, Problem, Stage
+from train.tracking import LATER, Command, Problem, Stage
 from train.tracking.panels import PALETTE, figure
 from train.tracking.problem import one_line
 
-FILE = Path(__file__).with_name("claims.yaml")
+FILE = Path("claims.yaml")  # in the folder of a study
 COLORS: dict[Verdict, str] = {"holds": PALETTE[2], "does not hold": PALETTE[3], "not decided": PALETTE[0]}
 SYMBOLS: dict[Verdict, str] = {"holds": "circle", "does not hold": "x", "not decided": "diamond-open"}
 
@@ -30,9 +31,22 @@ SYMBOLS: dict[Verdict, str] = {"holds": "circle", "does not hold": "x", "not dec
 class Config:
     compare: str
     """Alias of the comparison: the name of its data set."""
+    study: Annotated[str, LATER] = "peel"
+    """Whose claims are decided: one of eval/studies/."""
+
+    def __post_init__(self) -> None:
+        if get_study(self.study).claims is None:
+            raise Problem(f"the study {self.study!r} makes no claims; write them to eval/studies/{self.study}/{FILE}")
+
+    @property
+    def text(self) -> str:
+        """The file of the claims."""
+        file = get_study(self.study).claims
+        assert file is not None
+        return file.read_text()
 
     def fingerprint(self) -> str:
-        return FILE.read_text()
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Claims:
 
 
 def main(config: Config) -> None:
-    claims = read(FILE.read_text())
+    claims = read(config.text)
     with Stage("eval.claims", config) as stage:
         source = stage.fetch("compare", config.compare)
         stage.about(source)
@@ -75,7 +89,7 @@ def main(config: Config) -> None:
         )
         scores.log(stage)
         stage.panel("claims/table", shown)
-        stage.publish("claims", scores.save, {"dataset": stage.dataset})
+        stage.publish("claims", scores.save, get_study(config.study).fields(str(stage.dataset)))
     print(listing(shown))
 
 

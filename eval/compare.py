@@ -8,15 +8,16 @@ holds 0 reads "no difference shown"; one of a measure that has no samples reads 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from eval.evidence.comparison import Measured, Sample, compare
-from eval.evidence.readings import SCORES, Reading, gather, versions
+from eval.evidence.readings import Reading, gather, versions
+from eval.studies.all import get_study
 from train.data.scores import Scores, Value
-from train.tracking import Command, Problem, Stage
+from train.tracking import LATER, Command, Problem, Stage
 from train.tracking.panels import color, figure
 
 # What the claims need beside numbers: one list a seed.
@@ -45,6 +46,8 @@ class Config:
     """Bootstrap resamples of images and seeds for the 95 % intervals."""
     seed: int = 0
     """Draws the resamples."""
+    study: Annotated[str, LATER] = "peel"
+    """Whose measures are compared: one of eval/studies/."""
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -56,11 +59,12 @@ class Config:
             raise Problem(f"--resamples {self.resamples} makes no interval; give 1 or more, 1000 for two digits")
         if self.seed < 0:
             raise Problem(f"--seed {self.seed} is negative; give 0 or more")
+        get_study(self.study)
 
 
 def main(config: Config) -> None:
     with Stage("eval.compare", config) as stage:
-        readings = gather(stage, config.variants, config.anomalies)
+        readings = gather(stage, config.variants, config.anomalies, get_study(config.study).scores)
         measures = measured(readings)
         values = about(readings, str(stage.dataset), config) | {"compare/measures": list(measures)}
         for path, by_variant in measures.items():
@@ -70,7 +74,7 @@ def main(config: Config) -> None:
             stage.panel(name, content)
         stage.panel("compare/table", table(measures, values))
         stage.panel("compare/differences", differences(measures, values))
-        stage.publish("compare", scores.save, {"dataset": stage.dataset})
+        stage.publish("compare", scores.save, get_study(config.study).fields(str(stage.dataset)))
 
 
 def about(readings: Readings, dataset: str, config: Config) -> dict[str, Value]:
@@ -82,7 +86,7 @@ def about(readings: Readings, dataset: str, config: Config) -> dict[str, Value]:
         "compare/resamples": config.resamples,
     }
     for variant, seeds in readings.items():
-        for name in SCORES:
+        for name in get_study(config.study).scores:
             if any(name in seed for seed in seeds):
                 values[f"compare/source/{variant}/{name}"] = versions(seeds, name)
         for path in LISTS:

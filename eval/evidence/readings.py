@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from itertools import count
 
 from train.data.scores import Scores
-from train.tracking.declarations import declaration, listing
+from train.tracking.declarations import declaration, declarations, listing
 from train.tracking.problem import Problem
 from train.tracking.stage import Input, Stage
 
-SCORES = ("training", "probe", "project", "retrieve", "anomaly", "cluster")
+# What a variant can have been measured by.
+SCORES = tuple(name for name, entry in declarations().items() if entry.type == "scores" and "variant" in entry.fields)
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Reading:
 def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str | None:
     """Under which alias `variant` has the artifact `name`; None for anomalies where no image set is given."""
     fields: dict[str, object] = {"variant": variant, "seed": seed}
-    if name == "anomaly":
+    if "anomalies" in declaration(name).fields:
         if anomalies is None:
             return None
         fields["anomalies"] = anomalies
@@ -36,20 +37,24 @@ def read(stage: Stage, name: str, asked: str) -> Reading | None:
     return Reading(source, Scores.load(source.folder)) if source else None
 
 
-def read_all(stage: Stage, variant: str, anomalies: str | None, seed: int = 0) -> dict[str, Reading]:
-    """Every scores artifact that was made for one seed of a variant, by name."""
-    asked = {name: alias(name, variant, anomalies, seed) for name in SCORES}
+def read_all(
+    stage: Stage, variant: str, anomalies: str | None, seed: int = 0, names: Sequence[str] = SCORES
+) -> dict[str, Reading]:
+    """The scores artifacts of these names that were made for one seed of a variant."""
+    asked = {name: alias(name, variant, anomalies, seed) for name in names}
     found = {name: read(stage, name, given) for name, given in asked.items() if given is not None}
     return {name: reading for name, reading in found.items() if reading is not None}
 
 
-def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict[str, list[dict[str, Reading]]]:
-    """Of each variant its seeds, from 0 on until one has nothing: their scores artifacts by name.
+def gather(
+    stage: Stage, variants: Sequence[str], anomalies: str | None, names: Sequence[str] = SCORES
+) -> dict[str, list[dict[str, Reading]]]:
+    """Of each variant its seeds, from 0 on until one has nothing: their scores artifacts of these names.
 
     What the stage makes belongs to their data set. Raises Problem where nothing was made for one of them, where
     one is a single seed, where they are not of one data set, or where none has anomalies although they are asked for.
     """
-    found = {variant: _seeds(stage, variant, anomalies) for variant in variants}
+    found = {variant: _seeds(stage, variant, anomalies, names) for variant in variants}
     datasets = {}
     for variant, seeds in found.items():
         if not seeds:
@@ -82,10 +87,10 @@ def one_dataset(datasets: Mapping[str, str]) -> str:
     return next(iter(datasets.values()))
 
 
-def _seeds(stage: Stage, variant: str, anomalies: str | None) -> list[dict[str, Reading]]:
+def _seeds(stage: Stage, variant: str, anomalies: str | None, names: Sequence[str]) -> list[dict[str, Reading]]:
     seeds: list[dict[str, Reading]] = []
     for seed in count():
-        readings = read_all(stage, variant, anomalies, seed)
+        readings = read_all(stage, variant, anomalies, seed, names)
         if not readings:
             return seeds
         seeds.append(readings)

@@ -7,7 +7,6 @@ import pandas as pd
 
 from eval.labbook.book import Book
 from eval.labbook.estimates import (
-    SUMMARY,
     Estimate,
     Interval,
     Measure,
@@ -25,7 +24,10 @@ VERDICTS = {"better": "higher", "worse": "lower", "no difference shown": "none",
 
 def summary(book: Book) -> Html:
     """The first table, and what its numbers rest on."""
-    return join(*_basis(book), _table("Every variant side by side", book, SUMMARY, book.variants, "summary", bar=True))
+    return join(
+        *_basis(book),
+        _table("Every variant side by side", book, book.study.summary, book.variants, "summary", bar=True),
+    )
 
 
 def numbers(book: Book, measures: Sequence[Measure], variants: Sequence[str], title: str) -> Html:
@@ -189,7 +191,7 @@ def _box(title: str, heads: Sequence[str], rows: Sequence[Html], kind: str, abou
 def summary_frame(book: Book) -> pd.DataFrame:
     """The first table as plain numbers: each measure, the ends of its interval, its spread and seeds where taken."""
     columns: dict[str, list[Any]] = {"variant": list(book.variants)}
-    for measure in SUMMARY:
+    for measure in book.study.summary:
         found = [estimate(book, measure, variant) for variant in book.variants]
         columns[measure.path] = [known and known.value for known in found]
         if any(known and known.interval for known in found):

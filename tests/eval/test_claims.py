@@ -106,7 +106,7 @@ def test_a_claims_file_that_is_none_is_refused() -> None:
 
 
 def real() -> claims.Claims:
-    return claims.read(claims.FILE.read_text())
+    return claims.read(claims.Config("shapes").text)
 
 
 def comparisons(rule: Comparison | Group) -> list[Comparison]:
