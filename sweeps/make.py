@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.labbook.study import Representation, Study
+from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
@@ -124,15 +124,13 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
     anomalies = None
     if study.asks_for_anomalies:
         anomalies = driver.called(driver.make("train.prepare", "--dataset", config.anomalies)["images"])
-    from train.methods.config import default_preset  # late: torch takes two seconds
-
-    preset = default_preset(count(driver.store.folder(images)))
+    recipe = preset(count(driver.store.folder(images)))
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):
         for representation in study.representations:
             if not (seed and representation.seedless):
-                aliases[representation.name] = represent(driver, representation, aliases, preset, seed)
+                aliases[representation.name] = represent(driver, representation, aliases, recipe, seed)
                 for command in study.steps(representation):
                     driver.make(*command.format(variant=aliases[representation.name], anomalies=anomalies).split())
         variants = variants or [aliases[representation.name] for representation in study.representations]
@@ -144,11 +142,11 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
 
 
 def represent(
-    driver: Driver, representation: Representation, aliases: Mapping[str, str], preset: str, seed: int
+    driver: Driver, representation: Representation, aliases: Mapping[str, str], recipe: str, seed: int
 ) -> str:
     """Makes a representation's encoder, or its embeddings, and returns the alias. aliases: of the images, and of the
     representations before it."""
-    flags = {"preset": preset} if representation.seedless else {"preset": preset, "seed": seed}
+    flags = {"preset": recipe} if representation.seedless else {"preset": recipe, "seed": seed}
     versions = driver.make(*representation.words(aliases, **flags))
     return alias(driver.called(next(iter(versions.values()))), seed)
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
+from eval.labbook.study import absent, preset
 from train.data.images import Images
 from train.data.scores import Value
-from train.tracking.declarations import declaration
+from train.tracking import Origin, Problem, stage_command
+from train.tracking.declarations import declaration, declarations
+from train.tracking.lineage import command_line, maker
+from train.tracking.origin import identity
 from train.tracking.stage import Input, Stage
 
 if TYPE_CHECKING:
-    from eval.labbook.study import Representation, Study
+    from eval.labbook.study import Study
 
 
 def lineage(source: Input) -> str:
@@ -20,11 +24,20 @@ def lineage(source: Input) -> str:
     return f"python -m train.tracking lineage {source.version.reference}"
 
 
+def again(origin: Origin) -> str:
+    """The command that makes an artifact again; empty where that cannot be told."""
+    try:
+        return command_line(origin)
+    except Problem:
+        return ""
+
+
 @dataclass(frozen=True)
 class Book:
     """All that the page shows. evidence: by artifact name and variant, where it was made.
 
     anomalies: the image set that the variants were to detect, None where none was asked for.
+    makers: by variant, what made its encoder, or its embeddings where it has none.
     compare, claims: of the data set, None where they were not made.
     """
 
@@ -34,6 +47,7 @@ class Book:
     evidence: Mapping[tuple[str, str], Reading]
     images: Images
     images_source: Input
+    makers: Mapping[str, Origin]
     compare: Reading | None = None
     claims: Reading | None = None
 
@@ -52,10 +66,6 @@ class Book:
         """The variant of this data set that a representation of the study makes, whether it is here or not."""
         return f"{self.dataset}-{name}"
 
-    def representation(self, variant: str) -> "Representation | None":
-        """The study's that makes a variant, maybe with other settings."""
-        return self.study.nearest(variant.removeprefix(f"{self.dataset}-"))
-
     def value(self, name: str, variant: str, path: str) -> Value:
         """None where the artifact or the value is missing."""
         reading = self.evidence.get((name, variant))
@@ -72,8 +82,15 @@ class Book:
 
     def impossible(self, name: str, variant: str) -> str | None:
         """In a word or two why this variant can have no such artifact; None where it can."""
-        representation = self.representation(variant)
-        return self.study.absent(name, representation) if representation else None
+        stage = self._stage(variant)
+        return absent(name, stage) if stage else None
+
+    def _stage(self, variant: str) -> str | None:
+        """Which makes a variant: what made it here, or the study's representation of its name."""
+        if origin := self.makers.get(variant):
+            return origin.stage
+        representation = self.study.nearest(variant.removeprefix(f"{self.dataset}-"))
+        return representation.stage if representation else None
 
     def missing(self, name: str, variant: str) -> str:
         """In a few words why a value or a figure is not there."""
@@ -84,16 +101,24 @@ class Book:
         return "no anomalies" if name == "anomaly" and self.anomalies is None else "not made"
 
     def cure(self, name: str, variant: str) -> str:
-        """The command that makes an artifact of a variant; of a variant that is not here, the one that makes its embeddings or
-        its encoder. Empty for what is impossible."""
+        """The command that makes an artifact of a variant: again where it is here; of a variant that is not on this page, the
+        one that makes its encoder or its embeddings. Empty for what is impossible, and where nobody can say."""
         if self.impossible(name, variant):
             return ""
+        if (reading := self.evidence.get((name, variant))) and (command := again(reading.source.origin)):
+            return command
         commands = declaration(name).command if variant in self.variants else ()
         if commands:
             return f"python -m {commands[-1].format(variant=variant, anomalies=self.anomalies or 'ANOMALIES')}"
+        if (origin := self.makers.get(variant)) and (command := again(origin)):
+            return command
+        representation = self.study.by_name.get(variant.removeprefix(f"{self.dataset}-"))
+        if representation is None:
+            return ""
         aliases = {"images": self.dataset, **{name: self.variant(name) for name in self.study.by_name}}
-        representation = self.representation(variant) or self.study.by_name[self.study.subject]
-        return f"python -m {shlex.join(representation.words(aliases))}"
+        stage, *words = representation.words(aliases, preset=preset(len(self.images.train)))
+        parser = stage_command(stage)
+        return f"python -m {shlex.join([stage, *parser.flags(identity(parser.parse(words)))])}"
 
     @property
     def comparing(self) -> str:
@@ -127,14 +152,20 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     """
     evidence: dict[tuple[str, str], Reading] = {}
     datasets: dict[str, str] = {}
+    makers: dict[str, Origin] = {}
     for variant in variants:
         for name, reading in read_all(stage, variant, anomalies, names=study.scores).items():
             evidence[name, variant] = reading
             datasets[variant] = reading.source.dataset
+            makers[variant] = maker(stage.store, reading.source.origin)
         if variant not in datasets:
             raise nothing_made(stage, variant)
     dataset = one_dataset(datasets)
     compare, claims = (read(stage, name, study.alias(dataset)) for name in ("compare", "claims"))
     source = stage.fetch("images", dataset)
     stage.about(source)
-    return Book(study, tuple(variants), anomalies, evidence, Images.load(source.folder), source, compare, claims)
+    # Where a chain of artifacts is not here down to its beginning, it ends in a stage that took the variant over.
+    passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
+    makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
+    images = Images.load(source.folder)
+    return Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.labbook.estimates import SUMMARY, Measure
 from train.tracking import stage_command
 from train.tracking.declarations import declaration, declarations
 
 if TYPE_CHECKING:
     from eval.labbook.chapter import Chapter
+    from eval.labbook.estimates import Measure
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class Representation:
 class Study:
     """What is asked of some representations, and what answers it.
 
-    question: what it is about, in a sentence. subject: the representation that all others are compared with. evaluations: the scores that are taken of each, in the
-    order made. floors: what the subject has over the others, asked behind the chapters. summary: the first table's columns.
+    question: what it is about, in a sentence. subject: the representation that all others are compared with. evaluations:
+    the scores that are taken of each, in the order made. summary: the columns of the first table. floors: what the subject
+    has over the others, behind the chapters.
     claims: the file of its claims. default: the study where none is named, whose results are called by the data set alone.
     """
 
@@ -63,9 +64,9 @@ class Study:
     subject: str
     representations: tuple[Representation, ...]
     evaluations: tuple[str, ...]
+    summary: "tuple[Measure, ...]"
     chapters: "tuple[Chapter, ...]"
     floors: "Chapter | None" = None
-    summary: tuple[Measure, ...] = SUMMARY
     claims: Path | None = None
     default: bool = False
 
@@ -97,21 +98,12 @@ class Study:
         """Whether an evaluation needs a second image set."""
         return any("anomalies" in declaration(name).fields for name in self.evaluations)
 
-    def absent(self, artifact: str, representation: Representation) -> str | None:
-        """In a word or two why this representation cannot have such an artifact; None where it can."""
-        declared = declaration(artifact)
-        if representation.makes(artifact):
-            return None
-        if not declared.command:
-            return declared.absent or "not made by its stage"
-        return next((reason for need in declared.needs if (reason := self.absent(need, representation))), None)
-
     # -- the commands that make it -------------------------------------------------------------------------------------
 
     def steps(self, representation: Representation) -> Iterator[str]:
         """The commands that follow the representation's own: what its evaluations need, in the order of artifacts.yaml, and
         then these; {variant} and {anomalies} are still to be filled in."""
-        evaluations = [name for name in self.evaluations if not self.absent(name, representation)]
+        evaluations = [name for name in self.evaluations if not absent(name, representation.stage)]
         needed = {need for name in evaluations for need in _needs(name)}
         for name in (*(name for name in declarations() if name in needed and name not in evaluations), *evaluations):
             if not representation.makes(name):
@@ -148,6 +140,23 @@ class Study:
     @property
     def _flag(self) -> tuple[str, ...]:
         return () if self.default else ("--study", self.name)
+
+
+def absent(artifact: str, stage: str) -> str | None:
+    """In a word or two why a variant that this stage makes cannot have such an artifact; None where it can."""
+    declared = declaration(artifact)
+    if stage in declared.producers:
+        return None
+    if not declared.command:
+        return declared.absent or "not made by its stage"
+    return next((reason for need in declared.needs if (reason := absent(need, stage))), None)
+
+
+def preset(count: int) -> str:
+    """For a set of `count` training images."""
+    from train.methods.config import default_preset  # late: torch takes two seconds
+
+    return default_preset(count)
 
 
 def _needs(artifact: str) -> set[str]:

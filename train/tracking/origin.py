@@ -43,10 +43,10 @@ class Origin:
     inputs: tuple[str, ...]
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, file: str = ORIGIN) -> Self:
         """Raises Problem where it is no origin: aliases, and so commands, are made of it, wherever it comes from."""
         try:
-            fields = json.loads((folder / ORIGIN).read_text())
+            fields = json.loads((folder / file).read_text())
             origin = cls(**{**fields, "inputs": tuple(map(str, fields["inputs"])), "config": dict(fields["config"])})
             for name in (origin.dataset, origin.variant):
                 if name is not None:
@@ -54,7 +54,7 @@ class Origin:
             if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
                 raise TypeError(f"seed {origin.seed!r}")
         except (OSError, ValueError, TypeError, KeyError, Problem) as error:
-            raise Problem(f"{folder.name}/{ORIGIN} says not what this is ({error}); fetch or make it anew") from error
+            raise Problem(f"{folder.name}/{file} says not what this is ({error}); fetch or make it anew") from error
         return origin
 
     def save(self, folder: Path) -> None:

@@ -27,6 +27,7 @@ STUDY = Study(
     subject=FULL,
     representations=REPRESENTATIONS,
     evaluations=("probe", "project", "retrieve", "cluster", "anomaly"),
+    summary=SUMMARY,
     chapters=(
         training.CHAPTER,
         maps.CHAPTER,

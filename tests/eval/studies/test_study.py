@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import eval.labbook
-from eval.labbook.study import Representation
+from eval.labbook.study import Representation, absent
 from eval.studies.all import STUDIES, get_study
 from eval.studies.peel.study import STUDY
 from tests.parts.artifacts import refusal
@@ -51,13 +51,13 @@ def test_each_evaluation_of_a_study_is_declared_with_its_command() -> None:
 
 
 def test_what_a_representation_lacks_follows_from_what_its_stage_makes() -> None:
-    absent = {
+    reasons = {
         (artifact, representation.name): reason
         for representation in STUDY.representations
         for artifact in STUDY.scores
-        if (reason := STUDY.absent(artifact, representation))
+        if (reason := absent(artifact, representation.stage))
     }
-    assert absent == {
+    assert reasons == {
         ("anomaly", "eigenmaps"): "transductive",
         ("training", "eigenmaps"): "not trained",
         ("training", "pixels"): "not trained",
