@@ -1,10 +1,11 @@
-# make run    the whole exercise on the digits (DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
+# make run    the whole exercise on the digits (STUDY=, DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
 # make test   lint, types and tests
 # make faults ten times as many writers, kills and fuzzed inputs as make test tries, with its figures
 # make bench  what the lab costs, beside the plain way to do the same; wants an idle machine and half an hour
 # make newest the online tests with the newest wandb, in an environment of its own; no other check waits for it
 # make clean  removes the environment, not the results
 
+STUDY ?= peel
 DATASET ?= digits
 ANOMALIES ?= photos
 SEEDS ?= 1
@@ -19,7 +20,7 @@ endif
 .PHONY: run test lint faults bench newest clean
 
 run: .venv/run
-	@$(BIN)/python -m sweeps.make --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
+	@$(BIN)/python -m sweeps.make --study '$(STUDY)' --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile

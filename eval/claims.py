@@ -1,4 +1,4 @@
-"""Gives each claim about the exercise its verdict: holds, does not hold, not decided. The claims stand in eval/claims.yaml.
+"""Gives each claim of a study its verdict: holds, does not hold, not decided. The claims stand in eval/studies/STUDY/claims.yaml.
 
 It reads the comparison of the variants and measures nothing itself.
 """
@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,12 +16,11 @@ from eval.evidence.claims import Claim, Claims
 from eval.evidence.comparison import Comparison
 from eval.evidence.readings import alias
 from eval.evidence.rules import Decision, Finding, Measurements, Verdict, decide
+from eval.studies.all import get_study
 from train.data.scores import Scores, Value
-from train.tracking import Command, Stage
+from train.tracking import LATER, Command, Problem, Stage
 from train.tracking.panels import PALETTE, figure
 
-FILE = Path(__file__).with_name("claims.yaml")
-QUESTIONS = range(14)  # of the exercise; 0 is about the floors
 COLORS: dict[Verdict, str] = {"holds": PALETTE[2], "does not hold": PALETTE[3], "not decided": PALETTE[0]}
 SYMBOLS: dict[Verdict, str] = {"holds": "circle", "does not hold": "x", "not decided": "diamond-open"}
 
@@ -29,13 +29,32 @@ SYMBOLS: dict[Verdict, str] = {"holds": "circle", "does not hold": "x", "not dec
 class Config:
     compare: str
     """Alias of the comparison: the name of its data set."""
+    study: Annotated[str, LATER] = "peel"
+    """Whose claims are decided: one of eval/studies/."""
+
+    def __post_init__(self) -> None:
+        if get_study(self.study).claims is None:
+            raise Problem(
+                f"the study {self.study!r} has no claims; write them to eval/studies/{self.study}/claims.yaml"
+            )
+
+    @property
+    def file(self) -> Path:
+        """That of the claims."""
+        file = get_study(self.study).claims
+        assert file is not None
+        return file
+
+    @property
+    def claims(self) -> Claims:
+        return Claims.load(self.file, get_study(self.study).questions)
 
     def fingerprint(self) -> str:
-        return FILE.read_text()
+        return self.file.read_text()
 
 
 def main(config: Config) -> None:
-    claims = Claims.load(FILE, QUESTIONS)
+    claims = config.claims
     with Stage("eval.claims", config) as stage:
         source = stage.fetch("compare", config.compare)
         stage.about(source)
@@ -48,7 +67,7 @@ def main(config: Config) -> None:
         )
         scores.log(stage)
         stage.panel("claims/table", rows)
-        stage.publish("claims", scores.save, {"dataset": stage.dataset})
+        stage.publish("claims", scores.save, get_study(config.study).fields(str(stage.dataset)))
     print(listing(rows))
 
 

@@ -7,6 +7,7 @@ holds 0 reads "no difference shown"; one of a measure that has no samples reads 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,9 +22,10 @@ from eval.evidence.comparison import (
     measure_entries,
     source_entry,
 )
-from eval.evidence.readings import Reading, gather, score_names, versions
+from eval.evidence.readings import Reading, gather, versions
+from eval.studies.all import get_study
 from train.data.scores import Scores, Value
-from train.tracking import Command, Problem, Stage
+from train.tracking import LATER, Command, Problem, Stage
 from train.tracking.panels import color, figure
 
 # The figures, and what each shows.
@@ -49,6 +51,8 @@ class Config:
     """Bootstrap resamples of images and seeds for the 95 % intervals."""
     seed: int = 0
     """Draws the resamples."""
+    study: Annotated[str, LATER] = "peel"
+    """Whose measures are compared: one of eval/studies/."""
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -62,12 +66,15 @@ class Config:
             )
         if self.seed < 0:
             raise Problem(f"--seed {self.seed} is negative; give 0 or more")
+        get_study(self.study)
 
 
 def main(config: Config) -> None:
     with Stage("eval.compare", config) as stage:
-        readings = gather(stage, config.variants, config.anomalies)
-        values = header(config.variants, str(stage.dataset), config.anomalies, config.resamples) | entries(readings)
+        study = get_study(config.study)
+        readings = gather(stage, config.variants, config.anomalies, study.scores)
+        values = header(config.variants, str(stage.dataset), config.anomalies, config.resamples)
+        values |= entries(readings, study.scores)
         estimates: dict[str, dict[str, Estimate]] = {}
         differences: dict[str, dict[tuple[str, str], Difference]] = {}
         for path, measure in measures(readings).items():
@@ -78,14 +85,14 @@ def main(config: Config) -> None:
             stage.panel(name, content)
         stage.panel("compare/table", estimates_table(estimates))
         stage.panel("compare/differences", differences_table(differences))
-        stage.publish("compare", scores.save, {"dataset": stage.dataset})
+        stage.publish("compare", scores.save, study.fields(str(stage.dataset)))
 
 
-def entries(readings: Readings) -> dict[str, Value]:
-    """Which versions were read, and the lists that the claims need."""
+def entries(readings: Readings, names: Sequence[str]) -> dict[str, Value]:
+    """Which versions of the scores `names` were read, and the lists that the claims need."""
     values: dict[str, Value] = {}
     for variant, seeds in readings.items():
-        for name in score_names():
+        for name in names:
             if any(name in seed for seed in seeds):
                 values |= source_entry(variant, name, versions(seeds, name))
         for path in LISTS:

@@ -2,20 +2,21 @@
 
 It reads what the other evaluations published and computes nothing. Below each figure stand the artifacts that it came
 from. The page needs no network and is published as the artifact `report`; it also stands at lab-book.html in
-PEEL_HOME.
+PEEL_HOME; that of another study than the exercise at lab-book-STUDY.html.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import plotly.graph_objects as go
 
-from eval.labbook import chapter as chapters
 from eval.labbook.book import Book, gather
-from eval.labbook.chapter import CHAPTERS
 from eval.labbook.drawings import drawing, overlay
 from eval.labbook.page import render
 from eval.labbook.tables import summary_frame
+from eval.studies.all import get_study
 from train.tracking.command import Command
+from train.tracking.origin import LATER
 from train.tracking.problem import Problem
 from train.tracking.stage import Stage
 from train.tracking.store import home, write_whole
@@ -31,34 +32,40 @@ class Config:
     anomalies: str | None = None
     """The image set that they were to tell apart from their own: what `anomaly:VARIANT-vs-ANOMALIES` was made against."""
 
+    study: Annotated[str, LATER] = "peel"
+    """What is asked of them: one of eval/studies/."""
+
     def __post_init__(self) -> None:
         if not self.variants:
             raise Problem("--variants names no variant; give one or more, for instance: --variants digits-vicreg")
         for variant in self.variants:
             if self.variants.count(variant) > 1:
                 raise Problem(f"--variants names {variant!r} twice; give each variant once")
+        get_study(self.study)
 
 
 def main(config: Config) -> None:
     with Stage("eval.report", config) as stage:
-        book = gather(stage, config.variants, config.anomalies)
+        book = gather(stage, get_study(config.study), config.variants, config.anomalies)
         page = render(book).encode()
         stage.panel("report/table", summary_frame(book))
         for name, figure in overlays(book).items():
             stage.panel(name, figure)
-        stage.publish("report", lambda folder: write_whole(folder / PAGE, page), {"dataset": stage.dataset})
-    write_whole(home() / PAGE, page)
-    print(home() / PAGE)
+        stage.publish("report", lambda folder: write_whole(folder / PAGE, page), book.study.fields(book.dataset))
+    write_whole(home() / book.study.page, page)
+    print(home() / book.study.page)
 
 
 def overlays(book: Book) -> dict[str, go.Figure]:
     """The figures that show every variant at once, as panels of the run: `report/roc`."""
     figures = {}
-    for panel in {panel.path: panel for chapter in CHAPTERS for panel in chapter.panels if panel.overlay}.values():
+    for panel in {
+        panel.path: panel for chapter in book.study.chapters for panel in chapter.panels if panel.overlay
+    }.values():
         shown = {
             variant: drawing(book.evidence[panel.artifact, variant].scores.figures[panel.path])
             for variant in book.variants
-            if chapters.shown(book, panel.artifact, variant, panel.path)
+            if book.shows(panel.artifact, variant, panel.path)
         }
         if shown:
             data = overlay(shown, book.variants, panel.only).data

@@ -1,4 +1,4 @@
-"""Runs the whole exercise, from an image set to the lab book: every step a command that a person could type.
+"""Makes a study, from an image set to its lab book: every step a command that a person could type.
 
 A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew.
 """
@@ -8,13 +8,15 @@ import multiprocessing
 import shlex
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eval.labbook.study import Representation, Study, preset
+from eval.studies.all import get_study
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
 from train.tracking.origin import settings
@@ -30,21 +32,11 @@ PRELOADED = [
     "torch._dynamo", "tyro", "wandb.sdk.launch.inputs.internal",
 ]  # fmt: skip
 
-# How each representation is made, from the floor up: the stage and its flags. Evaluations follow for all alike.
-METHODS = (
-    ("train.pretrain", "--epochs", "0"),
-    ("train.patches", "--kind", "pixels"),
-    ("train.patches", "--kind", "patches"),
-    ("train.pretrain",),
-    ("train.pretrain", "--variance", "0"),
-    ("train.pretrain", "--views", "neighbors"),
-    ("train.eigenmaps",),
-)
-SEEDLESS = (("train.patches", "--kind", "pixels"),)  # nothing in them is drawn
-
 
 @dataclass(frozen=True)
 class Config:
+    study: str = "peel"
+    """What is asked, and of which representations: one of eval/studies/."""
     dataset: str = "digits"
     """The image set: a name that train.prepare knows, or a folder or zip of your own."""
     anomalies: str = "photos"
@@ -55,6 +47,7 @@ class Config:
     """Make everything anew."""
 
     def __post_init__(self) -> None:
+        get_study(self.study)
         if self.seeds < 1:
             raise Problem(f"--seeds {self.seeds} makes nothing; give 1 or more (SEEDS=...)")
         if self.dataset == self.anomalies:
@@ -71,7 +64,7 @@ class Step:
         return f"{self.state:8} {self.seconds:7.1f} s  python -m {shlex.join(self.command)}"
 
 
-class Exercise:
+class Driver:
     """Runs steps one after another and remembers what became of each."""
 
     def __init__(self, fresh: bool) -> None:
@@ -116,62 +109,46 @@ class Exercise:
 
 def main(config: Config) -> None:
     print(f"Results go to {destination()}", flush=True)
-    exercise = Exercise(config.fresh)
+    driver = Driver(config.fresh)
     try:
-        page = run(exercise, config)
+        page = run(driver, get_study(config.study), config)
     finally:
-        print(f"\n{exercise.table()}", flush=True)
-    print(place(page))
+        print(f"\n{driver.table()}", flush=True)
+    print(place(page, get_study(config.study).page))
 
 
-def run(exercise: Exercise, config: Config) -> Path:
+def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step in its order. Returns the lab book's file in the store."""
-    images = exercise.make("train.prepare", "--dataset", config.dataset)["images"]
-    name = exercise.called(images)
-    anomalies = exercise.called(exercise.make("train.prepare", "--dataset", config.anomalies)["images"])
-    from train.methods.variants import default_preset  # late: torch takes two seconds
-
-    preset = default_preset(count(exercise.store.folder(images)))
+    images = driver.make("train.prepare", "--dataset", config.dataset)["images"]
+    name = driver.called(images)
+    anomalies = None
+    if study.asks_for_anomalies:
+        anomalies = driver.called(driver.make("train.prepare", "--dataset", config.anomalies)["images"])
+    recipe = preset(count(driver.store.folder(images)))
     variants: list[str] = []
+    aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):
-        made: list[str] = []
-        for method in METHODS:
-            if seed and method in SEEDLESS:
-                made.append("")  # keeps the place
-            else:
-                made.append(represent(exercise, method, name, preset, seed, made))
-                evaluate(exercise, made[-1], anomalies if method[0] != "train.eigenmaps" else None)
-        variants = variants or made
-    exercise.make("eval.compare", "--variants", *variants, "--anomalies", anomalies)
-    exercise.make("eval.claims", "--compare", name)
-    report = exercise.make("eval.report", "--variants", *variants, "--anomalies", anomalies)["report"]
-    return exercise.store.folder(report) / "lab-book.html"
+        for representation in study.representations:
+            if not (seed and representation.seedless):
+                aliases[representation.name] = represent(driver, representation, aliases, recipe, seed)
+                for command in study.steps(representation):
+                    driver.make(*command.format(variant=aliases[representation.name], anomalies=anomalies).split())
+        variants = variants or [aliases[representation.name] for representation in study.representations]
+    driver.make(*study.comparing(variants, anomalies))
+    if study.claims:
+        driver.make(*study.deciding(name))
+    report = driver.make(*study.reporting(variants, anomalies))["report"]
+    return driver.store.folder(report) / "lab-book.html"
 
 
 def represent(
-    exercise: Exercise, method: Sequence[str], images: str, preset: str, seed: int, made: Sequence[str]
+    driver: Driver, representation: Representation, aliases: Mapping[str, str], recipe: str, seed: int
 ) -> str:
-    """Makes embeddings of `images` by a method, and returns their alias. made: those of the methods before it."""
-    stage, *flags = method
-    if stage == "train.eigenmaps":  # on distances between untrained representations; it inherits their seed
-        embeddings = exercise.make(stage, "--embeddings", made[0], *flags)["embeddings"]
-        return alias(exercise.called(embeddings), seed)
-    if stage == "train.pretrain":
-        flags += ["--preset", preset]
-    if method not in SEEDLESS:
-        flags += ["--seed", str(seed)]
-    encoder = alias(exercise.called(exercise.make(stage, "--images", images, *flags)["encoder"]), seed)
-    exercise.make("eval.embed", "--encoder", encoder)
-    return encoder
-
-
-def evaluate(exercise: Exercise, embeddings: str, anomalies: str | None) -> None:
-    """Every evaluation of one representation. anomalies: the image set, None where other images cannot be embedded."""
-    for stage in ("eval.index", "eval.probe", "eval.project", "eval.retrieve", "eval.cluster"):
-        exercise.make(stage, "--embeddings", embeddings)
-    if anomalies:
-        exercise.make("eval.embed", "--encoder", embeddings, "--images", anomalies, "--train", "False")
-        exercise.make("eval.anomaly", "--embeddings", embeddings, "--anomalies", f"{embeddings}-on-{anomalies}")
+    """Makes a representation's encoder, or its embeddings, and returns the alias. aliases: of the images, and of the
+    representations before it."""
+    flags = {"preset": recipe} if representation.seedless else {"preset": recipe, "seed": seed}
+    versions = driver.make(*representation.words(aliases, **flags))
+    return alias(driver.called(next(iter(versions.values()))), seed)
 
 
 def alias(variant: str, seed: int) -> str:
@@ -206,9 +183,9 @@ def count(images: Path) -> int:
     return len(np.load(images / "train_labels.npy", mmap_mode="r", allow_pickle=False))
 
 
-def place(page: Path) -> Path:
+def place(page: Path, name: str = "lab-book.html") -> Path:
     """Puts the lab book where it is looked for, whole or not at all."""
-    target = home() / "lab-book.html"
+    target = home() / name
     write_whole(target, page.read_bytes())
     return target
 

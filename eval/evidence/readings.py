@@ -26,7 +26,7 @@ class Reading:
 def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str | None:
     """Under which alias `variant` has the artifact `name`; None for anomalies where no image set is given."""
     fields: dict[str, object] = {"variant": variant, "seed": seed}
-    if name == "anomaly":
+    if "anomalies" in declaration(name).fields:
         if anomalies is None:
             return None
         fields["anomalies"] = anomalies
@@ -39,23 +39,27 @@ def read(stage: Stage, name: str, request: str) -> Reading | None:
     return Reading(source, Scores.load(source.folder)) if source else None
 
 
-def read_all(stage: Stage, variant: str, anomalies: str | None, seed: int = 0) -> dict[str, Reading]:
-    """Every scores artifact that was made for one seed of a variant, by name."""
+def read_all(
+    stage: Stage, variant: str, anomalies: str | None, names: Sequence[str], seed: int = 0
+) -> dict[str, Reading]:
+    """The scores artifacts of these names that were made for one seed of a variant."""
     readings = {}
-    for name in score_names():
+    for name in names:
         request = alias(name, variant, anomalies, seed)
         if request is not None and (reading := read(stage, name, request)):
             readings[name] = reading
     return readings
 
 
-def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> dict[str, list[dict[str, Reading]]]:
-    """Of each variant its seeds, from 0 on until one has nothing: their scores artifacts by name.
+def gather(
+    stage: Stage, variants: Sequence[str], anomalies: str | None, names: Sequence[str]
+) -> dict[str, list[dict[str, Reading]]]:
+    """Of each variant its seeds, from 0 on until one has nothing: their scores artifacts of these names.
 
     What the stage makes belongs to their data set. Raises Problem where nothing was made for one of them, where
     one is a single seed, where they are not of one data set, or where none has anomalies although they are asked for.
     """
-    by_variant = {variant: _seeds(stage, variant, anomalies) for variant in variants}
+    by_variant = {variant: _seeds(stage, variant, anomalies, names) for variant in variants}
     datasets = {}
     for variant, seeds in by_variant.items():
         if not seeds:
@@ -90,10 +94,10 @@ def one_dataset(datasets: Mapping[str, str]) -> str:
     return next(iter(datasets.values()))
 
 
-def _seeds(stage: Stage, variant: str, anomalies: str | None) -> list[dict[str, Reading]]:
+def _seeds(stage: Stage, variant: str, anomalies: str | None, names: Sequence[str]) -> list[dict[str, Reading]]:
     seeds: list[dict[str, Reading]] = []
     for seed in count():
-        readings = read_all(stage, variant, anomalies, seed)
+        readings = read_all(stage, variant, anomalies, names, seed)
         if not readings:
             return seeds
         seeds.append(readings)

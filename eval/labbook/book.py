@@ -1,38 +1,22 @@
 """What the lab book reads: the scores of every variant, each with the version that it came from."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
+from eval.labbook.study import absent, preset
 from train.data.images import Images
 from train.data.scores import Value
+from train.tracking import Origin, Problem, stage_command
+from train.tracking.declarations import declaration, declarations
+from train.tracking.lineage import command_line, maker
+from train.tracking.origin import identity
 from train.tracking.stage import Input, Stage
 
-# What a method cannot have, and why. Every other gap can be filled.
-IMPOSSIBLE = {
-    ("anomaly", "eigenmaps"): "transductive",  # there is no encoder that could embed other images
-    ("training", "eigenmaps"): "not trained",
-    ("training", "pixels"): "not trained",
-    ("training", "patches"): "not trained",
-}
-
-# Commands, as they are typed. VARIANT, DATASET and ANOMALIES are filled in.
-METHODS = {
-    "vicreg": "train.pretrain --images DATASET",
-    "vicreg-variance0": "train.pretrain --images DATASET --variance 0",
-    "vicreg-neighbors": "train.pretrain --images DATASET --views neighbors",
-    "eigenmaps": "train.eigenmaps --embeddings DATASET-untrained",
-    "untrained": "train.pretrain --images DATASET --epochs 0",
-    "pixels": "train.patches --images DATASET --kind pixels",
-    "patches": "train.patches --images DATASET --kind patches",
-}
-EVALUATIONS = {
-    "probe": "eval.probe --embeddings VARIANT",
-    "project": "eval.project --embeddings VARIANT",
-    "retrieve": "eval.retrieve --embeddings VARIANT",
-    "anomaly": "eval.anomaly --embeddings VARIANT --anomalies VARIANT-on-ANOMALIES",
-    "cluster": "eval.cluster --embeddings VARIANT",
-}
+if TYPE_CHECKING:
+    from eval.labbook.study import Study
 
 
 def lineage(source: Input) -> str:
@@ -40,19 +24,30 @@ def lineage(source: Input) -> str:
     return f"python -m train.tracking lineage {source.version.reference}"
 
 
+def again(origin: Origin) -> str:
+    """The command that makes an artifact again; empty where that cannot be told."""
+    try:
+        return command_line(origin)
+    except Problem:
+        return ""
+
+
 @dataclass(frozen=True)
 class Book:
     """All that the page shows. evidence: by artifact name and variant, where it was made.
 
     anomalies: the image set that the variants were to detect, None where none was asked for.
+    makers: by variant, what made its encoder, or its embeddings where it has none.
     compare, claims: of the data set, None where they were not made.
     """
 
+    study: "Study"
     variants: tuple[str, ...]
     anomalies: str | None
     evidence: Mapping[tuple[str, str], Reading]
     images: Images
     images_source: Input
+    makers: Mapping[str, Origin]
     compare: Reading | None = None
     claims: Reading | None = None
 
@@ -64,21 +59,38 @@ class Book:
     @property
     def sources(self) -> tuple[Input, ...]:
         """Of everything on the page."""
-        found = (*self.evidence.values(), *filter(None, (self.compare, self.claims)))
-        return (self.images_source, *(evidence.source for evidence in found))
+        readings = (*self.evidence.values(), *filter(None, (self.compare, self.claims)))
+        return (self.images_source, *(reading.source for reading in readings))
 
-    def variant(self, method: str) -> str:
-        """The variant of this data set that a method makes (`vicreg-variance0`), whether it is here or not."""
-        return f"{self.dataset}-{method}"
+    def variant(self, name: str) -> str:
+        """The variant of this data set that a representation of the study makes, whether it is here or not."""
+        return f"{self.dataset}-{name}"
 
     def value(self, name: str, variant: str, path: str) -> Value:
         """None where the artifact or the value is missing."""
-        found = self.evidence.get((name, variant))
-        return found.scores.values.get(path) if found else None
+        reading = self.evidence.get((name, variant))
+        return reading.scores.values.get(path) if reading else None
+
+    def shows(self, artifact: str, variant: str, path: str) -> bool:
+        """Whether a panel of a variant stands on the page."""
+        reading = self.evidence.get((artifact, variant))
+        if reading is None or path not in {*reading.scores.figures, *reading.scores.pictures}:
+            return False
+        chapters = [chapter for chapter in self.study.chapters if variant in chapter.variants(self)]
+        paths = {panel.path for chapter in chapters for panel in chapter.panels}
+        return path in {*paths, "retrieve/farthest"}  # which stands beside the nearest
 
     def impossible(self, name: str, variant: str) -> str | None:
         """In a word or two why this variant can have no such artifact; None where it can."""
-        return IMPOSSIBLE.get((name, variant.removeprefix(f"{self.dataset}-").partition("-")[0]))
+        stage = self._stage(variant)
+        return absent(name, stage) if stage else None
+
+    def _stage(self, variant: str) -> str | None:
+        """Which makes a variant: what made it here, or the study's representation of its name."""
+        if origin := self.makers.get(variant):
+            return origin.stage
+        representation = self.study.nearest(variant.removeprefix(f"{self.dataset}-"))
+        return representation.stage if representation else None
 
     def missing(self, name: str, variant: str) -> str:
         """In a few words why a value or a figure is not there."""
@@ -89,22 +101,35 @@ class Book:
         return "no anomalies" if name == "anomaly" and self.anomalies is None else "not made"
 
     def cure(self, name: str, variant: str) -> str:
-        """The command that makes an artifact of a variant; of a variant that is not here, the one that founds it. Empty for
-        what is impossible."""
+        """The command that makes an artifact of a variant: again where it is here; of a variant that is not on this page, the
+        one that makes its encoder or its embeddings. Empty for what is impossible, and where nobody can say."""
         if self.impossible(name, variant):
             return ""
-        method = variant.removeprefix(f"{self.dataset}-")
-        founding = METHODS.get(method, METHODS["vicreg"])
-        template = EVALUATIONS.get(name, founding) if variant in self.variants else founding
-        for field, value in (("DATASET", self.dataset), ("VARIANT", variant), ("ANOMALIES", self.anomalies)):
-            template = template.replace(field, value or field)
-        return f"python -m {template}"
+        if (reading := self.evidence.get((name, variant))) and (command := again(reading.source.origin)):
+            return command
+        commands = declaration(name).command if variant in self.variants else ()
+        if commands:
+            return f"python -m {commands[-1].format(variant=variant, anomalies=self.anomalies or 'ANOMALIES')}"
+        if (origin := self.makers.get(variant)) and (command := again(origin)):
+            return command
+        representation = self.study.by_name.get(variant.removeprefix(f"{self.dataset}-"))
+        if representation is None:
+            return ""
+        aliases = {"images": self.dataset, **{name: self.variant(name) for name in self.study.by_name}}
+        stage, *words = representation.words(aliases, preset=preset(len(self.images.train)))
+        parser = stage_command(stage)
+        return f"python -m {shlex.join([stage, *parser.flags(identity(parser.parse(words)))])}"
 
     @property
     def comparing(self) -> str:
         """The command that compares the variants of this page over their seeds."""
-        anomalies = f" --anomalies {self.anomalies}" if self.anomalies else ""
-        return f"python -m eval.compare --variants {' '.join(self.variants)}{anomalies}"
+        return f"python -m {shlex.join(self.study.comparing(self.variants, self.anomalies))}"
+
+    @property
+    def deciding(self) -> str:
+        """The command that decides the claims, after the comparison where that was not made."""
+        claims = f"python -m {shlex.join(self.study.deciding(self.dataset))}"
+        return claims if self.compare else f"{self.comparing} && {claims}"
 
     @property
     def outdated(self) -> list[str]:
@@ -120,21 +145,27 @@ class Book:
         ]
 
 
-def gather(stage: Stage, variants: Sequence[str], anomalies: str | None) -> Book:
+def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str | None) -> Book:
     """Fetches what was made for the variants and the images that they share, and what was made of all of them together.
 
     Raises Problem where nothing was made for one of them, or where they are not of one data set.
     """
     evidence: dict[tuple[str, str], Reading] = {}
     datasets: dict[str, str] = {}
+    makers: dict[str, Origin] = {}
     for variant in variants:
-        for name, reading in read_all(stage, variant, anomalies).items():
+        for name, reading in read_all(stage, variant, anomalies, study.scores).items():
             evidence[name, variant] = reading
             datasets[variant] = reading.source.dataset
+            makers[variant] = maker(stage.store, reading.source.origin)
         if variant not in datasets:
             raise nothing_made(stage, variant)
     dataset = one_dataset(datasets)
-    compare, claims = (read(stage, name, dataset) for name in ("compare", "claims"))
+    compare, claims = (read(stage, name, study.alias(dataset)) for name in ("compare", "claims"))
     source = stage.fetch("images", dataset)
     stage.about(source)
-    return Book(tuple(variants), anomalies, evidence, Images.load(source.folder), source, compare, claims)
+    # Where a chain of artifacts is not here down to its beginning, it ends in a stage that took the variant over.
+    passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
+    makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
+    images = Images.load(source.folder)
+    return Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)

@@ -3,14 +3,13 @@
 from typing import Any
 
 from eval.labbook.book import Book
-from eval.labbook.chapter import shown
 from eval.labbook.markup import Html, command, join, panel_id, reference, tag
 
 
 def table(book: Book) -> Html:
     """Every claim: who makes it, the verdict, why, and where to look."""
     if book.claims is None:
-        return tag("p", "No claim is decided yet. ", command(_deciding(book)), class_="absent")
+        return tag("p", "No claim is decided yet. ", command(book.deciding), class_="absent")
     heads = ("No.", "Claim", "By", "Verdict", "Why", "Measured", "Panels")
     rows = [_row(book, claim) for claim in ids(book)]
     inside = tag(
@@ -72,11 +71,11 @@ def _row(book: Book, claim: str) -> Html:
 
 
 def _panel(book: Book, text: str) -> Html:
-    """`project:digits-vicreg#project/pca` as a link to the figure where it stands on the page, else as it is."""
+    """`project:VARIANT#project/pca` as a link to the figure where it stands on the page, else as it is."""
     asked, _, path = text.partition("#")
     name, _, alias = asked.partition(":")
     variant = alias.removesuffix(f"-vs-{book.anomalies}") if name == "anomaly" else alias
-    if not shown(book, name, variant, path):
+    if not book.shows(name, variant, path):
         return reference(text)
     return tag("a", f"{path} of {variant}", href=f"#{panel_id(name, variant, path)}", data_shows=variant)
 
@@ -84,8 +83,3 @@ def _panel(book: Book, text: str) -> Html:
 def _tally(book: Book) -> dict[str, int]:
     verdicts = [str(_of(book, claim, "verdict")) for claim in ids(book)]
     return {verdict: verdicts.count(verdict) for verdict in ("holds", "does not hold", "not decided")}
-
-
-def _deciding(book: Book) -> str:
-    claims = f"python -m eval.claims --compare {book.dataset}"
-    return claims if book.compare else f"{book.comparing} && {claims}"

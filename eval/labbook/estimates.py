@@ -4,43 +4,9 @@ import dataclasses
 from typing import Any
 
 from eval.evidence.comparison import Comparison, Difference, Estimate, Interval
-from eval.evidence.measures import (
-    AUC,
-    CLASSES,
-    CLUSTERS,
-    FEATURES,
-    KNN,
-    PRECISION,
-    PROBE,
-    RANK,
-    SUMMARY,
-    Measure,
-)
-from eval.evidence.numbers import Form, number, signed, span
+from eval.evidence.measures import Measure
+from eval.evidence.numbers import number
 from eval.labbook.book import Book
-
-__all__ = [
-    "AUC",
-    "CLASSES",
-    "CLUSTERS",
-    "FEATURES",
-    "KNN",
-    "PRECISION",
-    "PROBE",
-    "RANK",
-    "SUMMARY",
-    "Difference",
-    "Estimate",
-    "Form",
-    "Interval",
-    "Measure",
-    "best",
-    "difference",
-    "estimate",
-    "number",
-    "signed",
-    "span",
-]
 
 
 def estimate(book: Book, measure: Measure, variant: str) -> Estimate | None:

@@ -36,7 +36,7 @@ def data(value: Any, **attributes: str) -> Html:
 
 
 def reference(text: str) -> Html:
-    """An artifact as one asks for it: `probe:digits-vicreg`."""
+    """An artifact as one asks for it: `probe:VARIANT`."""
     return tag("code", text, class_="reference")
 
 

@@ -11,7 +11,7 @@ import plotly.offline
 from eval.labbook import claims as verdicts
 from eval.labbook.answers import answer, floors
 from eval.labbook.book import Book, lineage
-from eval.labbook.chapter import CHAPTERS, Chapter
+from eval.labbook.chapter import Chapter
 from eval.labbook.drawings import style
 from eval.labbook.markup import Html, data, join, tag
 from eval.labbook.panels import Panels
@@ -26,7 +26,7 @@ def render(book: Book) -> str:
     """The page. Raises Problem where a map's points and the images of the data set do not fit together."""
     sprite = Sprite.of(book.images.test)
     panels = Panels(book)
-    chapters = [_chapter(book, chapter, panels) for chapter in CHAPTERS]
+    chapters = [_chapter(book, chapter, panels) for chapter in book.study.chapters]
     # The end of a script element is the only text that could end it.
     plotly_js = plotly.offline.get_plotlyjs().replace("</script", "<\\/script")
     script = "\n".join(_file(name) for name in SCRIPTS)
@@ -34,13 +34,13 @@ def render(book: Book) -> str:
         policy=_policy(plotly_js, script),
         title=tag("title", f"{book.images.name}: lab book"),
         style=_file("style.css"),
-        contents=_contents(),
+        contents=_contents(book),
         head=_head(book),
         toggles=_toggles(book),
         summary=summary(book),
         chapters=join(*chapters),
-        floors=floors(book),
-        claims=verdicts.table(book),
+        floors=_section("floors", "Floors", floors(book, book.study.floors)) if book.study.floors else "",
+        claims=_section("claims", "Claims", verdicts.table(book)) if book.study.claims else "",
         sources=_sources(book),
         sprite=tag("img", id="sprite", hidden=True, alt="", src=sprite.address),
         settings=data({"size": sprite.size, "columns": sprite.columns, "templates": panels.templates}, id="settings"),
@@ -63,9 +63,16 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _contents() -> Html:
-    entries = [("summary", "", "Summary"), *((c.anchor, str(c.number), c.title) for c in CHAPTERS)]
-    entries += [("floors", "", "Floors"), ("claims", "", "Claims"), ("sources", "", "Sources")]
+def _section(anchor: str, title: str, content: Html) -> Html:
+    return tag("section", tag("h2", title), content, id=anchor, class_="chapter")
+
+
+def _contents(book: Book) -> Html:
+    study = book.study
+    entries = [("summary", "", "Summary"), *((c.anchor, str(c.number), c.title) for c in study.chapters)]
+    entries += [("floors", "", "Floors")] if study.floors else []
+    entries += [("claims", "", "Claims")] if study.claims else []
+    entries += [("sources", "", "Sources")]
     return join(
         *(
             tag("li", tag("a", tag("span", questions, class_="question-number"), title, href=f"#{anchor}"))
@@ -117,7 +124,7 @@ def _chapter(book: Book, chapter: Chapter, panels: Panels) -> Html:
         parts.append(numbers(book, chapter.measures, variants, f"{chapter.title} in numbers"))
     if chapter.by_class:
         parts.append(by_class(book, "probe", *chapter.by_class))
-    return tag("section", *parts, answer(book, chapter.number), id=chapter.anchor, class_="chapter")
+    return tag("section", *parts, answer(book, chapter), id=chapter.anchor, class_="chapter")
 
 
 def _sources(book: Book) -> Html:
@@ -138,7 +145,7 @@ def _sources(book: Book) -> Html:
         )
     table = tag("table", tag("caption", "What this page shows, and nothing else"),
                 tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="sources sortable")  # fmt: skip
-    command = f"python -m train.tracking lineage report:{book.images_source.request.partition(':')[2]}"
+    command = f"python -m train.tracking lineage report:{book.study.alias(book.dataset)}"
     return join(
         tag("p", "The whole chain, from this page down to the images: ", _copy(command)),
         tag("div", table, class_="box", tabindex=0, role="region", aria_label="Sources"),

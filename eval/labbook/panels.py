@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval.evidence.readings import Reading
-from eval.labbook.book import Book, lineage
+from eval.labbook.book import Book, again, lineage
 from eval.labbook.chapter import Chapter, Panel
 from eval.labbook.drawings import Drawing, drawing, overlay, rows_by_name
 from eval.labbook.markup import Html, command, data, join, panel_id, reference, tag
@@ -206,7 +206,7 @@ class Panels:
             if not fits or (name in classes and (labels[rows] != classes.index(name)).any()):
                 raise Problem(
                     f"{source.version.reference} was made from other images than {self.book.images_source.version.reference};"
-                    f" remake it: python -m {source.origin.stage} --embeddings {source.request.partition(':')[2]}"
+                    f" remake it: {again(source.origin) or 'python -m ' + source.origin.stage}"
                 )
 
     def _absent(self, panel: Panel, variants: Sequence[str], having: Mapping[str, Reading]) -> Html:

@@ -5,19 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from eval.evidence.comparison import Estimate, Interval
+from eval.evidence.measures import Measure
+from eval.evidence.numbers import number, signed, span
 from eval.labbook.book import Book
-from eval.labbook.estimates import (
-    SUMMARY,
-    Estimate,
-    Interval,
-    Measure,
-    best,
-    difference,
-    estimate,
-    number,
-    signed,
-    span,
-)
+from eval.labbook.estimates import best, difference, estimate
 from eval.labbook.markup import Html, command, join, reference, tag
 
 VERDICTS = {"better": "higher", "worse": "lower", "no difference shown": "none", "not decided": "undecided"}
@@ -25,7 +17,10 @@ VERDICTS = {"better": "higher", "worse": "lower", "no difference shown": "none",
 
 def summary(book: Book) -> Html:
     """The first table, and what its numbers rest on."""
-    return join(*_basis(book), _table("Every variant side by side", book, SUMMARY, book.variants, "summary", bar=True))
+    return join(
+        *_basis(book),
+        _table("Every variant side by side", book, book.study.summary, book.variants, "summary", bar=True),
+    )
 
 
 def numbers(book: Book, measures: Sequence[Measure], variants: Sequence[str], title: str) -> Html:
@@ -189,7 +184,7 @@ def _box(title: str, heads: Sequence[str], rows: Sequence[Html], kind: str, abou
 def summary_frame(book: Book) -> pd.DataFrame:
     """The first table as plain numbers: each measure, the ends of its interval, its spread and seeds where taken."""
     columns: dict[str, list[Any]] = {"variant": list(book.variants)}
-    for measure in SUMMARY:
+    for measure in book.study.summary:
         found = [estimate(book, measure, variant) for variant in book.variants]
         columns[measure.path] = [known and known.value for known in found]
         if any(known and known.interval for known in found):

@@ -1,41 +1,22 @@
 """Sentences from numbers: words are chosen by rule, and what is missing is named with the command that makes it."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from eval.evidence.comparison import Difference, Estimate
+from eval.evidence.measures import Measure
+from eval.evidence.numbers import Form, number, signed, span
 from eval.labbook.book import Book
-from eval.labbook.chapter import shown
-from eval.labbook.estimates import (
-    Difference,
-    Estimate,
-    Form,
-    Measure,
-    difference,
-    estimate,
-    number,
-    signed,
-    span,
-)
+from eval.labbook.estimates import difference, estimate
 from eval.labbook.markup import Html, command, join, panel_id, tag
-
-# The methods that answers speak of, as they stand in a sentence.
-NAMES = {
-    "vicreg": "VICReg",
-    "vicreg-variance0": "VICReg without variance",
-    "vicreg-neighbors": "the neighbor variant",
-    "eigenmaps": "Laplacian Eigenmaps",
-    "untrained": "the untrained network",
-    "pixels": "raw pixels",
-    "patches": "whitened patches",
-}
-
-
-FULL, NO_VARIANCE, NEIGHBORS, EIGENMAPS = "vicreg", "vicreg-variance0", "vicreg-neighbors", "eigenmaps"
-FLOORS = ("untrained", "pixels", "patches")
 
 
 class Writer:
-    """Writes one answer: `say` adds a sentence, and whatever is asked for and not there becomes a gap."""
+    """Writes one answer: `say` adds a sentence, and whatever an answer needs and the book lacks becomes a gap.
+
+    `name`, `first`, `second`: representations of the study.
+    """
 
     def __init__(self, book: Book) -> None:
         self.book = book
@@ -47,80 +28,83 @@ class Writer:
         sentence = join(*parts)
         self.sentences.append(Html(sentence[:1].upper() + sentence[1:]))
 
-    def here(self, method: str) -> bool:
-        return self.book.variant(method) in self.book.variants
+    def label(self, name: str) -> str:
+        """What a sentence calls it."""
+        return self.book.study.by_name[name].label
 
-    def value(self, artifact: str, path: str, method: str) -> Any:
-        """What seed 0 has at `path`; where nothing is, a gap, unless this method cannot have it."""
-        variant = self.book.variant(method)
-        known = self.book.value(artifact, variant, path)
-        if known is None:
+    def has(self, name: str) -> bool:
+        return self.book.variant(name) in self.book.variants
+
+    def value(self, artifact: str, path: str, name: str) -> Any:
+        """What seed 0 has at `path`; where nothing is, a gap, unless this representation cannot have it."""
+        variant = self.book.variant(name)
+        value = self.book.value(artifact, variant, path)
+        if value is None:
             self._miss(artifact, path, variant)
-        return known
+        return value
 
-    def estimate(self, measure: Measure, method: str) -> Estimate | None:
-        variant = self.book.variant(method)
-        known = estimate(self.book, measure, variant)
-        if known is None:
+    def estimate(self, measure: Measure, name: str) -> Estimate | None:
+        variant = self.book.variant(name)
+        mean = estimate(self.book, measure, variant)
+        if mean is None:
             self._miss(measure.artifact, measure.path, variant)
-        return known
+        return mean
 
-    def told(self, measure: Measure, method: str) -> str | None:
+    def phrase(self, measure: Measure, name: str) -> str | None:
         """`67.3 % (95 % interval 66.4 to 68.2 %, 2 seeds)`."""
-        known = self.estimate(measure, method)
-        return told(known, measure.form) if known else None
+        mean = self.estimate(measure, name)
+        return phrase(mean, measure.form) if mean else None
 
     def difference(self, measure: Measure, first: str, second: str) -> Difference | None:
         """`first` minus `second`; a gap where one of them is missing, or where nobody has compared them over seeds."""
-        estimates = [self.estimate(measure, method) for method in (first, second)]
+        estimates = [self.estimate(measure, name) for name in (first, second)]
         if None in estimates:
             return None
         if self.book.compare is None:
             self.gaps["no interval of the differences"] = self.book.comparing
-        return difference(self.book, measure, *(self.book.variant(method) for method in (first, second)))
+        return difference(self.book, measure, *(self.book.variant(name) for name in (first, second)))
 
     def change(self, subject: str, measure: Measure, before: str, after: str) -> Difference | None:
-        """Says how a measure changes from one method to another, and whether for the better."""
-        found = self.difference(measure, after, before)
-        ends = [self.estimate(measure, method) for method in (before, after)]
-        if found is None or ends[0] is None or ends[1] is None:
+        """Says how a measure changes from one representation to another, and whether for the better."""
+        change = self.difference(measure, after, before)
+        ends = [self.estimate(measure, name) for name in (before, after)]
+        if change is None or ends[0] is None or ends[1] is None:
             return None
-        verb = {"higher": "rises", "lower": "falls"}.get(found.verdict, "goes")
-        start, end = (number(known.value, measure.form) for known in ends if known)
-        self.say(
-            f"{subject} {verb} from {start} to {end} ({apart(found, measure.form)}): {found.word(measure)}{_why(found)}."
-        )
-        return found
+        verb = {"higher": "rises", "lower": "falls"}.get(change.verdict, "goes")
+        start, end = (number(mean.value, measure.form) for mean in ends if mean)
+        words = f"{change.word(measure)}{_without_interval(change)}"
+        self.say(f"{subject} {verb} from {start} to {end} ({distance(change, measure.form)}): {words}.")
+        return change
 
     def versus(self, subject: str, measure: Measure, first: str, second: str) -> Difference | None:
-        """Says a measure of two methods, and which has the better of it."""
-        found = self.difference(measure, first, second)
-        values = [self.estimate(measure, method) for method in (first, second)]
-        if found is None or values[0] is None or values[1] is None:
+        """Says a measure of two representations, and which has the better of it."""
+        gap = self.difference(measure, first, second)
+        means = [self.estimate(measure, name) for name in (first, second)]
+        if gap is None or means[0] is None or means[1] is None:
             return None
-        one, other = (number(known.value, measure.form) for known in values if known)
+        one, other = (number(mean.value, measure.form) for mean in means if mean)
         self.say(
-            f"{subject}: {one} for {NAMES[first]}, {other} for {NAMES[second]} ({apart(found, measure.form)}):"
-            f" {self.verdict(found, measure, first, second)}."
+            f"{subject}: {one} for {self.label(first)}, {other} for {self.label(second)} ({distance(gap, measure.form)}):"
+            f" {self.verdict(gap, measure, first, second)}."
         )
-        return found
+        return gap
 
-    def verdict(self, found: Difference, measure: Measure, first: str, second: str) -> str:
+    def verdict(self, gap: Difference, measure: Measure, first: str, second: str) -> str:
         """Which of two is better (higher, where the measure does not rank), or that this is not shown."""
-        if not found.decided:
-            return f"{found.verdict}{_why(found)}"
+        if not gap.decided:
+            return f"{gap.verdict}{_without_interval(gap)}"
         word = "better" if measure.better else "higher"
-        ahead = first if (found.verdict == "higher") == (measure.better >= 0) else second
-        return f"{NAMES[ahead]} {'are' if ahead in ('eigenmaps', 'pixels', 'patches') else 'is'} {word}"
+        ahead = self.book.study.by_name[first if (gap.verdict == "higher") == (measure.better >= 0) else second]
+        return f"{ahead.label} {'are' if ahead.plural else 'is'} {word}"
 
     def look(self, panels: Sequence[tuple[str, str, str, str]]) -> None:
-        """Points at panels: (artifact, panel path, method, what it is). Those that are not on the page are left out."""
+        """Points at panels: (artifact, panel path, representation, what it is). Those that are not on the page are left out."""
         links: list[str] = []
-        for artifact, path, method, name in panels:
-            variant = self.book.variant(method)
-            if shown(self.book, artifact, variant, path):
+        for artifact, path, name, what in panels:
+            variant = self.book.variant(name)
+            if self.book.shows(artifact, variant, path):
                 target = f"#{panel_id(artifact, variant, path)}"
-                links += [", ", tag("a", name, href=target, data_shows=variant)]
+                links += [", ", tag("a", what, href=target, data_shows=variant)]
         if links:
             self.say("See ", *links[1:], ".")
 
@@ -131,7 +115,8 @@ class Writer:
         elif variant not in book.variants:
             self.gaps[f"{variant} is not on this page"] = book.cure(artifact, variant)
         elif artifact == "anomaly" and book.anomalies is None:
-            self.gaps["no set of anomalies was named"] = "python -m eval.report --variants ... --anomalies IMAGES"
+            again = shlex.join(book.study.reporting(("...",), "IMAGES"))
+            self.gaps["no set of anomalies was named"] = f"python -m {again}"
         elif (artifact, variant) not in book.evidence:
             self.gaps[f"{artifact} of {variant} is not made"] = book.cure(artifact, variant)
         else:
@@ -145,27 +130,32 @@ class Writer:
         return tag("ul", *items, class_="missing")
 
 
-def told(known: Estimate, form: Form) -> str:
+def phrase(mean: Estimate, form: Form) -> str:
     about = []
-    if known.interval:
-        about.append(f"95 % interval {span(known.interval, form)}")
-    if known.n > 1:
-        about.append(f"{known.n} seeds")
-    return number(known.value, form) + (f" ({', '.join(about)})" if about else "")
+    if mean.interval:
+        about.append(f"95 % interval {span(mean.interval, form)}")
+    if mean.n > 1:
+        about.append(f"{mean.n} seeds")
+    return number(mean.value, form) + (f" ({', '.join(about)})" if about else "")
 
 
-def apart(found: Difference, form: Form) -> str:
+def distance(gap: Difference, form: Form) -> str:
     """`difference −53.2 points, 95 % interval −54.0 to −52.3`."""
-    text = f"difference {signed(found.value, form)}"
-    if found.interval:
-        text += f", 95 % interval {span(found.interval, form).removesuffix(' %')}"
+    text = f"difference {signed(gap.value, form)}"
+    if gap.interval:
+        text += f", 95 % interval {span(gap.interval, form).removesuffix(' %')}"
     return text
 
 
-def _why(found: Difference) -> str:
-    return ", without an interval" if found.verdict == "not decided" else ""
+def _without_interval(gap: Difference) -> str:
+    return ", without an interval" if gap.verdict == "not decided" else ""
 
 
-def listed(parts: Sequence[str]) -> str:
+def share(value: float) -> str:
+    """A round share: `80 %`."""
+    return f"{value:.0%}".replace("%", " %")
+
+
+def series(parts: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))

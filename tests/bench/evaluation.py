@@ -17,7 +17,7 @@ from eval.embed import Config, embed
 from eval.evidence.clustering import silhouettes
 from eval.evidence.linear_probe import GRID, Standardisation, linear_probe, validation_rows
 from eval.evidence.maps import tsne
-from sweeps.make import Exercise
+from sweeps.make import Driver
 from tests.bench.table import Row, ratios, seconds, side_by_side
 from tests.bench.training import made_up, noise
 from tests.parts.artifacts import publish_images
@@ -114,17 +114,17 @@ def measure_tracking(count: int = 5) -> list[Row]:
             os.environ[name] = str(Path(folder) / "wandb")
         publish_images(made_up(2_000))
         took = [tracked() for _ in range(count + 1)][1:]
-        exercise = Exercise(fresh=False)
-        reused = reused_steps(exercise, count, "digits")
+        driver = Driver(fresh=False)
+        reused = reused_steps(driver, count, "digits")
         rows = [
             Row("tracking: a stage beyond its imports and its work", tuple(took), "s", ("<=", 2)),
             Row("tracking: a reused step in the driver", reused, "s", ("<=", 0.2)),
         ]
         if (data := data_folder()) and (archive := data / "cifar10-jpeg.zip").is_file():
             note = "reported: the zip's directory is read again, to see whether an image changed"
-            zipped = reused_steps(exercise, count, str(archive))
+            zipped = reused_steps(driver, count, str(archive))
             rows.append(Row("tracking: the same of train.prepare, 60,000 images in a zip", zipped, "s", note=note))
-        exercise.store.close()
+        driver.store.close()
     return rows
 
 
@@ -134,7 +134,7 @@ def tracked() -> float:
     return time.monotonic() - float(output.split()[0])  # one clock for all processes
 
 
-def reused_steps(exercise: Exercise, count: int, dataset: str) -> tuple[float, ...]:
+def reused_steps(driver: Driver, count: int, dataset: str) -> tuple[float, ...]:
     command = ("train.prepare", "--dataset", dataset)
-    exercise.make(*command)
-    return tuple(seconds(lambda: exercise.make(*command)) for _ in range(count))
+    driver.make(*command)
+    return tuple(seconds(lambda: driver.make(*command)) for _ in range(count))

@@ -60,6 +60,7 @@ PANELS = {
     *(f"anomaly/{name}" for name in ("roc", "most", "scores")),
     *(f"cluster/{name}" for name in ("clusters", "classes")),
 }
+QUESTIONS = range(14)  # of the study: its chapters, and 0 for the floors
 VARIANTS = {"untrained", "pixels", "patches", "vicreg", "vicreg-variance0", "vicreg-neighbors", "eigenmaps"}
 
 # -- the claims file ---------------------------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ def error(tmp_path: Path) -> Callable[[str], str]:
     def error(text: str) -> str:
         path = tmp_path / "claims.yaml"
         path.write_text(text)
-        line = refusal(lambda: Claims.load(path, claims.QUESTIONS))
+        line = refusal(lambda: Claims.load(path, QUESTIONS))
         assert line.startswith("claims.yaml")
         return line
 
@@ -131,11 +132,11 @@ def test_a_claims_file_that_is_none_is_refused(error: Callable[[str], str]) -> N
 
 
 def test_a_claims_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "nothing.yaml cannot be read" in refusal(lambda: Claims.load(tmp_path / "nothing.yaml", claims.QUESTIONS))
+    assert "nothing.yaml cannot be read" in refusal(lambda: Claims.load(tmp_path / "nothing.yaml", QUESTIONS))
 
 
 def real() -> Claims:
-    return Claims.load(claims.FILE, claims.QUESTIONS)
+    return claims.Config("shapes").claims
 
 
 def inequalities(rule: Inequality | Group) -> list[Inequality]:

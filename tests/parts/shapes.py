@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from eval.evidence.pictures import grid
 from eval.labbook.book import Book, gather
+from eval.labbook.chapter import Chapter
 from eval.report import Config
+from eval.studies.peel.study import STUDY
 from tests.parts.versions import put
 from train.data.images import Images
 from train.data.scores import Scores, Value
@@ -91,9 +93,15 @@ class Ended(Exception):
 def collect(variants: tuple[str, ...] = VARIANTS, anomalies: str | None = "letters") -> Book:
     """The book that eval.report would show. The stage ends early: it publishes nothing, and needs no run."""
     with contextlib.suppress(Ended), Stage("eval.report", Config(variants, anomalies)) as stage:
-        book = gather(stage, variants, anomalies)
+        book = gather(stage, STUDY, variants, anomalies)
         raise Ended
     return book
+
+
+def chapter(number: int) -> Chapter:
+    """Of the exercise; 0 is about the floors."""
+    floors = [STUDY.floors] if STUDY.floors else []
+    return next(chapter for chapter in (*STUDY.chapters, *floors) if chapter.number == number)
 
 
 def line(name: str, end: float, mode: str = "lines") -> go.Scatter:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import make
-from sweeps.make import Config, Exercise
+from sweeps.make import Config, Driver
 from train.tracking import Problem, Stage
 from train.tracking.store import Store, home
 
@@ -28,19 +28,19 @@ PHOTOS = ("train.prepare", "--dataset", "photos")
 
 
 def test_a_step_is_made_once_reused_then_and_made_again_when_asked(capfd: pytest.CaptureFixture[str]) -> None:
-    first = Exercise(fresh=False)
+    first = Driver(fresh=False)
     version = first.make(*PHOTOS)["images"]
     assert "python -m train.prepare --dataset photos" in capfd.readouterr().out
-    second = Exercise(fresh=False)
+    second = Driver(fresh=False)
     assert second.make(*PHOTOS)["images"] == version
-    fresh = Exercise(fresh=True)
+    fresh = Driver(fresh=True)
     assert fresh.make(*PHOTOS)["images"].digest == version.digest  # the same content is the same version
     assert [run.steps[0].state for run in (first, second, fresh)] == ["made", "reused", "made"]
     assert len(Store().versions("images")) == 1
 
 
 def test_other_settings_are_another_step() -> None:
-    run = Exercise(fresh=False)
+    run = Driver(fresh=False)
     run.make(*PHOTOS)
     run.make(*PHOTOS, "--size", "16")
     assert [step.state for step in run.steps] == ["made", "made"]
@@ -49,7 +49,7 @@ def test_other_settings_are_another_step() -> None:
 
 
 def test_a_failed_step_is_named_with_its_command(capfd: pytest.CaptureFixture[str]) -> None:
-    run = Exercise(fresh=False)
+    run = Driver(fresh=False)
     with pytest.raises(Problem, match=r"train\.patches --images nothing.*exit code 2"):
         run.make("train.patches", "--images", "nothing")
     assert "no artifact 'images:nothing'" in capfd.readouterr().err

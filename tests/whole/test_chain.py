@@ -1,5 +1,6 @@
 """Every stage once, on small images, through the real store and W&B's real client: what the declarations promise is there."""
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -14,11 +15,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from eval import embed
+from eval import embed, report
+from eval.labbook.book import Book, again, gather
+from eval.studies.peel.study import STUDY
 from tests.eval.test_sweep import TERMS, grid, make_study, noisy
 from tests.parts.artifacts import refusal
 from tests.parts.chain import CHAIN, PANELS, run
 from train.data.embeddings import Embeddings
+from train.tracking import Stage, lineage
 from train.tracking.declarations import declarations, stages
 from train.tracking.store import Store
 from train.tracking.store.records import Run, Version
@@ -146,6 +150,57 @@ def test_running_a_stage_again_makes_no_new_version(store: Store, chain: Path) -
         module = importlib.import_module(stage)
         module.COMMAND.run(flags)
     assert [(version.reference, version.digest) for version in store.versions()] == before
+
+
+def test_the_page_tells_the_command_that_made_each_variant_and_it_makes_the_same_version(store: Store) -> None:
+    """Of a variant with a hash, of one of its neighbors, of eigenmaps by other settings, and of another seed."""
+    importlib.import_module("train.pretrain").COMMAND.run(
+        ["--images", "shapes", "--preset", "small", "--epochs", "0", "--seed", "1"]
+    )
+    made = runs(store)
+    hashed, neighbors = (str(run.variant) for run in made["train.pretrain"][:2])
+    eigenmaps = str(made["train.eigenmaps"][0].variant)
+    assert (hashed[:14], neighbors[:24]) == ("shapes-vicreg-", "shapes-vicreg-neighbors-") and "-k6-" in eigenmaps
+    untrained = "shapes-untrained-s1"
+    book = opened((hashed, neighbors, eigenmaps, untrained))
+    cures = {variant: book.cure("training", variant) for variant in (hashed, neighbors, untrained)}
+    assert book.cure("training", eigenmaps) == "" and book.impossible("training", eigenmaps) == "not trained"
+    assert cures[untrained] == "python -m train.pretrain --images shapes --preset small --seed 1 --epochs 0"
+    cures[eigenmaps] = again(book.makers[eigenmaps])
+    # Where only the evaluations of a variant are here, the chain of their origins leads to what made it.
+    assert again(lineage.maker(store, book.evidence["probe", hashed].source.origin)) == cures[hashed]
+    kept = [(version.reference, version.digest) for version in store.versions()]
+    for variant, name in (
+        (hashed, "encoder"),
+        (neighbors, "encoder"),
+        (eigenmaps, "embeddings"),
+        (untrained, "encoder"),
+    ):
+        before = store.get(name, variant)
+        stage, *flags = cures[variant].removeprefix("python -m ").split()
+        count = len(store.rows("SELECT * FROM outputs WHERE version = ?", [before.id]))
+        importlib.import_module(stage).COMMAND.run(flags)
+        assert store.get(name, variant).reference == before.reference, cures[variant]
+        assert len(store.rows("SELECT * FROM outputs WHERE version = ?", [before.id])) == count + 1
+    assert [(version.reference, version.digest) for version in store.versions()] == kept
+
+
+def test_what_a_variant_that_nobody_made_here_needs_is_not_told_as_another_variants(store: Store) -> None:
+    book = opened((str(runs(store)["train.pretrain"][0].variant),))
+    assert book.cure("probe", "shapes-vicreg-0a1b2c") == ""
+    assert book.cure("probe", "shapes-vicreg") == "python -m train.pretrain --images shapes --preset small"
+
+
+class Ended(Exception):
+    pass
+
+
+def opened(variants: tuple[str, ...]) -> Book:
+    """The book that eval.report would show; it ends early, and publishes nothing."""
+    with contextlib.suppress(Ended), Stage("eval.report", report.Config(variants)) as stage:
+        book = gather(stage, STUDY, variants, None)
+        raise Ended
+    return book
 
 
 def test_only_another_set_is_embedded_without_its_training_images(store: Store) -> None:

@@ -16,6 +16,7 @@ from itertools import takewhile, zip_longest
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from train.tracking.origin import digest_of, identity
 from train.tracking.problem import Problem
 
 C = TypeVar("C")
@@ -72,6 +73,45 @@ class Command(Generic[C]):
                 raise
             raise Problem(f"{_one_line(message.getvalue())}; see {program} --help") from None
 
+    def flags(self, values: Mapping[str, Any]) -> list[str]:
+        """The shortest command line whose configuration has this identity (train.tracking.origin), in the order of its fields.
+
+        A flag that chooses other defaults (`--preset`) stands in place of those that it explains. Raises Problem where no
+        command line has it: another version of the command made it.
+        """
+        choices: dict[str, str] = {}
+        while True:
+            rest = self._differences(choices, values)
+            left = {name: self._differences({**choices, name: str(values[name])}, values) for name in rest}
+            best = min(left, key=lambda name: len(left[name]), default=None)
+            if best is None or len(left[best]) >= len(rest) - 1:
+                break
+            choices[best] = str(values[best])
+        arguments: list[str] = []
+        for name in self._defaults(choices):
+            if name in choices or name in rest:
+                value = values[name] if isinstance(values[name], list | tuple) else [values[name]]
+                arguments += [f"--{name.replace('_', '-')}", *map(_text, value)]
+        config: Any = self.parse(arguments)
+        if digest_of(identity(config)) != digest_of(values):
+            raise Problem(f"no flags of python -m {self.name} stand for {dict(values)}")
+        return arguments
+
+    def _defaults(self, flags: Mapping[str, str]) -> Mapping[str, Any]:
+        """Of every field, with these flags alone, in their order."""
+        kind: Any = self.configured
+        if isinstance(kind, type):
+            return {field.name: field.default for field in dataclasses.fields(kind)}
+        return dict(vars(kind(flags)))
+
+    def _differences(self, flags: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
+        """The fields that are not what they would be with these flags alone; all where such flags are refused."""
+        try:
+            defaults = self._defaults(flags)
+        except Problem:
+            return list(values)
+        return [name for name in values if name not in flags and defaults.get(name, values) != values[name]]
+
     def run(self, arguments: Sequence[str]) -> None:
         """Runs `main` here, with these flags. Raises Problem on a wrong one."""
         self.main(self.parse(arguments))
@@ -112,6 +152,11 @@ def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             yield name[2:].replace("-", "_"), value if equals else successor
+
+
+def _text(value: object) -> str:
+    """As a person types it."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _one_line(box: str) -> str:

@@ -1,4 +1,4 @@
-"""artifacts.yaml: every artifact's name, type, producers, consumers and aliases, declared once."""
+"""artifacts.yaml: every artifact's name, type, producers, consumers and aliases, and the command that makes it, declared once."""
 
 import difflib
 import re
@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 
 FILE = Path(__file__).parents[2] / "artifacts.yaml"
 
@@ -19,32 +20,50 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 NUMBER = re.compile(r"v(\d{1,18})", re.ASCII)  # `v3` names the fourth version
 
+ALIAS_FIELDS = ("dataset", "variant", "seed", "images", "anomalies", "sweep", "study")
+COMMAND_FIELDS = ("variant", "anomalies")
+
 
 @dataclass(frozen=True)
 class Declaration:
+    """An entry of artifacts.yaml, which says what each key means."""
+
     name: str
     type: str
     holds: str
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     aliases: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    absent: str | None = None
 
     def aliases_for(self, fields: Mapping[str, object]) -> list[str]:
         """The aliases under which a version with these `fields` is published, without `latest`.
 
-        A template applies when its fields are those given, `seed` aside; a template without `seed` only for seed 0
-        or none. Raises Problem where an alias comes out as one that W&B gives by itself.
+        A template applies when its fields are those of `fields` that are not None, `seed` aside; a template without `seed`
+        only for seed 0 or none. Raises Problem where an alias comes out as one that W&B gives by itself.
         """
-        given = {field for field, value in fields.items() if value is not None} - {"seed"}
+        names = {field for field, value in fields.items() if value is not None} - {"seed"}
         seed = fields.get("seed")
         aliases = []
         for template in self.aliases:
-            needed = {field for _, field, _, _ in string.Formatter().parse(template) if field}
-            if needed - {"seed"} == given and (seed is not None if "seed" in needed else not seed):
+            needed = fields_of(template)
+            if needed - {"seed"} == names and (seed is not None if "seed" in needed else not seed):
                 aliases.append(check_alias(template.format(**fields)))
         if not aliases:
-            raise ValueError(f"no alias template of {self.name} in {FILE.name} takes the fields {sorted(given)}")
+            raise ValueError(f"no alias template of {self.name} in {FILE.name} takes the fields {sorted(names)}")
         return aliases
+
+    @property
+    def fields(self) -> set[str]:
+        """Those that its aliases are made of."""
+        return {field for template in self.aliases for field in fields_of(template)}
+
+
+def fields_of(template: str) -> set[str]:
+    """The names in braces. Raises ValueError where a brace is not closed."""
+    return {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
 
 
 @cache
@@ -52,13 +71,85 @@ def declarations() -> dict[str, Declaration]:
     """Every declared artifact by name, in the order made."""
     if not FILE.exists():
         raise Problem(f"{FILE} is missing; install Peel from its checkout with: pip install -e .")
-    declared = yaml.safe_load(FILE.read_text())
-    return {
-        name: Declaration(
-            name, entry["type"], entry["holds"], *(tuple(entry[key]) for key in ("producers", "consumers", "aliases"))
+    return read(FILE.read_text())
+
+
+def read(text: str) -> dict[str, Declaration]:
+    """The entries of an artifacts file, by name. Raises Problem with the entry and the key where one is wrong."""
+    import pydantic  # late: it takes longer than all else that `python -m train.tracking` needs
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Problem(f"{FILE.name} is no YAML: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise Problem(
+            f"{FILE.name} has no entries; write NAME: and below it type, holds, producers, consumers, aliases"
         )
-        for name, entry in declared.items()
-    }
+    adapter = pydantic.TypeAdapter(Declaration)
+    entries = {}
+    for name, entry in content.items():
+        if not isinstance(entry, dict):
+            raise _wrong(name, "", f"{entry!r} is no entry", "give it type, holds, producers, consumers and aliases")
+        _check_keys(name, entry)
+        try:
+            entries[str(name)] = adapter.validate_python({**_listed(entry), "name": str(name)})
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            what = f"{first['input']!r}: {first['msg'].lower()}" if first["type"] != "missing" else "is missing"
+            raise _wrong(name, str(first["loc"][0]), what, f"see the head of {FILE.name}") from error
+    for name, declared in entries.items():
+        _check(name, declared, entries)
+    return entries
+
+
+def _listed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A single command may stand without a list around it."""
+    command = entry.get("command", [])
+    return {**entry, "command": [command] if isinstance(command, str) else command}
+
+
+def _check_keys(name: object, entry: Mapping[Any, Any]) -> None:
+    keys = [key for key in Declaration.__dataclass_fields__ if key != "name"]
+    for key in entry:
+        if key not in keys:
+            likely = difflib.get_close_matches(str(key), keys, n=1) or [listing(keys)]
+            raise _wrong(name, str(key), "there is no such key", f"did you mean {likely[0]}?")
+
+
+def _check(name: str, declared: Declaration, entries: Mapping[str, Declaration]) -> None:
+    """Raises Problem where an entry names a stage or an artifact that there is not, or has a template that cannot be filled."""
+    if not NAME.fullmatch(name):
+        raise _wrong(name, "", "this is no name of an artifact", "use letters, digits, '.', '_' and '-'")
+    stages = [("producers", stage) for stage in declared.producers]
+    stages += [("consumers", stage) for stage in declared.consumers]
+    stages += [("command", (line.split() or [line])[0]) for line in declared.command]
+    for key, stage in stages:
+        if not re.fullmatch(r"\w+(\.\w+)+", stage) or not (FILE.parent / f"{stage.replace('.', '/')}.py").is_file():
+            raise _wrong(name, key, f"{stage!r} is no stage", "give the path of a module, such as eval.probe")
+    if declared.command and (last := declared.command[-1].split()[0]) not in declared.producers:
+        raise _wrong(name, "command", f"{last} does not make it", "end with one of its producers")
+    for key, templates, known in (
+        ("aliases", declared.aliases, ALIAS_FIELDS),
+        ("command", declared.command, COMMAND_FIELDS),
+    ):
+        for template in templates:
+            try:
+                unknown = fields_of(template) - {*known, ""}
+                example = template.format(**dict.fromkeys([*known, *unknown], "0"))
+            except (ValueError, IndexError, KeyError) as error:
+                raise _wrong(name, key, f"{template!r} is no template ({one_line(error)})", "close each {") from error
+            if unknown:
+                raise _wrong(name, key, f"{template!r} has the field {sorted(unknown)[0]!r}", f"use {', '.join(known)}")
+            if key == "aliases" and not NAME.fullmatch(example):
+                raise _wrong(name, key, f"{template!r} makes no alias", "use letters, digits, '.', '_', '-' and fields")
+    for need in declared.needs:
+        if need not in entries:
+            raise _wrong(name, "needs", f"{need!r} is no artifact", f"name one of {listing(entries, near=need)}")
+
+
+def _wrong(name: object, key: str, what: str, cure: str) -> Problem:
+    return Problem(f"{FILE.name}, {name}{f', {key}' if key else ''}: {what}; {cure}")
 
 
 def declaration(name: str) -> Declaration:

@@ -46,10 +46,10 @@ class Origin:
     inputs: tuple[str, ...]
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, file: str = ORIGIN) -> Self:
         """Raises Problem where it is no origin: aliases, and so commands, are made of it, wherever it comes from."""
         try:
-            fields = json.loads((folder / ORIGIN).read_text())
+            fields = json.loads((folder / file).read_text())
             origin = cls(**{**fields, "inputs": tuple(map(str, fields["inputs"])), "config": dict(fields["config"])})
             for name in (origin.dataset, origin.variant):
                 if name is not None:
@@ -58,7 +58,7 @@ class Origin:
                 raise TypeError(f"seed {origin.seed!r}")
         except (OSError, ValueError, TypeError, KeyError, Problem) as error:
             raise Problem(
-                f"{folder.name}/{ORIGIN} is not an origin ({one_line(error)}); make the artifact again, or name another version"
+                f"{folder.name}/{file} is not an origin ({one_line(error)}); make the artifact again, or name another version"
             ) from error
         return origin
 

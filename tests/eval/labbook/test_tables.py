@@ -13,16 +13,18 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
+from eval.evidence.measures import AUC, PROBE, SUMMARY
+from eval.evidence.numbers import signed
 from eval.labbook import tables
 from eval.labbook.answers import answer, floors
 from eval.labbook.book import Book
-from eval.labbook.chapter import CHAPTERS, shown
 from eval.labbook.claims import table
 from eval.labbook.drawings import drawing, overlay
-from eval.labbook.estimates import AUC, PROBE, SUMMARY, best, difference, estimate, signed
+from eval.labbook.estimates import best, difference, estimate
 from eval.labbook.page import render
 from eval.labbook.queries import queries
 from eval.report import overlays
+from eval.studies.peel.study import STUDY
 from tests.parts.embeddings import numbers
 from tests.parts.shapes import (
     ACCURACIES,
@@ -34,6 +36,7 @@ from tests.parts.shapes import (
     NO_VARIANCE,
     QUERIES,
     VARIANTS,
+    chapter,
     collect,
     compared,
     evidence,
@@ -108,7 +111,7 @@ def test_versions_made_after_the_comparison_are_named() -> None:
 
 def test_differences_from_vicreg_carry_verdict_and_both_variants(everything: None) -> None:
     publish_compare(compared("probe/top1", "shapes-untrained", FULL, -0.253, [-0.26, -0.24]))
-    rows = dict(re.findall(r'<tr data-variant="([^"]+)">(.*?)</tr>', floors(collect()), re.S))
+    rows = dict(re.findall(r'<tr data-variant="([^"]+)">(.*?)</tr>', floors(collect(), chapter(0)), re.S))
     assert list(rows) == [f"{FULL} {variant}" for variant in VARIANTS if variant != FULL]
     first = re.findall(r"<td.*?</td>", rows[f"{FULL} shapes-untrained"])[0]
     assert text(first) == "+25.3 points 24.0 to 26.0 better"
@@ -219,9 +222,11 @@ def test_a_claim_stands_in_its_chapter_and_in_the_table_and_leads_to_its_panels(
     publish_claims({"collapse": CLAIM, "other": {**CLAIM, "question": 2, "verdict": "does not hold"}})
     book = collect()
     assert "holds Without the variance term the probe falls near <chance> (A: 17 %, B: 14.66 %)" in text(
-        answer(book, 4)
+        answer(book, chapter(4))
     )
-    assert "does not hold Without" in text(answer(book, 2)) and "near <chance>" not in text(answer(book, 3))
+    assert "does not hold Without" in text(answer(book, chapter(2))) and "near <chance>" not in text(
+        answer(book, chapter(3))
+    )
     shown = table(book)
     assert "Verdicts on 2 claims: 1 holds, 1 does not hold, 0 not decided." in text(shown)
     assert "14.1 % is at most twice 10 %." in text(shown)
@@ -243,22 +248,24 @@ def test_chapters_ask_the_questions_of_the_exercise_in_their_order(everything: N
               "Silhouette"]  # fmt: skip
     assert [text(title) for title in re.findall(r"<h2>(.*?)</h2>", page) if text(title) in titles] == titles
     # ... and each closes with its answer.
-    for chapter in CHAPTERS:
-        section = page[page.index(f'<section id="{chapter.anchor}"') :]
-        assert section.index('id="answer-') == section.index(f'id="answer-{chapter.number}"')
+    for one in STUDY.chapters:
+        section = page[page.index(f'<section id="{one.anchor}"') :]
+        assert section.index('id="answer-') == section.index(f'id="answer-{one.number}"')
 
 
 def test_text_from_scores_is_escaped(everything: None) -> None:
     book = collect()
-    assert "cat and <dog> (12.5 %)" in text(answer(book, 2))
-    assert "<dog>" not in answer(book, 2) and "<dog>" not in tables.numbers(book, CHAPTERS[2].measures, VARIANTS, "")
+    assert "cat and <dog> (12.5 %)" in text(answer(book, chapter(2)))
+    assert "<dog>" not in answer(book, chapter(2)) and "<dog>" not in tables.numbers(
+        book, STUDY.chapters[2].measures, VARIANTS, ""
+    )
 
 
 def test_the_chapter_without_variance_shows_it_beside_the_full_one_and_nothing_else(everything: None) -> None:
-    (chapter,) = (chapter for chapter in CHAPTERS if chapter.number == 4)
-    assert chapter.variants(collect()) == (FULL, NO_VARIANCE)
-    assert {panel.path for panel in chapter.panels} >= {"project/pca", "training/collapse"}
-    assert {measure.path for measure in chapter.measures} >= {"probe/top1", "collapse/effective_rank"}
+    no_variance = chapter(4)
+    assert no_variance.variants(collect()) == (FULL, NO_VARIANCE)
+    assert {panel.path for panel in no_variance.panels} >= {"project/pca", "training/collapse"}
+    assert {measure.path for measure in no_variance.measures} >= {"probe/top1", "collapse/effective_rank"}
 
 
 def test_all_tables_name_the_variant_of_each_row(everything: None) -> None:
@@ -266,7 +273,7 @@ def test_all_tables_name_the_variant_of_each_row(everything: None) -> None:
     shown: list[Callable[[], str]] = [
         lambda: tables.summary(book),
         lambda: tables.by_class(book, "probe", "probe/per_class", "By class"),
-        *(lambda c=c: tables.numbers(book, c.measures, VARIANTS, c.title) for c in CHAPTERS),
+        *(lambda c=c: tables.numbers(book, c.measures, VARIANTS, c.title) for c in STUDY.chapters),
     ]
     for make in shown:
         body = make().partition("<tbody>")[2]
@@ -284,10 +291,10 @@ def test_the_frame_of_the_run_holds_the_spread_over_seeds(everything: None) -> N
 
 def test_a_panel_is_on_the_page_where_its_chapter_shows_the_variant(everything: None) -> None:
     book = collect()
-    assert shown(book, "project", FULL, "project/pca")
-    assert shown(book, "retrieve", FULL, "retrieve/farthest")
-    assert not shown(book, "anomaly", EIGENMAPS, "anomaly/roc")
-    assert not shown(book, "training", "shapes-pixels", "training/collapse")
+    assert book.shows("project", FULL, "project/pca")
+    assert book.shows("retrieve", FULL, "retrieve/farthest")
+    assert not book.shows("anomaly", EIGENMAPS, "anomaly/roc")
+    assert not book.shows("training", "shapes-pixels", "training/collapse")
 
 
 def test_the_run_of_the_report_gets_the_figures_that_show_every_variant(everything: None) -> None:

@@ -11,14 +11,15 @@ import pytest
 from eval.labbook import tables
 from eval.labbook.answers import answer, floors
 from eval.labbook.book import Book
-from eval.labbook.chapter import CHAPTERS
 from eval.labbook.claims import table
+from eval.studies.peel.study import STUDY
 from tests.parts.shapes import (
     EIGENMAPS,
     FULL,
     NEIGHBORS,
     NO_VARIANCE,
     Values,
+    chapter,
     collect,
     compared,
     filled,
@@ -38,13 +39,16 @@ def everything(peel_home: Path) -> None:
 
 def prose(book: Book, number: int) -> str:
     """The sentences of an answer alone."""
-    found = re.search(r"<h3>Answer</h3><p>(.*?)</p>", answer(book, number), re.S)
+    found = re.search(r"<h3>Answer</h3><p>(.*?)</p>", answer(book, chapter(number)), re.S)
     assert found
     return text(found[1])
 
 
 def commands(book: Book, number: int) -> list[str]:
-    return [html.unescape(found) for found in re.findall(r'<code class="command">(.*?)</code>', answer(book, number))]
+    return [
+        html.unescape(found)
+        for found in re.findall(r'<code class="command">(.*?)</code>', answer(book, chapter(number)))
+    ]
 
 
 def publish_ablation(worse: Values) -> Book:
@@ -202,11 +206,11 @@ def test_most_anomalous_are_counted_by_their_set() -> None:
 
 def test_with_all_evidence_no_answer_has_a_gap_but_the_comparison(everything: None) -> None:
     book = collect()
-    for chapter in CHAPTERS:
-        told = prose(book, chapter.number)
+    for one in STUDY.chapters:
+        told = prose(book, one.number)
         assert told.endswith(".") and "Not measured" not in told and "None" not in told
-        assert set(commands(book, chapter.number)) <= {book.comparing}
-    assert "raw pixels" in text(floors(book))
+        assert set(commands(book, one.number)) <= {book.comparing}
+    assert "raw pixels" in text(floors(book, chapter(0)))
 
 
 # ---- what is missing -------------------------------------------------------------------------------------------------
@@ -216,10 +220,10 @@ def test_a_missing_variant_is_named_with_the_command_that_makes_it() -> None:
     publish_images()
     publish_scores("probe", {"probe/top1": 0.5}, FULL)
     book = collect((FULL,), None)
-    assert commands(book, 4)[0] == "python -m train.pretrain --images shapes --variance 0"
-    assert commands(book, 5)[0] == "python -m train.pretrain --images shapes --views neighbors"
+    assert commands(book, 4)[0] == "python -m train.pretrain --images shapes --preset small --variance 0"
+    assert commands(book, 5)[0] == "python -m train.pretrain --images shapes --preset small --views neighbors"
     assert commands(book, 6)[0] == "python -m train.eigenmaps --embeddings shapes-untrained"
-    assert "shapes-vicreg-variance0 is not on this page" in text(answer(book, 4))
+    assert "shapes-vicreg-variance0 is not on this page" in text(answer(book, chapter(4)))
 
 
 def test_a_missing_evaluation_is_named_with_the_command_that_makes_it() -> None:
@@ -236,7 +240,7 @@ def test_a_value_that_an_older_evaluation_lacks_is_named() -> None:
     publish_images()
     publish_scores("retrieve", {"retrieve/precision@5": 0.5}, FULL)
     book = collect((FULL,), None)
-    assert "retrieve of shapes-vicreg holds no retrieve/background" in text(answer(book, 7))
+    assert "retrieve of shapes-vicreg holds no retrieve/background" in text(answer(book, chapter(7)))
     assert "python -m eval.retrieve --embeddings shapes-vicreg" in commands(book, 7)
 
 

@@ -1,0 +1,170 @@
+"""What a study is: the representations that it compares, how each is evaluated, and the chapters that ask about them."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train.tracking import stage_command
+from train.tracking.declarations import declaration, declarations
+
+if TYPE_CHECKING:
+    from eval.evidence.measures import Measure
+    from eval.labbook.chapter import Chapter
+
+
+@dataclass(frozen=True)
+class Representation:
+    """One way to make embeddings.
+
+    name: of its variants, after that of the data set. command: makes its encoder, or its embeddings; {images} is the image
+    set, {NAME} the alias of the study's representation NAME. label: what sentences call it. plural: whether that is a plural.
+    seedless: nothing in it is drawn.
+    """
+
+    name: str
+    command: str
+    label: str
+    plural: bool = False
+    seedless: bool = False
+
+    @property
+    def stage(self) -> str:
+        return self.command.split()[0]
+
+    def makes(self, artifact: str) -> bool:
+        """Whether its own stage does."""
+        return self.stage in declaration(artifact).producers
+
+    def words(self, aliases: Mapping[str, str], **flags: object) -> tuple[str, ...]:
+        """The command, in words. aliases: for {images} and {NAME}. flags: added where the stage has them and the command does
+        not name them."""
+        stage, *words = self.command.format(**aliases).split()
+        names = {field.name for field in dataclasses.fields(stage_command(stage).parse(words))} if flags else set()
+        for flag, value in flags.items():
+            if flag in names and f"--{flag}" not in words:
+                words += [f"--{flag}", str(value)]
+        return stage, *words
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked of some representations, and what answers it.
+
+    question: what it is about, in a sentence. subject: the representation that all others are compared with. evaluations:
+    the scores that are taken of each, in the order made. summary: the columns of the first table. floors: what the subject
+    has over the others, behind the chapters.
+    claims: the file of its claims. default: the study where none is named, whose results are called by the data set alone.
+    """
+
+    name: str
+    question: str
+    subject: str
+    representations: tuple[Representation, ...]
+    evaluations: tuple[str, ...]
+    summary: "tuple[Measure, ...]"
+    chapters: "tuple[Chapter, ...]"
+    floors: "Chapter | None" = None
+    claims: Path | None = None
+    default: bool = False
+
+    # -- its parts -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def by_name(self) -> dict[str, Representation]:
+        return {representation.name: representation for representation in self.representations}
+
+    def nearest(self, name: str) -> Representation | None:
+        """The representation of this name, or the one whose settings a longer name goes on with."""
+        parts = name.split("-")
+        names = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
+        return next((self.by_name[name] for name in names if name in self.by_name), None)
+
+    @property
+    def questions(self) -> tuple[int, ...]:
+        """The numbers of its chapters, and of its floors."""
+        return tuple(chapter.number for chapter in (*self.chapters, *filter(None, [self.floors])))
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The artifacts that its comparison and its page read of a variant, in the order of artifacts.yaml."""
+        return tuple(
+            name
+            for name, declared in declarations().items()
+            if declared.type == "scores"
+            and "variant" in declared.fields
+            and (name in self.evaluations or any(one.makes(name) for one in self.representations))
+        )
+
+    @property
+    def asks_for_anomalies(self) -> bool:
+        """Whether an evaluation needs a second image set."""
+        return any("anomalies" in declaration(name).fields for name in self.evaluations)
+
+    # -- the commands that make it -------------------------------------------------------------------------------------
+
+    def steps(self, representation: Representation) -> Iterator[str]:
+        """The commands that follow the representation's own: what its evaluations need, in the order of artifacts.yaml, and
+        then these; {variant} and {anomalies} are still to be filled in."""
+        evaluations = [name for name in self.evaluations if not absent(name, representation.stage)]
+        needed = {need for name in evaluations for need in _needs(name)}
+        for name in (*(name for name in declarations() if name in needed and name not in evaluations), *evaluations):
+            if not representation.makes(name):
+                yield from declaration(name).command
+
+    def fields(self, dataset: str) -> dict[str, object]:
+        """What the aliases of its comparison, claims and page are made of."""
+        return {"dataset": dataset} if self.default else {"dataset": dataset, "study": self.name}
+
+    def alias(self, dataset: str) -> str:
+        """Of its comparison, claims and page."""
+        return declaration("compare").aliases_for(self.fields(dataset))[0]
+
+    @property
+    def page(self) -> str:
+        """The name of its page in PEEL_HOME."""
+        return "lab-book.html" if self.default else f"lab-book-{self.name}.html"
+
+    def comparing(self, variants: Sequence[str], anomalies: str | None) -> tuple[str, ...]:
+        """The command that compares the variants, in words."""
+        return ("eval.compare", *self._variants(variants, anomalies))
+
+    def deciding(self, dataset: str) -> tuple[str, ...]:
+        """The command that decides its claims, in words."""
+        return ("eval.claims", "--compare", self.alias(dataset), *self._flag)
+
+    def reporting(self, variants: Sequence[str], anomalies: str | None) -> tuple[str, ...]:
+        """The command that makes its page, in words."""
+        return ("eval.report", *self._variants(variants, anomalies))
+
+    def _variants(self, variants: Sequence[str], anomalies: str | None) -> tuple[str, ...]:
+        return ("--variants", *variants, *(["--anomalies", anomalies] if anomalies else []), *self._flag)
+
+    @property
+    def _flag(self) -> tuple[str, ...]:
+        return () if self.default else ("--study", self.name)
+
+
+def absent(artifact: str, stage: str) -> str | None:
+    """In a word or two why a variant that this stage makes cannot have such an artifact; None where it can."""
+    declared = declaration(artifact)
+    if stage in declared.producers:
+        return None
+    if not declared.command:
+        return declared.absent or "not made by its stage"
+    return next((reason for need in declared.needs if (reason := absent(need, stage))), None)
+
+
+def preset(count: int) -> str:
+    """For a set of `count` training images."""
+    from train.methods.variants import default_preset  # late: torch takes two seconds
+
+    return default_preset(count)
+
+
+def _needs(artifact: str) -> set[str]:
+    """What must be there before it, however many steps before."""
+    needs = set(declaration(artifact).needs)
+    return needs.union(*(_needs(need) for need in needs))

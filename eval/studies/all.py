@@ -1,0 +1,15 @@
+"""Every study. A new one is its folder and its line here."""
+
+from eval.labbook.study import Study
+from eval.studies.peel.study import STUDY as PEEL
+from train.tracking import Problem
+
+STUDIES = {study.name: study for study in (PEEL,)}
+
+
+def get_study(name: str) -> Study:
+    """Raises Problem where there is none of this name."""
+    if name not in STUDIES:
+        names = "; ".join(f"{study.name} ({study.question})" for study in STUDIES.values())
+        raise Problem(f"no study is called {name!r}; choose one of: {names}")
+    return STUDIES[name]

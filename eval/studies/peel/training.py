@@ -1,0 +1,97 @@
+"""How the objectives move while VICReg trains, and where its representation ends."""
+
+from eval.evidence.comparison import Estimate
+from eval.evidence.measures import KNN, Measure
+from eval.evidence.numbers import number
+from eval.labbook.chapter import COLLAPSE, Chapter, Panel
+from eval.labbook.writing import Writer, series
+from eval.studies.peel.representations import FULL, NEIGHBORS, NO_VARIANCE
+
+EPOCHS = Measure("training", "training/epochs", "Epochs", "count")
+TERMS = ("invariance", "variance", "covariance")
+
+NOTE = "A plain line: training batches. With markers: the test set, once an epoch."  # on the curves
+
+
+def training(w: Writer) -> None:
+    _moves(w, FULL)
+    _ends(w)
+    for name in (NO_VARIANCE, NEIGHBORS):
+        if w.has(name):
+            _moves(w, name)
+
+
+def _moves(w: Writer, name: str) -> None:
+    """How far each objective rose."""
+    moves = []
+    for term in TERMS:
+        rise = w.estimate(Measure("training", f"training/{term}/rise", "", "scale"), name)
+        if rise:
+            moves.append(f"the {term} term {_direction(rise)}")
+    epochs = w.value("training", EPOCHS.path, name)
+    over = f" over {number(epochs, 'count')} epoch{'s' if epochs != 1 else ''}" if epochs else ""
+    if moves:
+        w.say(f"{w.label(name)}{over}: {series(moves)}.")
+
+
+def _ends(w: Writer) -> None:
+    """Where VICReg's objectives and its representation end."""
+    ends = []
+    for term in TERMS:
+        last, test = (w.estimate(Measure("training", f"{kind}/{term}", "", "scale"), FULL) for kind in ("loss", "test"))
+        if last and test:
+            ends.append(f"{number(test.value, 'scale')} for {term} ({number(last.value, 'scale')} in training)")
+    if ends:
+        w.say(f"On the test set VICReg's terms end at {series(ends)}.")
+    rank = w.estimate(Measure("training", "collapse/effective_rank", "", "tenth", compared=False), FULL)
+    if rank:
+        w.say(f"Its representation ends with an effective rank of {number(rank.value, 'tenth')}.")
+
+
+def _direction(rise: Estimate) -> str:
+    if rise.value == 0 or (rise.spread is not None and abs(rise.value) < rise.spread):
+        return "neither rises nor falls"
+    return f"{'rises' if rise.value > 0 else 'falls'} by {number(abs(rise.value), 'scale')}"
+
+
+def _measures() -> tuple[Measure, ...]:
+    """Training and test value of each objective, and how far it rose."""
+    measures = []
+    for term in TERMS:
+        name = term.capitalize()
+        measures += [
+            Measure("training", f"loss/{term}", f"{name}, last epoch", "scale"),
+            Measure("training", f"test/{term}", f"{name}, test", "scale"),
+            Measure("training", f"training/{term}/rise", f"{name}, rise", "scale", 0, None,
+                    "Mean of the last tenth of the batches minus mean of the first tenth"),
+        ]  # fmt: skip
+    return tuple(measures)
+
+
+CHAPTER = Chapter(
+    1,
+    "training",
+    "Training",
+    "How does each of the three objectives move over the training batches, and how does the same objective move on"
+    " the test set? Does the representation stay spread out while it is learned?",
+    (
+        Panel("training", "training/invariance", "Invariance", overlay=True, note=NOTE),
+        Panel("training", "training/variance", "Variance", overlay=True, note=NOTE),
+        Panel("training", "training/covariance", "Covariance", overlay=True, note=NOTE),
+        Panel("training", "training/total", "Total", overlay=True, note=NOTE),
+        Panel("training", "training/knn", "kNN accuracy", overlay=True),
+        COLLAPSE,
+        Panel("training", "training/learning_rate", "Learning rate", overlay=True),
+    ),
+    (
+        *_measures(),
+        KNN,
+        Measure("training", "collapse/effective_rank", "Effective rank", "tenth", compared=False),
+        EPOCHS,
+        Measure("training", "training/batches", "Batches", "count"),
+        Measure("training", "training/parameters", "Parameters", "count"),
+    ),
+    answer=training,
+    rule="A term rises or falls by the mean of the last tenth of its batches less that of the first; over several seeds,"
+    " by more than their standard deviation.",
+)

@@ -1,0 +1,141 @@
+"""What the commands, the gaps and the steps of a study are made of; and that the lab book knows no study."""
+
+import ast
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eval.labbook
+from eval.labbook.study import Representation, absent
+from eval.studies.all import STUDIES, get_study
+from eval.studies.peel.study import STUDY
+from tests.parts.artifacts import refusal
+from train.tracking.declarations import declaration
+
+FOLDER = Path(eval.labbook.__file__).parent
+# Words of methods and studies; the plain words among the names of representations count where they stand as a name.
+METHODS = (
+    "vicreg",
+    "eigenmaps",
+    "simsiam",
+    "byol",
+    "barlow",
+    "dssl",
+    "lejepa",
+    "autoencoder",
+    "diffusion",
+    "untrained",
+)
+
+
+def test_chapters_speak_of_representations_of_their_study_and_read_what_it_evaluates() -> None:
+    for study in STUDIES.values():
+        numbers = [chapter.number for chapter in study.chapters]
+        assert numbers == sorted(set(numbers)) and 0 not in numbers
+        assert study.subject in study.by_name
+        for chapter in study.chapters:
+            assert set(chapter.representations) <= set(study.by_name), chapter.title
+            artifacts = {panel.artifact for panel in chapter.panels} | {m.artifact for m in chapter.measures}
+            assert artifacts <= set(study.scores), chapter.title
+
+
+def test_each_evaluation_of_a_study_is_declared_with_its_command() -> None:
+    for study in STUDIES.values():
+        for name in study.evaluations:
+            declared = declaration(name)
+            assert declared.command and declared.type == "scores" and "variant" in declared.fields
+
+
+def test_what_a_representation_lacks_follows_from_what_its_stage_makes() -> None:
+    reasons = {
+        (artifact, representation.name): reason
+        for representation in STUDY.representations
+        for artifact in STUDY.scores
+        if (reason := absent(artifact, representation.stage))
+    }
+    assert reasons == {
+        ("anomaly", "eigenmaps"): "transductive",
+        ("training", "eigenmaps"): "not trained",
+        ("training", "pixels"): "not trained",
+        ("training", "patches"): "not trained",
+    }
+
+
+def test_the_steps_after_an_encoder_embed_it_and_make_what_evaluations_need_before_them() -> None:
+    steps = [step.split()[0] for step in STUDY.steps(STUDY.by_name["vicreg"])]
+    assert steps == [
+        *("eval.embed", "eval.index", "eval.probe", "eval.project", "eval.retrieve", "eval.cluster"),
+        *("eval.embed", "eval.anomaly"),
+    ]
+    without_encoder = [step.split()[0] for step in STUDY.steps(STUDY.by_name["eigenmaps"])]
+    assert without_encoder == ["eval.index", "eval.probe", "eval.project", "eval.retrieve", "eval.cluster"]
+    probe_alone = dataclasses.replace(STUDY, evaluations=("probe",))
+    assert [step.split()[0] for step in probe_alone.steps(STUDY.by_name["vicreg"])] == ["eval.embed", "eval.probe"]
+    assert not probe_alone.asks_for_anomalies and probe_alone.scores == ("training", "probe")
+
+
+def test_a_variant_with_other_settings_is_of_the_representation_whose_name_it_begins_with() -> None:
+    for name, nearest in (("vicreg-variance0", "vicreg-variance0"), ("vicreg-variance0-1a2b3c", "vicreg-variance0"),
+                          ("vicreg-compact", "vicreg"), ("eigenmaps-k5-pixels", "eigenmaps")):  # fmt: skip
+        representation = STUDY.nearest(name)
+        assert representation and representation.name == nearest
+    assert STUDY.nearest("byol") is None and STUDY.nearest("vicregs") is None
+
+
+def test_a_command_takes_preset_and_seed_where_its_stage_has_them_and_it_names_none() -> None:
+    aliases = {"images": "digits", "untrained": "digits-untrained-s1"}
+    flags = {"preset": "small", "seed": 1}
+    words = [
+        " ".join(STUDY.by_name[name].words(aliases, **flags)) for name in ("vicreg-variance0", "eigenmaps", "patches")
+    ]
+    assert words == [
+        "train.pretrain --images digits --variance 0 --preset small --seed 1",
+        "train.eigenmaps --embeddings digits-untrained-s1",
+        "train.patches --images digits --kind patches --seed 1",
+    ]
+    own = Representation("compact", "train.pretrain --images {images} --preset compact", "the compact one")
+    assert own.words(aliases, **flags)[1:] == ("--images", "digits", "--preset", "compact", "--seed", "1")
+
+
+def test_results_of_the_default_study_are_called_by_the_data_set_alone_and_others_by_their_name_too() -> None:
+    other = dataclasses.replace(STUDY, name="other", default=False)
+    assert [study.alias("digits") for study in (STUDY, other)] == ["digits", "digits-other"]
+    assert " ".join(other.deciding("digits")) == "eval.claims --compare digits-other --study other"
+    assert " ".join(STUDY.reporting(["a", "b"], "photos")) == "eval.report --variants a b --anomalies photos"
+    assert " ".join(other.comparing(["a"], None)) == "eval.compare --variants a --study other"
+    assert [study.name for study in STUDIES.values() if study.default] == ["peel"]
+
+
+@pytest.mark.parametrize("stage", ["eval.compare", "eval.claims", "eval.report", "sweeps.make"])
+def test_a_study_that_there_is_not_is_refused_with_those_that_there_are(stage: str) -> None:
+    required: dict[str, dict[str, Any]] = {
+        "eval.compare": {"variants": ("a",)},
+        "eval.report": {"variants": ("a",)},
+        "eval.claims": {"compare": "a"},
+    }
+    module = importlib.import_module(stage)
+    line = refusal(lambda: module.Config(**required.get(stage, {}), study="peeel"))
+    assert line.startswith("no study is called 'peeel'; choose one of: peel")
+    assert get_study("peel") is STUDY
+
+
+def words(file: Path) -> Iterator[str]:
+    """Names and texts of a Python file, comments aside, in small letters; texts stand in quotes."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        for field in ("id", "attr", "name", "arg", "module"):
+            if isinstance(word := getattr(node, field, None), str):
+                yield word.lower()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield f"'{node.value.lower()}'"
+
+
+def test_the_lab_book_knows_no_method_and_no_study() -> None:
+    names = {f"'{one.name}'" for study in STUDIES.values() for one in study.representations}
+    names |= {f"'{name}'" for name in STUDIES}
+    for file in FOLDER.glob("*.py"):
+        for word in words(file):
+            assert word not in names and not any(method in word for method in METHODS), f"{file.name}: {word}"
