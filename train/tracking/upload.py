@@ -8,6 +8,7 @@ simply repeated. Aliases are pointed last, when all that they name is there.
 
 import contextlib
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -326,17 +327,24 @@ def reference(store: Store, to: Destination, version: Version) -> str:
 
 
 def sync(record: Path, entity: str, project: str) -> None:
-    """Sends a run's record. W&B's own command says nothing of a failure in its exit code; what it ends with does.
+    """Sends a run's record, by W&B's command in this process, which has imported most of it and has its client running.
+    That command says nothing of a failure in its exit code; what it ends with does.
 
     Sent again, rows of its history have the steps that they had before.
     """
-    command = [str(Path(sys.executable).parent / "wandb"), "sync", "--include-synced"]
-    done = subprocess.run(
-        [*command, "--entity", entity, "--project", project, str(record)], capture_output=True, text=True
-    )
-    if "Finished syncing" not in done.stderr:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise Problem(f"W&B did not take its record: {said}")
+    from wandb.cli.cli import cli
+
+    output = io.StringIO()
+    command = ["sync", "--include-synced", "--entity", entity, "--project", project, str(record)]
+    with (
+        contextlib.redirect_stderr(output),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.suppress(SystemExit),
+    ):
+        cli.main(command, prog_name="wandb")
+    text = output.getvalue()
+    if "Finished syncing" not in text:
+        raise Problem(f"W&B did not take its record: {(text.strip().splitlines() or ['it printed nothing'])[-1]}")
 
 
 def main(name: str) -> None:
