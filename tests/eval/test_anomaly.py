@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from eval.evidence.density import (
     pixels,
     with_labels,
 )
+from tests.parts import processes
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_embedded, publish_encoder, publish_images, refusal
 from tests.parts.embeddings import blobs
@@ -143,8 +142,7 @@ def lab() -> tuple[Embeddings, Embeddings, Images, Images]:
 
 
 def command(*flags: str) -> "subprocess.CompletedProcess[str]":
-    call = [sys.executable, "-m", "eval.anomaly", *flags]
-    return subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=os.environ)
+    return processes.run("-m", "eval.anomaly", *flags)
 
 
 def test_command_reruns_from_aliases_and_makes_the_same_version(

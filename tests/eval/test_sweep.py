@@ -4,8 +4,6 @@ import dataclasses
 import itertools
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from optuna.trial import TrialState, create_trial
 from eval import sweep as stage
 from eval.evidence.sweeps import STATES, Sweep, best, over_seeds, read, studies
 from eval.sweep import Config, dataset
+from tests.parts import processes
 from tests.parts.artifacts import refusal
 from train.data.scores import Scores
 from train.tracking.origin import Origin, settings
@@ -270,8 +269,7 @@ def test_the_artifact_belongs_to_the_image_set_that_all_trials_share() -> None:
 
 
 def test_an_online_sweep_is_refused_offline_in_one_line() -> None:
-    command = [sys.executable, "-m", "eval.sweep", "--sweep", "me/peel/abc123"]
-    process = subprocess.run(command, capture_output=True, text=True)
+    process = processes.run("-m", "eval.sweep", "--sweep", "me/peel/abc123")
     (line,) = process.stderr.splitlines()
     assert process.returncode == 2
     assert "'me/peel/abc123'" in line and "wandb login" in line

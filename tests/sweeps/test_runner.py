@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,19 +14,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps import queue, run
 from sweeps.runner import duration, progress
+from tests.parts.processes import Process, start
 from tests.parts.sweeps import FLOORS, SEARCH, TRAINING, open_queue, publish_images, read_study, write_sweep
 from train.tracking import Problem
 from train.tracking.store import Store, home
 
 
-def runner(*arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "sweeps.run", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def runner(*arguments: object) -> Process:
+    return start("-m", "sweeps.run", *arguments, together=True)
 
 
-def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+def end(process: Process) -> tuple[int, str]:
     output, _ = process.communicate(timeout=240)
-    return process.returncode, output
+    return process.wait(), output
 
 
 def until(true: Callable[[], object]) -> None:

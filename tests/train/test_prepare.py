@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from tests.parts import processes
 from tests.parts.artifacts import refusal
 from tests.parts.pictures import CUT, load_set, pixels, png, same, two_classes, write_folder, write_zip
 from train import prepare
@@ -171,9 +171,7 @@ def test_the_figure_counts_the_images_of_each_class(tmp_path: Path) -> None:
 
 def run_stage(*flags: str, data: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PEEL_DATA": str(data)} if data else dict(os.environ)
-    return subprocess.run(
-        [sys.executable, "-m", "train.prepare", *flags], capture_output=True, text=True, env=environment
-    )
+    return processes.run("-m", "train.prepare", *flags, env=environment)
 
 
 def test_bad_input_ends_in_one_line_and_exit_code_2(tmp_path: Path, no_network: None) -> None:

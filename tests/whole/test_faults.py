@@ -8,13 +8,13 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.parts import processes
 from tests.parts.versions import put
 from tests.train.tracking.store.test_faults import script
 from train.tracking.cli import answers
@@ -210,13 +210,7 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(command: str, tmp_path
         environment = {**os.environ, "PEEL_HOME": str(home), "PYTHONPATH": str(ROOT)}
 
         def run(line: str) -> "subprocess.CompletedProcess[str]":
-            return subprocess.run(
-                [sys.executable, "-m", *line.split()],
-                env=environment,
-                cwd=tmp_path / "disk",
-                text=True,
-                capture_output=True,
-            )
+            return processes.run("-m", *line.split(), env=environment, cwd=tmp_path / "disk")
 
         first = run(
             "train.prepare --dataset digits --name other" if "prepare" in command else "train.prepare --dataset digits"
@@ -256,7 +250,7 @@ def test_a_clock_set_back_changes_no_order(store: Store, monkeypatch: pytest.Mon
     maker = store.maker(later)
     assert maker is not None and maker.settings == "t"
     monkeypatch.undo()
-    process = subprocess.run([sys.executable, "-m", "train.tracking", "ls"], text=True, capture_output=True, cwd=ROOT)
+    process = processes.run("-m", "train.tracking", "ls")
     assert process.returncode == 0 and "-" not in process.stdout.split("AGE")[0].removeprefix("VERSION")
 
 
@@ -318,8 +312,7 @@ def test_gc_keeps_the_newest_of_each_name_when_asked(store: Store) -> None:
     assert superseded(4) == set()
     put(store, "cluster", {"x": "1"}, ["b"], [("images", "v0")])
     assert superseded(0) == old - {"images:v0"}, "what a kept version was made from stays"
-    command = [sys.executable, "-m", "train.tracking", "gc", "--keep", "2", "--yes"]
-    process = subprocess.run(command, text=True, capture_output=True, cwd=ROOT)
+    process = processes.run("-m", "train.tracking", "gc", "--keep", "2", "--yes")
     assert process.returncode == 0, process.stderr
     references = {version.reference for version in store.versions()}
     assert references == {"images:v0", "images:v2", "images:v3", "probe:v2", "probe:v3", "cluster:v0"}

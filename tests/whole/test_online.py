@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.loopback import Server
+from tests.parts import processes
 from tests.parts.chain import CHAIN, EVALUATIONS, PANELS
 from train.tracking.store import Store
 
@@ -49,13 +50,17 @@ class Lab:
     server: Server
     names: dict[str, str]
 
-    def run(self, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    def environment(self, **variables: str) -> dict[str, str]:
         path = f"{WANDB.parent}:{os.environ['PATH']}"  # as in an activated environment: an agent starts `python`
-        environment = {**alone(), **self.server.environment, "PEEL_HOME": str(self.home), "PATH": path, **variables}
+        ours = {"PEEL_HOME": str(self.home), "PATH": path, "PYTHONPATH": str(ROOT)}
+        return {**alone(), **self.server.environment, **ours, **variables}
+
+    def run(self, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+        environment = self.environment(**variables)
         return subprocess.run(command, text=True, capture_output=True, cwd=self.home, env=environment)
 
-    def python(self, *arguments: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-        return self.run(sys.executable, *arguments, **{"PYTHONPATH": str(ROOT), **variables})
+    def python(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return processes.run(*arguments, env=self.environment(**variables), cwd=self.home)
 
     def store(self) -> Store:
         return Store(self.home / "store")
@@ -69,7 +74,8 @@ def alone() -> dict[str, str]:
 def chain(server: Server, home: Path, **variables: str) -> Lab:
     home.mkdir()
     lab = Lab(home, server, {})
-    done = lab.python("-m", "tests.parts.chain", json.dumps(DIGITS), *COMMANDS, **variables)
+    # A real start: chains that shall make the same bytes have another seed of `hash()` each.
+    done = lab.run(sys.executable, "-m", "tests.parts.chain", json.dumps(DIGITS), *COMMANDS, **variables)
     assert done.returncode == 0, done.stderr[-3000:]
     lab.names.update(json.loads(done.stdout.splitlines()[-1]))
     return lab
@@ -194,7 +200,7 @@ def test_wandbs_own_sweep_and_agent_run_our_file_and_eval_sweep_reads_it(lab: La
     output = lab.run(WANDB, "sweep", "--project", "peel", "terms.yaml")
     sweep = re.search(r"wandb agent (\S+/\S+/\S+)", output.stdout + output.stderr)
     assert sweep, output.stderr
-    agent = lab.run(WANDB, "agent", sweep[1], PYTHONPATH=str(ROOT))
+    agent = lab.run(WANDB, "agent", sweep[1])
     assert agent.returncode == 0, agent.stderr[-3000:]
     runs = [run for run in lab.server.state.runs.values() if run.sweep]
     points = {tuple(json.loads(run.config)[term]["value"] for term in ("invariance", "variance")) for run in runs}

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.loopback import Fault, Server
+from tests.parts import processes
 from tests.parts.chain import run
-from tests.whole.test_online import LINEAGE, Lab, alone, at_wandb, local
+from tests.whole.test_online import LINEAGE, Lab, at_wandb, local
 from train.tracking.store import Store
 
 COMMANDS = (
@@ -117,10 +117,9 @@ def test_a_reference_takes_what_it_was_made_from_along_and_nothing_else(lab: Lab
 
 @pytest.mark.parametrize("whom", ["publication", "sender"])
 def test_killed_at_any_moment_and_repeated_it_converges(lab: Lab, whom: str) -> None:
-    environment = {**alone(), **lab.server.environment, "PEEL_HOME": str(lab.home), "PYTHONPATH": str(Path.cwd())}
     for calls in (3, 12, 25):  # of the server: the moment
         before = lab.server.calls.total()
-        process = subprocess.Popen([sys.executable, *PUBLISH], env=environment, cwd=lab.home, stderr=subprocess.PIPE)
+        process = processes.start(*PUBLISH, env=lab.environment(), cwd=lab.home)
         while process.poll() is None and lab.server.calls.total() < before + calls:
             time.sleep(0.005)
         target = process.pid if whom == "publication" else next(iter(children(process.pid)), process.pid)
@@ -230,10 +229,8 @@ def test_a_store_of_the_first_format_is_brought_up_to_date_with_all_that_it_hold
     script = (
         "import sys; from pathlib import Path; from train.tracking.store import Store; Store(Path(sys.argv[1])).close()"
     )
-    together = [
-        subprocess.Popen([sys.executable, "-c", script, str(copy / "store")], stderr=subprocess.PIPE) for _ in range(4)
-    ]
-    assert [process.communicate()[1] for process in together] == [b""] * 4
+    together = [processes.start("-c", script, copy / "store") for _ in range(4)]
+    assert [process.communicate()[1] for process in together] == [""] * 4
     store = Store(copy / "store")
     assert [(version.reference, version.digest, version.aliases) for version in store.versions()] == before
     store.remember("http://127.0.0.1/somebody/peel", {store.get("images", "digits").id: "somebody/peel/images:v0"})

@@ -8,6 +8,7 @@ simply repeated. Aliases are pointed last, when all that they name is there.
 
 import contextlib
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -331,17 +332,25 @@ def remote_reference(store: Store, project: Project, version: Version) -> str:
 
 
 def sync_record(record: Path, project: Project) -> None:
-    """Sends a run's record. W&B's own command says nothing of a failure in its exit code; what it ends with does.
+    """Sends a run's record, by W&B's command in this process, which has imported most of it and has its client running.
+    That command says nothing of a failure in its exit code; what it ends with does.
 
     Sent again, rows of its history have the steps that they had before.
     """
+    from wandb.cli.cli import cli
+
     entity, _, name = project.path.partition("/")
-    command = [str(Path(sys.executable).parent / "wandb"), "sync", "--include-synced"]
-    sync = subprocess.run(
-        [*command, "--entity", entity, "--project", name, str(record)], capture_output=True, text=True
-    )
-    if "Finished syncing" not in sync.stderr:
-        last = (sync.stderr.strip().splitlines() or [f"exit code {sync.returncode}"])[-1]
+    output = io.StringIO()
+    command = ["sync", "--include-synced", "--entity", entity, "--project", name, str(record)]
+    with (
+        contextlib.redirect_stderr(output),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.suppress(SystemExit),
+    ):
+        cli.main(command, prog_name="wandb")
+    text = output.getvalue()
+    if "Finished syncing" not in text:
+        last = (text.strip().splitlines() or ["it printed nothing"])[-1]
         raise Problem(f"W&B did not accept its record: {last}; run the same command again")
 
 

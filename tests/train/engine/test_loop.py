@@ -5,8 +5,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
+from tests.parts import processes
 from tests.parts.artifacts import publish_images, refusal
 from train import pretrain
 from train.data.images import Images
@@ -108,13 +107,13 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
         os.fsync, loop.CHECKPOINT_SECONDS = killing, -1
         pretrain.COMMAND.run(sys.argv[1:])
     """)
-    killed = subprocess.run([sys.executable, "-c", child, *flags], capture_output=True, text=True)
+    killed = processes.run("-c", child, *flags)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert Store().find("encoder", "latest") is None
     (left,) = (home() / "checkpoints").glob("*.safetensors")
     assert checkpoint_step(left) == 9  # of 6 an epoch
 
-    resumed = subprocess.run([sys.executable, "-m", "train.pretrain", *flags], capture_output=True, text=True)
+    resumed = processes.run("-m", "train.pretrain", *flags)
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from step 9 of 18" in resumed.stdout
     expected_weights, expected = uninterrupted(TINY, tmp_path / "other", monkeypatch)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.parts.artifacts import publish_images
+from tests.parts.processes import Process, run, start
 from tests.train.engine.test_loop import TINY, checkpoint_step, dots, same, weights
 from train import pretrain
 from train.data.images import Images
@@ -38,25 +39,16 @@ def port() -> str:
         return str(probe.getsockname()[1])
 
 
-def together(*command: str, count: int = 2) -> "list[subprocess.Popen[str]]":
+def together(*command: str, count: int = 2) -> list[Process]:
     """The same command in `count` processes that know of each other."""
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "WORLD_SIZE": str(count)}
     shared |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *command],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+    return [start(*command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)]
 
 
-def ended(processes: "list[subprocess.Popen[str]]") -> list[tuple[int, str, str]]:
+def ended(processes: list[Process]) -> list[tuple[int, str, str]]:
     told = [process.communicate(timeout=120) for process in processes]
-    return [(process.returncode, *said) for process, said in zip(processes, told, strict=True)]
+    return [(process.wait(), *said) for process, said in zip(processes, told, strict=True)]
 
 
 # -- one step ----------------------------------------------------------------------------------------------------------
@@ -150,31 +142,29 @@ def test_torchrun_publishes_once_and_what_was_killed_goes_on_to_the_same_weights
     expected, store = _trained_whole(whole)
     assert [version.name for version in store.versions()] == ["images", "encoder", "training"]
 
-    child = tmp_path / "killed.py"  # saves after every step, and the second process is killed in the tenth
-    child.write_text(
-        textwrap.dedent("""
-            import os, signal, sys
-            from train import pretrain
-            from train.engine import loop
-            from train.tracking.command import answer
-            loop.CHECKPOINT_SECONDS = -1
-            step = loop.Training._train_step
-            def killing(self):
-                if self.step == 9 and not self.processes.leads:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return step(self)
-            loop.Training._train_step = killing
-            pretrain.COMMAND.launch()
-        """)
-    )
-    command = [*TORCHRUN, str(child), *FLAGS]
-    killed = subprocess.run(command, env={**environment, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True)
-    assert killed.stderr.count("train.pretrain: another process was lost") == 1, killed.stderr
-    assert killed.returncode != 0 and Store().find("encoder", "latest") is None
+    # Saves after every step, and the second process is killed in the tenth. torchrun would end the first as soon as it
+    # knows, maybe before the first has found out by itself.
+    child = textwrap.dedent("""
+        import os, signal
+        from train import pretrain
+        from train.engine import loop
+        loop.CHECKPOINT_SECONDS = -1
+        step = loop.Training._train_step
+        def killing(self):
+            if self.step == 9 and not self.processes.leads:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(self)
+        loop.Training._train_step = killing
+        pretrain.COMMAND.launch()
+    """)
+    (code, _, said), (lost, _, _) = ended(together("-c", child, *FLAGS))
+    assert (code, lost) == (2, -signal.SIGKILL), said
+    assert said.count("train.pretrain: another process was lost") == 1, said
+    assert Store().find("encoder", "latest") is None
     (left,) = (home() / "checkpoints").glob("*.safetensors")
     assert checkpoint_step(left) == 9
 
-    alone = subprocess.run([sys.executable, *PRETRAIN], env=environment, capture_output=True, text=True)
+    alone = run(*PRETRAIN, env=environment)
     assert alone.returncode == 2
     (line,) = [line for line in alone.stderr.splitlines() if line.startswith("train.pretrain:")]
     assert "1 processes cannot go on with what 2 began" in line and str(left) in line
@@ -190,8 +180,8 @@ def _trained_whole(environment: dict[str, str]) -> tuple[dict[str, torch.Tensor]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEEL_HOME", environment["PEEL_HOME"])
         publish_images(dots())
-        done = subprocess.run([*TORCHRUN, *PRETRAIN], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        told = ended(together(*PRETRAIN))
+        assert [code for code, _, _ in told] == [0, 0], told
         return weights(), Store()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import wandb
 
+from tests.parts import processes
 from tests.parts.versions import put
 from train.tracking.store import Store, home
 
@@ -19,8 +20,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "train.tracking", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return processes.run("-m", "train.tracking", *arguments)
 
 
 def ask(*arguments: object, code: int = 0) -> Any:

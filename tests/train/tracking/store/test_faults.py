@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.parts.processes import Process, start
 from tests.parts.versions import free, put, put_all
 from train.tracking.problem import Problem
 from train.tracking.store import Store, housekeeping
@@ -25,10 +25,9 @@ from train.tracking.store.records import File, manifest_digest
 ROOT = Path(__file__).parents[4]
 
 
-def script(body: str, *arguments: object) -> "subprocess.Popen[str]":
-    """A real process that has all that tests/parts/versions.py has."""
-    command = [sys.executable, "-c", f"import sys\nfrom tests.parts.versions import *\n{body}", *map(str, arguments)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+def script(body: str, *arguments: object) -> Process:
+    """A process that has all that tests/parts/versions.py has."""
+    return start("-c", f"import sys\nfrom tests.parts.versions import *\n{body}", *arguments)
 
 
 # -- many processes, and their deaths ----------------------------------------------------------------------------------
