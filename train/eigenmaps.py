@@ -2,6 +2,7 @@
 and no others can be; so it publishes embeddings, not an encoder. An interrupted run starts over."""
 
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,34 +13,33 @@ from train.data.images import Images
 from train.data.neighbors import build, nearest
 from train.data.views import batch, normalise
 from train.methods.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
+from train.methods.ranges import AtLeast, check_ranges
 from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure
 
-BATCH = 1000  # images that are normalised at once
+BATCH = 1000  # images that are normalized at once
 
 
 @dataclass(frozen=True)
 class Config:
     images: str | None = None
-    """Alias of the images, to take distances between their normalised pixels; give these or --embeddings."""
+    """Alias of the images, to take distances between their normalized pixels; give these or --embeddings."""
     embeddings: str | None = None
     """Alias of the embeddings to take distances between (L2, of the representation); the exercise's are an untrained
     network's."""
-    k: int = 10
+    k: Annotated[int, AtLeast(1)] = 10
     """Neighbors of each image in the graph. With 10 the graphs of digits and of CIFAR-10 are connected (with 5 the digits fall
     apart), and on held-out training images of CIFAR-10 a probe moves by less than a point between 10 and 20."""
-    dimension: int = 128
+    dimension: Annotated[int, AtLeast(1)] = 128
     """Dimensions of the representation: the smallest eigenvectors, but for the constant one."""
-    count: int = 0
+    count: Annotated[int, AtLeast(0)] = 0
     """Training images to embed, drawn by the seed of the embeddings (0 with --images); 0 is all. The test images are always all embedded, so
     that accuracies are over the same images as other methods'."""
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.embeddings is None):
             raise Problem("distances are taken between pixels or between embeddings: give --images or --embeddings")
-        for name, least in (("k", 1), ("dimension", 1), ("count", 0)):
-            if getattr(self, name) < least:
-                raise Problem(f"--{name} {getattr(self, name)} is not at least {least}")
+        check_ranges(self)
 
 
 PARTS = ("k", "dimension", "count")  # of a variant's name, where they are not the defaults
@@ -47,28 +47,28 @@ PARTS = ("k", "dimension", "count")  # of a variant's name, where they are not t
 
 def main(config: Config) -> None:
     with Stage("train.eigenmaps", config) as stage:
-        embedded = stage.fetch("embeddings", config.embeddings) if config.embeddings else None
-        source = Embeddings.load(embedded.folder) if embedded else None
-        pictures = stage.fetch("images", config.images or str(embedded and embedded.dataset))
+        embeddings = stage.fetch("embeddings", config.embeddings) if config.embeddings else None
+        source = Embeddings.load(embeddings.folder) if embeddings else None
+        pictures = stage.fetch("images", config.images or str(embeddings and embeddings.dataset))
         images = Images.load(pictures.folder)
-        stage.about(embedded or pictures)
-        if embedded and source:
-            check(source, str(config.embeddings), embedded.alias)
-            embedded.check_made_from(pictures)
+        stage.about(embeddings or pictures)
+        if embeddings and source:
+            check(source, str(config.embeddings), embeddings.alias)
+            embeddings.check_made_from(pictures)
         stage.variant = variant_name(config, images.name, stage.variant)
         stage.seed = stage.seed or 0
 
-        rows = drawn(len(images.train), config.count, stage.seed)
+        rows = subset(len(images.train), config.count, stage.seed)
         vectors = np.concatenate([source.train[rows], source.test]) if source else pixels(images, rows)
         _, ids = nearest(build(vectors), vectors, vectors, config.k, among_themselves=True)
         graph = neighbor_graph(ids)
-        found = eigenmaps(graph, config.dimension, stage.seed)
-        report(stage, found, graph.nnz // 2)
+        maps = eigenmaps(graph, config.dimension, stage.seed)
+        report(stage, maps, graph.nnz // 2)
 
-        train, test = found.vectors[: len(rows)], found.vectors[len(rows) :]
+        train, test = maps.vectors[: len(rows)], maps.vectors[len(rows) :]
         labels = np.array(images.train_labels[rows]), np.array(images.test_labels)
-        embeddings = Embeddings(images.classes, train, test, train, test, *labels, own=True, transductive=True)
-        stage.publish("embeddings", embeddings.save)
+        result = Embeddings(images.classes, train, test, train, test, *labels, own=True, transductive=True)
+        stage.publish("embeddings", result.save)
 
 
 def variant_name(config: Config, dataset: str, source: str | None) -> str:
@@ -80,16 +80,18 @@ def variant_name(config: Config, dataset: str, source: str | None) -> str:
     return "-".join([dataset, "eigenmaps", *settings, *([added] if added != "untrained" else [])])
 
 
-def check(source: Embeddings, given: str, alias: str) -> None:
-    """Raises Problem where `given` are of other images than the variant's own, whose name what comes out would take, or are
-    no encoder's."""
+def check(source: Embeddings, reference: str, alias: str) -> None:
+    """Raises Problem where the embeddings `reference` are of other images than the variant's own, whose name the result would
+    take, or are no encoder's."""
     if not source.own:
-        raise Problem(f"{given!r} are embeddings of other images than those {alias} was made from; name {alias} itself")
+        raise Problem(
+            f"{reference!r} are embeddings of other images than those {alias} was made from; name {alias} itself"
+        )
     if source.transductive:
-        raise Problem(f"{given!r} are Laplacian Eigenmaps already; name embeddings by an encoder")
+        raise Problem(f"{reference!r} are Laplacian Eigenmaps already; name embeddings by an encoder")
 
 
-def drawn(n: int, count: int, seed: int) -> NDArray[np.int64]:
+def subset(n: int, count: int, seed: int) -> NDArray[np.int64]:
     """`count` of n rows in ascending order, drawn so that fewer are among more; all for 0. Raises Problem above n."""
     if count > n:
         raise Problem(f"--count {count} is more than the {n} training images; give {n} or less, or 0 for all")
@@ -101,27 +103,27 @@ def pixels(images: Images, rows: NDArray[np.int64]) -> Vectors:
     """Normalised pixels of the training images `rows`, then of all test images: (n, 3 * size * size) float32."""
     mean, std = torch.tensor(images.mean), torch.tensor(images.std)
     vectors = np.empty((len(rows) + len(images.test), 3 * images.size**2), np.float32)
-    for split, chosen, first in ((images.train, rows, 0), (images.test, np.arange(len(images.test)), len(rows))):
-        for start in range(0, len(chosen), BATCH):
-            planes = normalise(batch(split, chosen[start : start + BATCH]), mean, std)
+    for split, places, first in ((images.train, rows, 0), (images.test, np.arange(len(images.test)), len(rows))):
+        for start in range(0, len(places), BATCH):
+            planes = normalise(batch(split, places[start : start + BATCH]), mean, std)
             vectors[first + start :][: len(planes)] = planes.flatten(1).numpy()
     return vectors
 
 
-def report(stage: Stage, found: Eigenmaps, edges: int) -> None:
+def report(stage: Stage, maps: Eigenmaps, edges: int) -> None:
     """Says and logs what the graph is like."""
-    sizes = ", ".join(map(str, found.components[:5])) + (", ..." if len(found.components) > 5 else "")
-    print(f"graph: {len(found.vectors)} images, {edges} edges, connected components of {sizes} images")
-    stage.log({"eigenmaps/edges": edges, "eigenmaps/components": len(found.components)})
-    stage.panel("eigenmaps/spectrum", spectrum_figure(found))
+    sizes = ", ".join(map(str, maps.components[:5])) + (", ..." if len(maps.components) > 5 else "")
+    print(f"graph: {len(maps.vectors)} images, {edges} edges, connected components of {sizes} images")
+    stage.log({"eigenmaps/edges": edges, "eigenmaps/components": len(maps.components)})
+    stage.panel("eigenmaps/spectrum", spectrum_figure(maps))
 
 
-def spectrum_figure(found: Eigenmaps) -> object:
+def spectrum_figure(maps: Eigenmaps) -> object:
     import plotly.graph_objects as go
 
-    dimensions = np.arange(1, len(found.eigenvalues) + 1)
-    line = go.Scatter(x=dimensions, y=found.eigenvalues, mode="lines+markers", line={"color": color(0)})
-    title = f"Spectrum of the graph's Laplacian (connected components: {len(found.components)})"
+    dimensions = np.arange(1, len(maps.eigenvalues) + 1)
+    line = go.Scatter(x=dimensions, y=maps.eigenvalues, mode="lines+markers", line={"color": color(0)})
+    title = f"Spectrum of the graph's Laplacian (connected components: {len(maps.components)})"
     return figure(title, "dimension", "eigenvalue", [line])
 
 

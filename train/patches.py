@@ -19,7 +19,7 @@ class Config:
     images: str
     """Alias of the images, as made by train.prepare."""
     kind: Literal["patches", "pixels"] = "patches"
-    """patches (a layer of whitened random patches) or pixels (the normalised image itself)."""
+    """patches (a layer of whitened random patches) or pixels (the normalized image itself)."""
     patches: Annotated[int, AtLeast(1)] = 256
     """How many patches; each gives 8 features."""
     seed: Annotated[int, AtLeast(0)] = 0

@@ -10,7 +10,7 @@ def dimension_std(z_nd: Tensor) -> Tensor:
 
 
 def effective_rank(z_nd: Tensor) -> Tensor:
-    """Number of dimensions that the centered vectors fill: exp of the entropy of the normalised singular values.
+    """Number of dimensions that the centered vectors fill: exp of the entropy of the normalized singular values.
 
     z_nd: (n, d). Between 1 and min(n, d); 0 where all vectors are equal. Roy & Vetterli 2007.
     """

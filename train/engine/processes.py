@@ -1,7 +1,7 @@
 """Several processes, as torchrun starts them, that train one encoder: each has its share of every batch.
 
 The loss is that of the whole batch: the outputs of all shares are gathered with their gradient, and the gradients of
-the shares add up. Statistics of batch normalisation are each share's own; the first process's are published.
+the shares add up. Statistics of batch normalization are each share's own; the first process's are published.
 """
 
 import os

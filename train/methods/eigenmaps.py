@@ -45,12 +45,12 @@ def component_labels(graph: Graph) -> NDArray[np.int64]:
     """The connected component of each node, (n,). 0 is the largest; equal ones come in the order of their first node."""
     labels = connected_components(graph, directed=False)[1]
     rank = np.argsort(np.argsort(-np.bincount(labels), kind="stable"))
-    ranked: NDArray[np.int64] = rank[labels]
-    return ranked
+    places: NDArray[np.int64] = rank[labels]
+    return places
 
 
 def eigenmaps(graph: Graph, dimension: int, seed: int) -> Eigenmaps:
-    """The `dimension` smallest generalised eigenvectors of L y = λ D y, but for the constant one. L = D - graph.
+    """The `dimension` smallest generalized eigenvectors of L y = λ D y, but for the constant one. L = D - graph.
 
     Scale: degree-weighted, each dimension has mean 0 and variance 1 (Belkin & Niyogi's yᵀ D y = 1 but for one factor), so that
     distances weigh all dimensions alike; it is scikit-learn's SpectralEmbedding times the root of the sum of degrees. Sign:
@@ -73,13 +73,13 @@ def eigenmaps(graph: Graph, dimension: int, seed: int) -> Eigenmaps:
             " tell them apart; give a larger --k"
         )
     root = np.sqrt(degrees)
-    normalised = csr_array(diags_array(1 / root) @ graph @ diags_array(1 / root))
+    adjacency = csr_array(diags_array(1 / root) @ graph @ diags_array(1 / root))
     share = root / np.sqrt(np.bincount(labels, degrees)[labels])
     trivial = csr_array((share, labels, np.arange(n + 1)), shape=(n, len(components)))
-    values, vectors = largest(normalised, trivial, dimension - len(components) + 1, seed)
-    scaled = vectors * (np.sqrt(degrees.sum()) / root)[:, None]
-    together = signed(np.hstack([memberships(labels, degrees), scaled])).astype(np.float32)
-    return Eigenmaps(together, np.append(np.zeros(len(components) - 1), 1 - values), components)
+    values, vectors = largest(adjacency, trivial, dimension - len(components) + 1, seed)
+    vectors = vectors * (np.sqrt(degrees.sum()) / root)[:, None]
+    vectors = with_signs(np.hstack([memberships(labels, degrees), vectors]))
+    return Eigenmaps(vectors.astype(np.float32), np.append(np.zeros(len(components) - 1), 1 - values), components)
 
 
 def memberships(labels: NDArray[np.int64], degrees: Doubles) -> Doubles:
@@ -96,28 +96,28 @@ def memberships(labels: NDArray[np.int64], degrees: Doubles) -> Doubles:
     return vectors
 
 
-def largest(matrix: Graph, locked: Graph, count: int, seed: int) -> tuple[Doubles, Doubles]:
+def largest(matrix: Graph, trivial: Graph, count: int, seed: int) -> tuple[Doubles, Doubles]:
     """The `count` largest eigenvalues (count,), largest first, and eigenvectors (n, count) of a symmetric matrix with
-    eigenvalues in [-1, 1], left out those of which `locked`, sparse (n, c), is an orthonormal basis.
+    eigenvalues in [-1, 1], without those of which `trivial`, sparse (n, c), is an orthonormal basis.
 
     By Lanczos with implicit restarts (ARPACK), which takes products only. From one start vector it may pass over copies of a
-    repeated eigenvalue; so it is asked, from another start, for the largest beside those found, until none is larger.
+    repeated eigenvalue; so it runs again, from another start, for the largest of the others, until none is larger.
     """
     n = matrix.shape[0]
     if n <= SMALL:
-        values, vectors = np.linalg.eigh((matrix - 2 * (locked @ locked.T)).toarray())
+        values, vectors = np.linalg.eigh((matrix - 2 * (trivial @ trivial.T)).toarray())
         return values[::-1][:count], vectors[:, ::-1][:, :count]
     random = np.random.default_rng(seed)
     with tqdm(desc="Lanczos", unit=" products", delay=1) as progress:
 
-        def lanczos(found: Doubles, wanted: int, tolerance: float) -> tuple[Doubles, Doubles]:
+        def lanczos(basis: Doubles, count: int, tolerance: float) -> tuple[Doubles, Doubles]:
             def product(x: Doubles) -> Doubles:
                 progress.update()
-                moved: Doubles = matrix @ x - 2 * (locked @ (locked.T @ x)) - 2 * (found @ (found.T @ x))
-                return moved  # the eigenvalues of locked and found are moved below all others
+                y: Doubles = matrix @ x - 2 * (trivial @ (trivial.T @ x)) - 2 * (basis @ (basis.T @ x))
+                return y  # the eigenvalues of both bases are now below all others
 
             operator = LinearOperator(matrix.shape, matvec=product, dtype=np.float64)
-            values, vectors = eigsh(operator, k=wanted, which="LA", tol=tolerance, v0=random.standard_normal(n))
+            values, vectors = eigsh(operator, k=count, which="LA", tol=tolerance, v0=random.standard_normal(n))
             return values, vectors
 
         values, vectors = lanczos(np.empty((n, 0)), count, TOLERANCE)
@@ -129,8 +129,8 @@ def largest(matrix: Graph, locked: Graph, count: int, seed: int) -> tuple[Double
     return values[::-1], vectors[:, ::-1]
 
 
-def signed(vectors: Doubles) -> Doubles:
+def with_signs(vectors: Doubles) -> Doubles:
     """Each column with the sign that makes its entry of largest magnitude positive."""
     peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    turned: Doubles = vectors * np.where(peaks < 0, -1, 1)
-    return turned
+    result: Doubles = vectors * np.where(peaks < 0, -1, 1)
+    return result

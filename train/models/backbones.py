@@ -19,7 +19,7 @@ from train.models.whitened import Quadrants
 class Backbone:
     """build: width and side of the images -> the network, from images (n, 3, s, s) to features (n, f), and f.
 
-    fit: takes from normalised training images (n, 3, s, s) what of the network is not learned. places: so many features
+    fit: takes from normalized training images (n, 3, s, s) what of the network is not learned. places: so many features
     beside each other are one channel's at several places of the map. headed: whether a training puts a head above it.
     """
 

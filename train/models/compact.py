@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution without bias and batch normalisation; keeps the size of the map (over the stride)."""
+    """Convolution without bias and batch normalization; keeps the size of the map (over the stride)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs)
     )

@@ -21,7 +21,7 @@ from train.tracking.problem import reading
 
 @dataclass(frozen=True)
 class Architecture:
-    """What rebuilds an encoder. size, mean, std: how an image must be resized and normalised before it is encoded.
+    """What rebuilds an encoder. size, mean, std: how an image must be resized and normalized before it is encoded.
 
     backbone: a name of BACKBONES. width: channels of the first stage of compact and
     whitened, or the number of patches. hidden, dimension: widths of the head; hidden 0 is a linear one, dimension 0 none:
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8], start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Features and representation of uint8 images[start:stop], (n, height, width, 3), resized and normalised as this
+        """Features and representation of uint8 images[start:stop], (n, height, width, 3), resized and normalized as this
         encoder's training images were."""
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)

@@ -22,7 +22,7 @@ def head(features: int, hidden: int, dimension: int, places: int = 1) -> nn.Sequ
 
 
 def projector(dimension: int, width: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers to `width`, batch normalisation and ReLU between them: what the loss sees, then dropped."""
+    """`layers` linear layers to `width`, batch normalization and ReLU between them: what the loss sees, then dropped."""
     parts: list[nn.Module] = []
     inputs = dimension
     for _ in range(layers - 1):

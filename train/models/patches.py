@@ -12,7 +12,7 @@ SIDE = 6  # pixels; the receptive field that Coates, Lee & Ng found best for 32-
 CONTRAST = (
     10.0 / 64**2
 )  # added to a patch's variance: the paper's 10 for pixels of 0 to 255, whose deviation is about 64
-WHITENING = 0.1  # added to the eigenvalues of the normalised patches: the paper's
+WHITENING = 0.1  # added to the eigenvalues of the normalized patches: the paper's
 THRESHOLD = 0.25  # of the soft threshold: Coates & Ng 2011, table 1
 
 
@@ -23,7 +23,7 @@ class WhitenedPatches(nn.Module):
     """Images (n, 3, s, s) -> (n, 8 * count): responses to `count` patches, their soft-thresholded positive and negative
     parts each averaged over the four quadrants of the map.
 
-    Every 6x6 patch of an image is normalised (mean 0, its contrast 1) and whitened (ZCA) before its product with the bank
+    Every 6x6 patch of an image is normalized (mean 0, its contrast 1) and whitened (ZCA) before its product with the bank
     of whitened, unit-length training patches; both are linear but for the contrast, so one convolution with the
     patches' own statistics does it.
     """
@@ -39,7 +39,7 @@ class WhitenedPatches(nn.Module):
         self.register_buffer("offset", torch.zeros(count))  # the response to the mean patch
 
     def fit(self, images: NDArray[np.float32], random: np.random.Generator) -> None:
-        """Takes the bank from normalised images (n, 3, s, s)."""
+        """Takes the bank from normalized images (n, 3, s, s)."""
         bank, offset = whitened_patches(images, self.count, random)
         self.bank.copy_(bank)
         self.offset.copy_(offset)
@@ -60,7 +60,7 @@ class WhitenedPatches(nn.Module):
 def whitened_patches(
     images: NDArray[np.float32], count: int, generator: np.random.Generator, sample: int = 100_000
 ) -> tuple[Tensor, Tensor]:
-    """The bank (count, 3, 6, 6) and offset (count,) of `WhitenedPatches`, from random patches of normalised images.
+    """The bank (count, 3, 6, 6) and offset (count,) of `WhitenedPatches`, from random patches of normalized images.
 
     images: (n, 3, s, s). `sample` patches give the mean and the whitening, `count` of them the bank.
     """
@@ -76,8 +76,8 @@ def whitened_patches(
     whitened = (patches - mean) @ whitening
     # Flat patches have no direction: they are passed over.
     lengths = np.linalg.norm(whitened, axis=1)
-    chosen = np.flatnonzero(lengths > 0.1 * np.median(lengths))[:count]
-    bank = whitened[chosen] / lengths[chosen, None] @ whitening
+    rows = np.flatnonzero(lengths > 0.1 * np.median(lengths))[:count]
+    bank = whitened[rows] / lengths[rows, None] @ whitening
     offset = bank @ mean
     bank -= bank.mean(axis=1, keepdims=True)
     return torch.from_numpy(bank.astype(np.float32)).view(-1, 3, SIDE, SIDE), torch.from_numpy(
@@ -86,6 +86,6 @@ def whitened_patches(
 
 
 def sample(images: NDArray[np.uint8], mean: Tensor, std: Tensor, random: np.random.Generator) -> Tensor:
-    """The images that patches are drawn from: some of the uint8 images (n, s, s, 3), normalised, (m, 3, s, s)."""
+    """The images that patches are drawn from: some of the uint8 images (n, s, s, 3), normalized, (m, 3, s, s)."""
     rows = np.sort(random.choice(len(images), min(SAMPLE, len(images)), replace=False))
     return normalise(batch(images, rows), mean, std)

@@ -13,7 +13,7 @@ PATCHES = 32
 
 
 class Stem(nn.Module):
-    """Images (n, 3, s, s) -> (n, 64, s / 2, s / 2): normalised responses to 32 whitened patches, 6x6 at stride 2, and what
+    """Images (n, 3, s, s) -> (n, 64, s / 2, s / 2): normalized responses to 32 whitened patches, 6x6 at stride 2, and what
     is positive and what is negative of each apart.
 
     One layer of an untrained network sees what the patches floor sees; at half the size the layers above cost a quarter.
@@ -48,7 +48,7 @@ class Quadrants(nn.Module):
         self.features = 4 * (2 * width + 4 * width)
 
     def fit(self, images: NDArray[np.float32], random: np.random.Generator) -> None:
-        """Takes the stem's bank from normalised images (n, 3, s, s)."""
+        """Takes the stem's bank from normalized images (n, 3, s, s)."""
         self.stem.bank.copy_(whitened_patches(images, PATCHES, random)[0])
 
     def forward(self, images: Tensor) -> Tensor:

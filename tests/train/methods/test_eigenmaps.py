@@ -228,10 +228,10 @@ def test_a_count_draws_training_images_and_keeps_labels_and_all_test_images() ->
 
 
 def test_fewer_images_are_among_more() -> None:
-    few, more = stage.drawn(1000, 40, seed=5), stage.drawn(1000, 50, seed=5)
+    few, more = stage.subset(1000, 40, seed=5), stage.subset(1000, 50, seed=5)
     assert len(few) == 40 and len(np.intersect1d(few, more)) == 40
     assert (np.diff(more) > 0).all() and more[-1] > 500, "drawn from all, in order"
-    np.testing.assert_array_equal(stage.drawn(1000, 0, seed=5), np.arange(1000))
+    np.testing.assert_array_equal(stage.subset(1000, 0, seed=5), np.arange(1000))
 
 
 @pytest.mark.parametrize(
