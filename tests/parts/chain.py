@@ -59,9 +59,9 @@ PANELS = {
 }
 
 
-def run(commands: Sequence[str], **given: str) -> dict[str, str]:
+def run(commands: Sequence[str], **variants: str) -> dict[str, str]:
     """Runs the commands in this process. Returns the variants by the names that the commands give them."""
-    names = dict(given)
+    names = dict(variants)
     for command in commands:
         name, _, line = command.rpartition(" = ")
         stage, *flags = line.format(**names).split()
