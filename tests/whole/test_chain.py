@@ -216,7 +216,10 @@ def test_only_another_set_is_embedded_without_its_training_images(store: Store) 
 def test_every_flag_of_a_stage_is_explained(stage: str) -> None:
     module = importlib.import_module(stage)
     assert (module.__doc__ or "").strip()
-    source = inspect.getsource(module.Config)
-    for field in dataclasses.fields(module.Config):
+    configured = module.COMMAND.configured
+    kind = configured if isinstance(configured, type) else type(configured({}))
+    for field in dataclasses.fields(kind):
+        owner = next(parent for parent in kind.__mro__ if field.name in vars(parent).get("__annotations__", {}))
+        source = inspect.getsource(owner)
         declared = source.index(f"\n    {field.name}:")
         assert source[declared:].splitlines()[2].strip().startswith('"""'), f"{stage} --{field.name}"
