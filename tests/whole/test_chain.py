@@ -97,8 +97,8 @@ def test_versions_never_depend_on_themselves_though_the_names_may_form_a_cycle(s
         made_before.add(version.id)
 
 
-def test_the_report_leads_back_to_the_images(store: Store) -> None:
-    frontier, seen = [store.get("report", "shapes")], {}
+def test_the_reports_lead_back_to_the_images(store: Store) -> None:
+    frontier, seen = store.versions("report"), {}
     while frontier:
         version = frontier.pop()
         seen[version.reference] = version
