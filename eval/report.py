@@ -62,13 +62,13 @@ def overlays(book: Book) -> dict[str, go.Figure]:
     for panel in {
         panel.path: panel for chapter in book.study.chapters for panel in chapter.panels if panel.overlay
     }.values():
-        shown = {
+        drawings = {
             variant: drawing(book.evidence[panel.artifact, variant].scores.figures[panel.path])
             for variant in book.variants
             if book.shows(panel.artifact, variant, panel.path)
         }
-        if shown:
-            data = overlay(shown, book.variants, panel.only).data
+        if drawings:
+            data = overlay(drawings, book.variants, panel.only).data
             figures[f"report/{panel.path.partition('/')[2]}"] = go.Figure(data["data"], data["layout"])
     return figures
 

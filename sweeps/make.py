@@ -80,13 +80,13 @@ class Driver:
         started = time.monotonic()
         stage, *flags = command
         key = settings(stage, stage_command(stage).parse(flags))
-        made = None if self.fresh else self.store.reuse(stage, key)
-        state = "reused" if made else "made"
-        if made is None:
+        versions = None if self.fresh else self.store.reuse(stage, key)
+        state = "reused" if versions else "made"
+        if versions is None:
             print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
             code = run_to_its_end(run_stage, stage, flags)
-            made = self.store.reuse(stage, key) if not code else None
-            if made is None:
+            versions = self.store.reuse(stage, key) if not code else None
+            if versions is None:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
@@ -94,7 +94,7 @@ class Driver:
                     f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again"
                 )
         self.steps.append(Step(command, state, time.monotonic() - started))
-        return {version.name: version for version in made}
+        return {version.name: version for version in versions}
 
     def called(self, version: Version) -> str:
         """The variant, or the image set, that a version belongs to."""

@@ -40,8 +40,8 @@ def about(book: Book, question: int) -> Html:
 
 
 def ids(book: Book) -> list[str]:
-    found = book.claims.scores.values.get("claims/ids") if book.claims else None
-    return [str(claim) for claim in found] if isinstance(found, list) else []
+    names = book.claims.scores.values.get("claims/ids") if book.claims else None
+    return [str(claim) for claim in names] if isinstance(names, list) else []
 
 
 def verdict(text: str) -> Html:
@@ -50,8 +50,8 @@ def verdict(text: str) -> Html:
 
 def _of(book: Book, claim: str, field: str) -> Any:
     assert book.claims is not None
-    known = book.claims.scores.values.get(f"claims/{claim}/{field}")
-    return "" if known is None else known
+    value = book.claims.scores.values.get(f"claims/{claim}/{field}")
+    return "" if value is None else value
 
 
 def _row(book: Book, claim: str) -> Html:
@@ -72,8 +72,8 @@ def _row(book: Book, claim: str) -> Html:
 
 def _panel(book: Book, text: str) -> Html:
     """`project:VARIANT#project/pca` as a link to the figure where it stands on the page, else as it is."""
-    asked, _, path = text.partition("#")
-    name, _, alias = asked.partition(":")
+    artifact, _, path = text.partition("#")
+    name, _, alias = artifact.partition(":")
     variant = alias.removesuffix(f"-vs-{book.anomalies}") if name == "anomaly" else alias
     if not book.shows(name, variant, path):
         return reference(text)

@@ -88,14 +88,14 @@ def overlay(drawings: Mapping[str, Drawing], order: Sequence[str], only: str | N
                 trace.update({"showlegend": False} if index else {"name": variant})
     titles = {_without(variant, plot.title) for variant, plot in drawings.items()}
     title = titles.pop() if len(titles) == 1 else ""
-    drawn = [*traces, *shared]
-    axes = {f"yaxis{str(trace.get('yaxis', 'y'))[1:]}" for trace in drawn}
+    curves = [*traces, *shared]
+    axes = {f"yaxis{str(trace.get('yaxis', 'y'))[1:]}" for trace in curves}
     layout = {
         key: part
         for key, part in first.data["layout"].items()
-        if not key.startswith("yaxis") or key in axes or not drawn
+        if not key.startswith("yaxis") or key in axes or not curves
     }
-    return Drawing("plot", title, {**first.data, "data": drawn, "layout": layout})
+    return Drawing("plot", title, {**first.data, "data": curves, "layout": layout})
 
 
 def _styled(trace: dict[str, Any], variant: str, style: Style, bare: bool) -> dict[str, Any]:

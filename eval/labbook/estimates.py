@@ -41,8 +41,8 @@ def best(book: Book, measure: Measure) -> set[str]:
     first = max(values, key=lambda variant: measure.better * values[variant])
     winners = {v for v, value in values.items() if number(value, measure.form) == number(values[first], measure.form)}
     for variant in values:
-        apart = difference(book, measure, first, variant) if variant != first else None
-        if apart and apart.verdict == "no difference shown":
+        gap = difference(book, measure, first, variant) if variant != first else None
+        if gap and gap.verdict == "no difference shown":
             winners.add(variant)
     return winners if len(winners) < len(values) else set()
 

@@ -21,12 +21,12 @@ def join(*parts: str) -> Html:
 def tag(element: str, *children: str, **attributes: str | int | float | bool | None) -> Html:
     """`<element attributes>children</element>`. class_ is `class`, data_row is `data-row`; True is a bare attribute,
     None and False leave it out."""
-    given = ""
+    text = ""
     for name, value in attributes.items():
         if value is not None and value is not False:
             name = name.rstrip("_").replace("_", "-")
-            given += f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
-    return Html(f"<{element}{given}>{join(*children)}" + ("" if element in ("img", "br") else f"</{element}>"))
+            text += f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
+    return Html(f"<{element}{text}>{join(*children)}" + ("" if element in ("img", "br") else f"</{element}>"))
 
 
 def data(value: Any, **attributes: str) -> Html:

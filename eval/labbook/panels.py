@@ -79,53 +79,53 @@ class Panels:
 
     def _queries(self, panel: Panel, variants: Sequence[str]) -> Html:
         """Pictures that are shown query by query, each with a row a variant."""
-        having = self._having(panel, variants)
+        present = self._readings(panel, variants)
         parts = [
             tag("h3", panel.label),
             tag("p", panel.note, class_="title") if panel.note else "",
             queries(self.book, variants),
-            self._absent(panel, variants, having),
-            _lines({variant: found.source for variant, found in having.items()}),
+            self._absent(panel, variants, present),
+            _lines({variant: reading.source for variant, reading in present.items()}),
         ]
         return tag("section", *parts, class_="row")
 
-    def _having(self, panel: Panel, variants: Sequence[str]) -> dict[str, Reading]:
+    def _readings(self, panel: Panel, variants: Sequence[str]) -> dict[str, Reading]:
         """The evidence of the variants that have this panel."""
-        known = {variant: self.book.evidence.get((panel.artifact, variant)) for variant in variants}
-        return {variant: found for variant, found in known.items() if found and _has(found, panel)}
+        readings = {variant: self.book.evidence.get((panel.artifact, variant)) for variant in variants}
+        return {variant: reading for variant, reading in readings.items() if reading and _has(reading, panel)}
 
     def _row(self, panel: Panel, variants: Sequence[str], by_variant: bool = False) -> _Row:
         """One panel of the variants that have it, and why the others have none."""
-        having = self._having(panel, variants)
-        absent = self._absent(panel, variants, having)
+        present = self._readings(panel, variants)
+        absent = self._absent(panel, variants, present)
         note = tag("p", panel.note, class_="title") if panel.note else ""
-        if not having:
+        if not present:
             return _Row("plot", tag("h3", panel.label), {}, absent)
-        alone = len(having) == 1 and not by_variant
-        sources = {variant: found.source for variant, found in having.items()}
-        headings = {variant: panel.label if alone or by_variant else variant for variant in having}
+        alone = len(present) == 1 and not by_variant
+        sources = {variant: reading.source for variant, reading in present.items()}
+        headings = {variant: panel.label if alone or by_variant else variant for variant in present}
         if panel.content == "picture":
-            pictures = {v: self._picture(panel, v, found, headings[v], alone) for v, found in having.items()}
+            pictures = {v: self._picture(panel, v, reading, headings[v], alone) for v, reading in present.items()}
             return _Row("picture", join() if alone else join(tag("h3", panel.label), note), pictures, absent)
-        drawings = {variant: drawing(found.scores.figures[panel.path]) for variant, found in having.items()}
-        if panel.overlay and all(shown.kind == "plot" for shown in drawings.values()):
-            shown = overlay(drawings, self.book.variants, panel.only)
-            return _Row("plot", join(), {"": self._figure(panel, shown, sources, panel.label, panel.note)}, absent)
+        drawings = {variant: drawing(reading.scores.figures[panel.path]) for variant, reading in present.items()}
+        if panel.overlay and all(plot.kind == "plot" for plot in drawings.values()):
+            plot = overlay(drawings, self.book.variants, panel.only)
+            return _Row("plot", join(), {"": self._figure(panel, plot, sources, panel.label, panel.note)}, absent)
         # What all figures of the row say stands above it, once: the legend, and the title but for the variant's name.
         group = self._group()
         first = next(iter(drawings.values()))
-        common = not alone and all(shown.kind == "map" and shown.keys == first.keys for shown in drawings.values())
+        common = not alone and all(plot.kind == "map" and plot.keys == first.keys for plot in drawings.values())
         titles = {
-            shown.title.removeprefix(variant).removesuffix(variant).strip(" ,:–") for variant, shown in drawings.items()
+            plot.title.removeprefix(variant).removesuffix(variant).strip(" ,:–") for variant, plot in drawings.items()
         }
         shared = not alone and len(titles) == 1
         cells = {}
-        for variant, shown in drawings.items():
+        for variant, plot in drawings.items():
             own = group if common else self._group()
-            title = "" if shared or shown.title == panel.label else shown.title
-            legend = "" if common else _legend(shown, own)
+            title = "" if shared or plot.title == panel.label else plot.title
+            legend = "" if common else _legend(plot, own)
             cells[variant] = self._figure(
-                panel, shown, {variant: sources[variant]}, headings[variant], title, own, legend
+                panel, plot, {variant: sources[variant]}, headings[variant], title, own, legend
             )
         heading = join(
             tag("h3", panel.label),
@@ -142,7 +142,7 @@ class Panels:
     def _figure(
         self,
         panel: Panel,
-        shown: Drawing,
+        plot: Drawing,
         sources: Mapping[str, Input],
         heading: str,
         title: str,
@@ -152,27 +152,27 @@ class Panels:
         """sources: by variant; the figure belongs to its only variant, or shows several."""
         number = next(self._number)
         only = next(iter(sources)) if len(sources) == 1 else ""
-        content: dict[str, Any] = {"kind": shown.kind, **shown.data}
-        if shown.kind == "map":
-            thumbnails = panel.thumbnails and bool(rows_by_name(shown))
+        content: dict[str, Any] = {"kind": plot.kind, **plot.data}
+        if plot.kind == "map":
+            thumbnails = panel.thumbnails and bool(rows_by_name(plot))
             if thumbnails:
-                self._check_rows(shown, sources[only])
+                self._check_rows(plot, sources[only])
             content.update(group=group, link=panel.artifact, thumbnails=thumbnails)
         else:
             content["layout"] = {**content["layout"], "template": self._template(content["layout"].get("template"))}
-        described = f"{panel.label}{' of ' + only if only else ''}. {shown.title}".rstrip(". ") + "."
-        if shown.kind == "map":
-            described += " Arrow keys step through the points, plus and minus zoom, 0 shows all."
-        drawn = tag(
+        description = f"{panel.label}{' of ' + only if only else ''}. {plot.title}".rstrip(". ") + "."
+        if plot.kind == "map":
+            description += " Arrow keys step through the points, plus and minus zoom, 0 shows all."
+        element = tag(
             "div",
-            class_=f"drawing {shown.kind}",
+            class_=f"drawing {plot.kind}",
             id=f"drawing-{number}",
-            role="application" if shown.kind == "map" else "img",
-            aria_label=described,
-            tabindex=0 if shown.kind == "map" else None,
+            role="application" if plot.kind == "map" else "img",
+            aria_label=description,
+            tabindex=0 if plot.kind == "map" else None,
         )
         above = tag("div", tag("h4", heading), tag("p", title, class_="title") if title else "", legend)
-        return self._cell(panel, sources, [above, drawn, data(content, class_="figure")])
+        return self._cell(panel, sources, [above, element, data(content, class_="figure")])
 
     def _picture(self, panel: Panel, variant: str, evidence: Reading, heading: str, alone: bool) -> Html:
         picture = evidence.scores.pictures[panel.path]
@@ -196,12 +196,12 @@ class Panels:
         belongs = next(iter(sources)) if len(sources) == 1 else None
         return tag("figure", *anchors, *parts, tag("figcaption", _lines(sources)), class_="cell", data_variant=belongs)
 
-    def _check_rows(self, shown: Drawing, source: Input) -> None:
+    def _check_rows(self, plot: Drawing, source: Input) -> None:
         """The rows that a map names must be test images, and of the class that the map says: else it was made from
         other images, and would show wrong thumbnails."""
         labels = np.asarray(self.book.images.test_labels)
         classes = self.book.images.classes
-        for name, rows in rows_by_name(shown).items():
+        for name, rows in rows_by_name(plot).items():
             fits = not len(rows) or (rows.min() >= 0 and rows.max() < len(labels))
             if not fits or (name in classes and (labels[rows] != classes.index(name)).any()):
                 raise Problem(
@@ -209,15 +209,15 @@ class Panels:
                     f" remake it: {again(source.origin) or 'python -m ' + source.origin.stage}"
                 )
 
-    def _absent(self, panel: Panel, variants: Sequence[str], having: Mapping[str, Reading]) -> Html:
+    def _absent(self, panel: Panel, variants: Sequence[str], present: Mapping[str, Reading]) -> Html:
         """Why each of the other variants has no such panel; where none has it, what would make it."""
-        missing = [variant for variant in variants if variant not in having]
+        missing = [variant for variant in variants if variant not in present]
         if not missing:
             return join()
         reasons = {variant: self.book.missing(panel.artifact, variant) for variant in missing}
         notes = [tag("span", f"– {variant} ({reason}) ", data_variant=variant) for variant, reason in reasons.items()]
         cure = self.book.cure(panel.artifact, missing[0])
-        return tag("p", *notes, command(cure) if cure and not having else "", class_="absent")
+        return tag("p", *notes, command(cure) if cure and not present else "", class_="absent")
 
     def _template(self, template: Any) -> int | None:
         """Figures share their template: the page holds each once."""
@@ -241,12 +241,12 @@ def _has(evidence: Reading, panel: Panel) -> bool:
     return panel.path in (evidence.scores.figures if panel.content == "figure" else evidence.scores.pictures)
 
 
-def _legend(shown: Drawing, group: str) -> str:
+def _legend(plot: Drawing, group: str) -> str:
     """Buttons that hide and show the traces of every map in `group`. A plot brings its own."""
-    if shown.kind == "plot":
+    if plot.kind == "plot":
         return ""
     keys = []
-    for index, (name, color, symbol) in enumerate(shown.keys):
+    for index, (name, color, symbol) in enumerate(plot.keys):
         swatch = tag("canvas", class_="swatch", data_color=color, data_symbol=symbol, aria_hidden="true")
         keys.append(tag("button", swatch, name, type="button", data_trace=index, aria_pressed="true"))
     return tag("div", *keys, class_="legend", data_group=group, role="group", aria_label="Show or hide")

@@ -17,20 +17,20 @@ def queries(book: Book, variants: Sequence[str]) -> Html:
 
     The published pictures hold a row for each query, the query first, apart from the images that it found.
     """
-    asked = {variant: book.value("retrieve", variant, "retrieve/queries") for variant in variants}
-    having = [variant for variant in variants if asked[variant] and _pictures(book, variant)]
-    if not having:
+    rows_of = {variant: book.value("retrieve", variant, "retrieve/queries") for variant in variants}
+    present = [variant for variant in variants if rows_of[variant] and _pictures(book, variant)]
+    if not present:
         return join()
-    rows = asked[having[0]]
+    rows = rows_of[present[0]]
     assert isinstance(rows, list)
-    alike = [variant for variant in having if asked[variant] == rows]
+    alike = [variant for variant in present if rows_of[variant] == rows]
     # Where a claim's link to a variant's picture leads.
     anchors = [
         tag("span", id=panel_id("retrieve", variant, path), class_="anchor") for variant in alike for path in KINDS
     ]
     blocks = [_query(book, alike, row, place, len(rows)) for place, row in enumerate(rows)]
-    others = [variant for variant in having if variant not in alike]
-    notes = [tag("span", f"– {other} (other query images than {having[0]}) ", data_variant=other) for other in others]
+    others = [variant for variant in present if variant not in alike]
+    notes = [tag("span", f"– {other} (other query images than {present[0]}) ", data_variant=other) for other in others]
     return join(*anchors, *blocks, tag("p", *notes, class_="absent") if notes else "")
 
 
@@ -64,8 +64,8 @@ def _cut(picture: PIL.Image.Image, place: int, count: int) -> tuple[PIL.Image.Im
     step = (picture.height - GAP) // count
     top, bottom = place * step, place * step + step + GAP
     query = picture.crop((0, top, min(step + GAP, picture.width), bottom))
-    found = picture.crop((min(step + step // 4, picture.width - 1), top, picture.width, bottom))
-    return query, found
+    results = picture.crop((min(step + step // 4, picture.width - 1), top, picture.width, bottom))
+    return query, results
 
 
 def _image(picture: PIL.Image.Image, described: str) -> Html:

@@ -140,7 +140,8 @@ class Study:
         return ("eval.report", *self._variants(variants, anomalies))
 
     def _variants(self, variants: Sequence[str], anomalies: str | None) -> tuple[str, ...]:
-        return ("--variants", *variants, *(["--anomalies", anomalies] if anomalies else []), *self._flag)
+        others = ("--anomalies", anomalies) if anomalies and self.asks_for_anomalies else ()
+        return ("--variants", *variants, *others, *self._flag)
 
     @property
     def _flag(self) -> tuple[str, ...]:

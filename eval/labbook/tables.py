@@ -53,19 +53,19 @@ def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
             continue
         cells = []
         for measure in measures:
-            found = difference(book, measure, base, variant)
-            if found is None:
+            gap = difference(book, measure, base, variant)
+            if gap is None:
                 missing = [name for name in (base, variant) if estimate(book, measure, name) is None]
                 cells.append(_missing(book, measure.artifact, missing[0]))
                 continue
-            word = found.word(measure)
+            word = gap.word(measure)
             cells.append(
                 tag(
                     "td",
-                    tag("span", signed(found.value, measure.form), class_="value"),
-                    tag("small", span(found.interval, measure.form).removesuffix(" %")) if found.interval else "",
+                    tag("span", signed(gap.value, measure.form), class_="value"),
+                    tag("small", span(gap.interval, measure.form).removesuffix(" %")) if gap.interval else "",
                     tag("span", word, class_="verdict", data_verdict=VERDICTS.get(word, word)),
-                    data_value=found.value,
+                    data_value=gap.value,
                 )
             )
         rows.append(_row(variant, cells, f"{base} {variant}"))
@@ -105,21 +105,21 @@ def _table(
 
 def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: bool = False) -> Html:
     """The value, over how many seeds, its interval; a dash with the reason where there is none."""
-    known = estimate(book, measure, variant)
-    if known is None:
+    mean = estimate(book, measure, variant)
+    if mean is None:
         value = book.value(measure.artifact, variant, measure.path)
         return tag("td", _text(book, measure, value)) if value else _missing(book, measure.artifact, variant)
-    parts = [tag("span", number(known.value, measure.form), class_="value")]
-    if known.spread is not None:
-        spread = number(known.spread, measure.form).removesuffix(" %")
-        parts.append(tag("small", f" ± {spread} (n = {known.n})", class_="spread"))
+    parts = [tag("span", number(mean.value, measure.form), class_="value")]
+    if mean.spread is not None:
+        spread = number(mean.spread, measure.form).removesuffix(" %")
+        parts.append(tag("small", f" ± {spread} (n = {mean.n})", class_="spread"))
     if variant in winners:
         parts.append(tag("abbr", "best", title="the best, or not shown to differ from it", class_="best"))
-    if known.interval:
-        parts.append(tag("small", span(known.interval, measure.form)))
+    if mean.interval:
+        parts.append(tag("small", span(mean.interval, measure.form)))
     if bar:
-        parts.append(_bar(book, measure, variant, known))
-    return tag("td", *parts, class_="won" if variant in winners else None, data_value=known.value)
+        parts.append(_bar(book, measure, variant, mean))
+    return tag("td", *parts, class_="won" if variant in winners else None, data_value=mean.value)
 
 
 def _missing(book: Book, artifact: str, variant: str) -> Html:
@@ -141,7 +141,7 @@ def _name(book: Book, label: Any) -> str:
     return book.images.classes[label] if isinstance(label, int) else str(label)
 
 
-def _bar(book: Book, measure: Measure, variant: str, known: Estimate) -> Html:
+def _bar(book: Book, measure: Measure, variant: str, mean: Estimate) -> Html:
     """Value and interval on a scale that the whole column shares; a tick where knowing nothing would be."""
     estimates = [estimate(book, measure, other) for other in book.variants]
     values = [other.value for other in estimates if other]
@@ -154,9 +154,9 @@ def _bar(book: Book, measure: Measure, variant: str, known: Estimate) -> Html:
         left, right = sorted(place(end) for end in ends)
         return tag("i", class_=kind, style=f"left:{left:.2f}%;width:{right - left:.2f}%")
 
-    marks = [between("reach", (0.0, known.value))]
-    if known.interval:
-        marks.append(between("interval", known.interval))
+    marks = [between("reach", (0.0, mean.value))]
+    if mean.interval:
+        marks.append(between("interval", mean.interval))
     chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
     if isinstance(chance, int | float):
         marks.append(tag("i", class_="chance", style=f"left:{place(chance):.2f}%"))
@@ -185,14 +185,14 @@ def summary_frame(book: Book) -> pd.DataFrame:
     """The first table as plain numbers: each measure, the ends of its interval, its spread and seeds where taken."""
     columns: dict[str, list[Any]] = {"variant": list(book.variants)}
     for measure in book.study.summary:
-        found = [estimate(book, measure, variant) for variant in book.variants]
-        columns[measure.path] = [known and known.value for known in found]
-        if any(known and known.interval for known in found):
+        means = [estimate(book, measure, variant) for variant in book.variants]
+        columns[measure.path] = [mean and mean.value for mean in means]
+        if any(mean and mean.interval for mean in means):
             for index, end in enumerate(("low", "high")):
                 columns[f"{measure.path}/{end}"] = [
-                    known.interval[index] if known and known.interval else None for known in found
+                    mean.interval[index] if mean and mean.interval else None for mean in means
                 ]
-        if any(known and known.spread is not None for known in found):
-            columns[f"{measure.path}/spread"] = [known and known.spread for known in found]
-            columns[f"{measure.path}/seeds"] = [known and known.n for known in found]
+        if any(mean and mean.spread is not None for mean in means):
+            columns[f"{measure.path}/spread"] = [mean and mean.spread for mean in means]
+            columns[f"{measure.path}/seeds"] = [mean and mean.n for mean in means]
     return pd.DataFrame(columns, dtype=object)

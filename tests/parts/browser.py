@@ -54,16 +54,16 @@ def x_of(row: int | NDArray[np.int64]) -> Any:
 
 
 def point_map(images: Images, title: str, centers: bool = False) -> go.Figure:
-    shown = figure(title, "first", "second")
+    plot = figure(title, "first", "second")
     for index, name in enumerate(CLASSES):
         rows = np.flatnonzero(images.test_labels == index)
         marker = {"color": color(index), "size": 5}
         x, y = x_of(rows).astype(np.float32), (rows * 31 % N).astype(np.float32)
-        shown.add_trace(go.Scattergl(x=x, y=y, customdata=rows, name=name, mode="markers", marker=marker))
+        plot.add_trace(go.Scattergl(x=x, y=y, customdata=rows, name=name, mode="markers", marker=marker))
     if centers:
         marker = {"color": "#000000", "size": 12, "symbol": "x"}
-        shown.add_trace(go.Scattergl(x=[10, 40], y=[20, 60], name="center", mode="markers", marker=marker))
-    return shown
+        plot.add_trace(go.Scattergl(x=[10, 40], y=[20, 60], name="center", mode="markers", marker=marker))
+    return plot
 
 
 def publish(stage: str, name: str, scores: Scores, variant: str, anomalies: str = "") -> None:
@@ -102,8 +102,8 @@ def publish_everything() -> Images:
         maps = {f"project/{kind}": point_map(images, f"{kind} of {variant}") for kind in ("pca", "tsne")}
         publish("eval.project", "project", Scores({"collapse/effective_rank": 10 * top1}, maps), variant)
         rows = [[images.train[row + step] for step in range(6)] for row in QUERIES]
-        found = grid(rows, [[False] * 6] * len(rows), set_apart=1)
-        pictures = {} if variant == NEIGHBORS else {"retrieve/nearest": found, "retrieve/farthest": found}
+        strips = grid(rows, [[False] * 6] * len(rows), set_apart=1)
+        pictures = {} if variant == NEIGHBORS else {"retrieve/nearest": strips, "retrieve/farthest": strips}
         values: dict[str, Value] = {"retrieve/precision@5": top1, "retrieve/queries": QUERIES}
         publish("eval.retrieve", "retrieve", Scores(values, {}, pictures), variant)
         clusters = {f"cluster/{kind}": point_map(images, kind, centers=True) for kind in ("clusters", "classes")}
@@ -160,8 +160,8 @@ class Opened:
     """A page and everything that it said or asked for since it was opened."""
 
     page: Any
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def see(self, element: Any) -> Any:
         """Scrolls to a drawing and waits until it is drawn."""
@@ -170,8 +170,8 @@ class Opened:
         return element
 
     def check_silent(self) -> None:
-        assert self.said == []
-        assert [url for url in self.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert self.messages == []
+        assert [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
     def colored(self, element: Any, hue: str | None = None) -> int:
         """How many pixels of an element are coloured: not paper, ink or gray; with `hue` about that colour."""
@@ -199,13 +199,13 @@ class Browser:
         context.set_default_timeout(240_000)  # a busy machine takes its time; nothing is asserted on it
         if before:
             context.add_init_script(before)
-        shown = Opened(context.new_page())
-        self.opened.append(shown)
-        shown.page.on("console", lambda message: shown.said.append(message.text))
-        shown.page.on("pageerror", lambda error: shown.said.append(str(error)))
-        shown.page.on("request", lambda request: shown.asked.append(request.url))
-        shown.page.goto(page.as_uri())
-        return shown
+        tab = Opened(context.new_page())
+        self.opened.append(tab)
+        tab.page.on("console", lambda message: tab.messages.append(message.text))
+        tab.page.on("pageerror", lambda error: tab.messages.append(str(error)))
+        tab.page.on("request", lambda request: tab.requests.append(request.url))
+        tab.page.goto(page.as_uri())
+        return tab
 
 
 @contextmanager
@@ -219,6 +219,6 @@ def launched() -> Iterator[Browser]:
         chromium = driver.chromium.launch(executable_path=program, args=FLAGS.split())
         browser = Browser(chromium)
         yield browser
-        for shown in browser.opened:
-            shown.check_silent()
+        for tab in browser.opened:
+            tab.check_silent()
         chromium.close()

@@ -2,21 +2,31 @@
 
 import importlib
 import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from eval.studies.all import STUDIES
+from train.tracking.declarations import declarations
 from train.tracking.store import Store
 
+FLAGS = {"eval.index": " --k 6", "eval.probe": " --resamples 200"}  # so that a stage suits the few images, or is quick
+
+
+def studies() -> Iterator[str]:
+    """What compares the variants, decides the claims and makes the page, of each study."""
+    for study in STUDIES.values():
+        yield shlex.join(study.comparing(("VICREG", "EIGENMAPS"), "photos")) + " --resamples 50"
+        if study.claims:
+            yield shlex.join(study.deciding("IMAGES"))
+        yield shlex.join(study.reporting(("VICREG",), "photos"))
+
+
 # `NAME = COMMAND`: {NAME} in the commands that follow is the variant that it made. {source} and {images} are given.
-EVALUATIONS = (
-    "eval.embed --encoder {vicreg}",
-    "eval.embed --encoder {vicreg} --images photos --train False",
-    "eval.index --embeddings {vicreg} --k 6",
-    "eval.probe --embeddings {vicreg} --resamples 200",
-    "eval.project --embeddings {vicreg}",
-    "eval.retrieve --embeddings {vicreg}",
-    "eval.anomaly --embeddings {vicreg} --anomalies {vicreg}-on-photos",
-    "eval.cluster --embeddings {vicreg}",
+EVALUATIONS = tuple(
+    line.format(variant="{vicreg}", anomalies="photos") + FLAGS.get(line.split()[0], "")
+    for declared in declarations().values()
+    for line in declared.command
 )
 CHAIN = (
     "train.prepare --dataset {source}",
@@ -28,9 +38,10 @@ CHAIN = (
     "neighbors = train.pretrain --images {images} --preset small --views neighbors --neighbors {vicreg} --batch-size 16 --width 4",
     "eigenmaps = train.eigenmaps --embeddings {vicreg} --k 6 --dimension 3",
     "eval.probe --embeddings {eigenmaps} --resamples 200",
-    "eval.compare --variants {vicreg} {eigenmaps} --anomalies photos --resamples 50",
-    "eval.claims --compare {images}",
-    "eval.report --variants {vicreg} --anomalies photos",
+    *(
+        line.replace("VICREG", "{vicreg}").replace("EIGENMAPS", "{eigenmaps}").replace("IMAGES", "{images}")
+        for line in studies()
+    ),
 )
 # What the user's card asks to see in W&B, by stage: panel -> kind of record.
 PANELS = {
@@ -59,9 +70,9 @@ PANELS = {
 }
 
 
-def run(commands: Sequence[str], **given: str) -> dict[str, str]:
+def run(commands: Sequence[str], **variants: str) -> dict[str, str]:
     """Runs the commands in this process. Returns the variants by the names that the commands give them."""
-    names = dict(given)
+    names = dict(variants)
     for command in commands:
         name, _, line = command.rpartition(" = ")
         stage, *flags = line.format(**names).split()

@@ -51,12 +51,12 @@ def make_images() -> Images:
 IMAGES = make_images()
 
 
-def publish(name: str, made: Scores | Images, variant: str | None, fields: Mapping[str, object]) -> None:
+def publish(name: str, content: Scores | Images, variant: str | None, fields: Mapping[str, object]) -> None:
     """As the stage that makes it would, without a run of W&B's."""
     declared = declaration(name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        made.save(folder)
+        content.save(folder)
         Origin(declared.producers[0], "shapes", variant, 0 if variant else None, {}, ()).save(folder)
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with contextlib.closing(Store()) as store:
@@ -130,7 +130,7 @@ def evidence(variant: str, top1: float) -> dict[str, Scores]:
     bars.add_trace(go.Bar(name="features", x=CLASSES, y=[3, 2, 1]))
     most: list[Any] = [{"set": "letters", "row": row, "score": 1.0} for row in range(4)]
     most += [{"set": "shapes", "row": row, "score": 1.0} for row in range(3)]
-    made = {
+    scores = {
         "probe": Scores(
             {
                 "probe/top1": top1,
@@ -220,10 +220,10 @@ def evidence(variant: str, top1: float) -> dict[str, Scores]:
         ),
     }
     if not method.startswith(("vicreg", "untrained")):
-        del made["training"]
+        del scores["training"]
     if method == "eigenmaps":
-        del made["anomaly"]
-    return made
+        del scores["anomaly"]
+    return scores
 
 
 ACCURACIES = dict(zip(VARIANTS, (0.42, 0.41, 0.69, 0.673, 0.141, 0.501, 0.2), strict=True))

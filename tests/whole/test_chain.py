@@ -70,21 +70,21 @@ def maker(store: Store, version: Version) -> Run:
 
 def runs(store: Store) -> dict[str, list[Run]]:
     """The runs that made something, by stage."""
-    made: dict[str, list[Run]] = {}
+    by_stage: dict[str, list[Run]] = {}
     for version in store.versions():
         run = maker(store, version)
-        if run.id not in [known.id for known in made.get(run.stage, [])]:
-            made.setdefault(run.stage, []).append(run)
-    return made
+        if run.id not in [other.id for other in by_stage.get(run.stage, [])]:
+            by_stage.setdefault(run.stage, []).append(run)
+    return by_stage
 
 
 def test_every_stage_fetches_and_publishes_exactly_what_is_declared(store: Store) -> None:
     by_stage = runs(store)
     assert set(by_stage) == set(stages())
-    for stage, made in by_stage.items():
-        fetched = {name for run in made for (name, _), version in run.inputs.items() if version}
+    for stage, own in by_stage.items():
+        fetched = {name for run in own for (name, _), version in run.inputs.items() if version}
         assert fetched == {name for name, entry in declarations().items() if stage in entry.consumers}, stage
-        ids = {run.id for run in made}
+        ids = {run.id for run in own}
         published = {version.name for version in store.versions() if maker(store, version).id in ids}
         assert published == {name for name, entry in declarations().items() if stage in entry.producers}, stage
 
@@ -97,8 +97,8 @@ def test_versions_never_depend_on_themselves_though_the_names_may_form_a_cycle(s
         made_before.add(version.id)
 
 
-def test_the_report_leads_back_to_the_images(store: Store) -> None:
-    frontier, seen = [store.get("report", "shapes")], {}
+def test_the_reports_lead_back_to_the_images(store: Store) -> None:
+    frontier, seen = store.versions("report"), {}
     while frontier:
         version = frontier.pop()
         seen[version.reference] = version
@@ -157,9 +157,9 @@ def test_the_page_tells_the_command_that_made_each_variant_and_it_makes_the_same
     importlib.import_module("train.pretrain").COMMAND.run(
         ["--images", "shapes", "--preset", "small", "--epochs", "0", "--seed", "1"]
     )
-    made = runs(store)
-    hashed, neighbors = (str(run.variant) for run in made["train.pretrain"][:2])
-    eigenmaps = str(made["train.eigenmaps"][0].variant)
+    by_stage = runs(store)
+    hashed, neighbors = (str(run.variant) for run in by_stage["train.pretrain"][:2])
+    eigenmaps = str(by_stage["train.eigenmaps"][0].variant)
     assert (hashed[:14], neighbors[:24]) == ("shapes-vicreg-", "shapes-vicreg-neighbors-") and "-k6-" in eigenmaps
     untrained = "shapes-untrained-s1"
     book = opened((hashed, neighbors, eigenmaps, untrained))

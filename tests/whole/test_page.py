@@ -21,7 +21,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def opened(browser: Browser) -> Open:
     """Opens the page anew: nothing is remembered from other tests."""
-    return lambda *given, **settings: browser.open(lab_book().page, *given, **settings)
+    return lambda *width, **settings: browser.open(lab_book().page, *width, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,10 @@ def seen(page: Any, variant: str) -> int:
 
 def variants_of(element: Any) -> list[str]:
     """The variants whose traces a plot draws, in order."""
-    known = element.evaluate(
+    variants = element.evaluate(
         "element => element.data.filter(t => t.visible !== false && t.meta).map(t => t.meta.variant)"
     )
-    return list(known)
+    return list(variants)
 
 
 def table_order(table: Any) -> list[str]:
@@ -56,9 +56,9 @@ def table_order(table: Any) -> list[str]:
 
 
 def test_a_variant_is_switched_off_and_on_in_the_whole_page_at_once(opened: Open) -> None:
-    shown = opened()
-    page = shown.page
-    roc = shown.see(page.locator("#roc .drawing"))
+    book = opened()
+    page = book.page
+    roc = book.see(page.locator("#roc .drawing"))
     assert variants_of(roc) == [FULL, NEIGHBORS]
     before = {variant: seen(page, variant) for variant in VARIANTS}
     assert all(before.values())
@@ -71,11 +71,11 @@ def test_a_variant_is_switched_off_and_on_in_the_whole_page_at_once(opened: Open
     assert variants_of(roc) == [FULL]
     assert page.locator("#said").text_content() == "2 of 3 variants are shown"
     # ... a figure that is drawn only now obeys too
-    variance = shown.see(page.locator("#training .drawing").first)
+    variance = book.see(page.locator("#training .drawing").first)
     assert variants_of(variance) == [FULL]
     toggle(page, NEIGHBORS).click()
     assert {variant: seen(page, variant) for variant in VARIANTS} == before
-    assert variants_of(variance) == variants_of(shown.see(roc)) == [FULL, NEIGHBORS]
+    assert variants_of(variance) == variants_of(book.see(roc)) == [FULL, NEIGHBORS]
 
 
 def pairs(page: Any) -> int:
@@ -130,12 +130,12 @@ def test_a_link_to_a_figure_of_a_variant_that_is_off_switches_it_on(opened: Open
 
 
 def test_without_a_script_everything_is_there(opened: Open) -> None:
-    shown = opened(java_script_enabled=False)
-    assert shown.page.locator("table.summary tbody tr").count() == len(VARIANTS)
-    assert not shown.page.locator("#variants").is_visible()
-    assert shown.page.locator("noscript").is_visible()
-    assert all(picture.is_visible() for picture in shown.page.locator("#most-anomalous img.picture").all())
-    assert all(answer.is_visible() for answer in shown.page.locator(".answer").all())
+    book = opened(java_script_enabled=False)
+    assert book.page.locator("table.summary tbody tr").count() == len(VARIANTS)
+    assert not book.page.locator("#variants").is_visible()
+    assert book.page.locator("noscript").is_visible()
+    assert all(picture.is_visible() for picture in book.page.locator("#most-anomalous img.picture").all())
+    assert all(answer.is_visible() for answer in book.page.locator(".answer").all())
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -191,13 +191,13 @@ def test_a_picture_is_enlarged_with_its_caption_and_escape_returns_to_it(read: O
 
 
 def test_arrow_keys_lead_to_the_next_figure_that_is_shown(opened: Open) -> None:
-    shown = opened()
-    page = shown.page
+    book = opened()
+    page = book.page
     toggle(page, NEIGHBORS).click()
     page.locator(f'#maps figure[data-variant="{FULL}"] .enlarge').first.click()
     stage = page.locator("#viewer .stage")
     stage.locator(".map[data-drawn]").wait_for()
-    assert shown.colored(stage) > 100
+    assert book.colored(stage) > 100
     first = page.locator("#viewer .place").inner_text()
     page.keyboard.press("ArrowRight")
     assert PIXELS in page.locator("#viewer .caption").inner_text()
@@ -256,8 +256,8 @@ def test_a_browser_that_keeps_the_clipboard_from_files_copies_all_the_same(opene
 
 
 def test_paper_holds_every_figure_and_fold_but_no_control_and_no_variant_that_is_off(opened: Open) -> None:
-    shown = opened()
-    page = shown.page
+    book = opened()
+    page = book.page
     toggle(page, NEIGHBORS).click()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
@@ -276,7 +276,7 @@ def test_paper_holds_every_figure_and_fold_but_no_control_and_no_variant_that_is
     for drawing, box in zip(due, boxes, strict=True):
         inner = drawing.locator(".main-svg, img").first.bounding_box()
         assert inner["width"] <= box["width"] + 1 and inner["height"] <= box["height"] + 1
-        assert shown.colored(drawing) > 100, drawing.get_attribute("aria-label")
+        assert book.colored(drawing) > 100, drawing.get_attribute("aria-label")
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == 0

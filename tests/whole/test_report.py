@@ -41,13 +41,13 @@ Pages = Callable[[str], Opened]
 @pytest.fixture(scope="module")
 def pages() -> Iterator[Pages]:
     """The page at each width, opened once."""
-    known: dict[str, Opened] = {}
+    pages: dict[str, Opened] = {}
     with launched() as browser:
 
         def opened(width: str) -> Opened:
-            if width not in known:
-                known[width] = browser.open(lab_book().page, width)
-            return known[width]
+            if width not in pages:
+                pages[width] = browser.open(lab_book().page, width)
+            return pages[width]
 
         yield opened
 
@@ -98,8 +98,8 @@ def test_pointing_at_a_point_shows_the_test_image_of_its_row(anywhere: Opened) -
         )
         drawing.hover(position={"x": spot[0], "y": spot[1]})
         anywhere.page.locator(f"#pointed canvas[data-shown='{row}']").wait_for()
-        shown = anywhere.page.evaluate("document.querySelector('#pointed canvas').toDataURL()")
-        with PIL.Image.open(BytesIO(base64.b64decode(shown.partition(",")[2]))) as picture:
+        address = anywhere.page.evaluate("document.querySelector('#pointed canvas').toDataURL()")
+        with PIL.Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         np.testing.assert_array_equal(pixels, lab_book().images.test[row])
         name = CLASSES[lab_book().images.test_labels[row]]
@@ -150,7 +150,7 @@ def test_a_class_called_script_is_only_a_name(desktop: Opened) -> None:
 
 def test_every_reference_on_the_page_is_in_the_registry_with_its_digest(desktop: Opened) -> None:
     store = Store(lab_book().home / "store")
-    shown = [
+    cells = [
         (
             source.locator(".reference").text_content(),
             source.locator(".version").text_content(),
@@ -159,10 +159,10 @@ def test_every_reference_on_the_page_is_in_the_registry_with_its_digest(desktop:
         for source in desktop.page.locator(".source").all()
     ]
     listed = [row.locator("th, td").all_inner_texts() for row in desktop.page.locator("table.sources tbody tr").all()]
-    assert len(shown) > len(listed)
-    for reference, version, digest in [*shown, *(row[:3] for row in listed)]:
-        found = store.find(*reference.split(":"))
-        assert found is not None and (found.reference, found.digest) == (version, digest)
+    assert len(cells) > len(listed)
+    for reference, version, digest in [*cells, *(row[:3] for row in listed)]:
+        stored = store.find(*reference.split(":"))
+        assert stored is not None and (stored.reference, stored.digest) == (version, digest)
     # ... and the other way round: all that was read is listed, and a command shows where it came from.
     report = store.get("report", "shapes")
     run = store.maker(report)

@@ -79,16 +79,16 @@ def test_a_difference_is_the_same_whichever_way_it_was_compared() -> None:
         publish_scores("probe", {"probe/top1": 0.5}, variant)
     publish_compare(compared("probe/top1", NEIGHBORS, FULL, -0.1, [-0.2, -0.05]))
     book = collect((FULL, NEIGHBORS), None)
-    found = difference(book, PROBE, FULL, NEIGHBORS)
-    assert found and (found.value, found.interval, found.verdict) == (0.1, (0.05, 0.2), "higher")
+    gap = difference(book, PROBE, FULL, NEIGHBORS)
+    assert gap and (gap.value, gap.interval, gap.verdict) == (0.1, (0.05, 0.2), "higher")
     other = difference(book, PROBE, NEIGHBORS, FULL)
     assert other and (other.value, other.interval, other.verdict) == (-0.1, (-0.2, -0.05), "lower")
 
 
 def test_a_comparison_against_other_anomalies_is_left_aside(everything: None) -> None:
     publish_compare(over_seeds("anomaly/auc", FULL, [0.9, 0.92], [0.8, 0.95]), anomalies="photos")
-    known = estimate(collect(), AUC, FULL)
-    assert known and (known.value, known.n) == (0.673, 1)
+    auc = estimate(collect(), AUC, FULL)
+    assert auc and (auc.value, auc.n) == (0.673, 1)
 
 
 def test_what_does_not_differ_from_the_best_is_best_too(everything: None) -> None:
@@ -141,11 +141,11 @@ def overlaid(book: Book, artifact: str, path: str, only: str | None = None) -> l
 
 def test_one_roc_figure_holds_the_curve_of_every_variant_with_its_auc(everything: None) -> None:
     traces = overlaid(collect(), "anomaly", "anomaly/roc")
-    having = [variant for variant in VARIANTS if variant != EIGENMAPS]
+    present = [variant for variant in VARIANTS if variant != EIGENMAPS]
     assert [trace["name"] for trace in traces] == [
-        *(f"{variant}: AUC {ACCURACIES[variant]:.3f}" for variant in having), "chance: AUC 0.5",
+        *(f"{variant}: AUC {ACCURACIES[variant]:.3f}" for variant in present), "chance: AUC 0.5",
     ]  # fmt: skip
-    assert [trace.get("meta") for trace in traces] == [*({"variant": variant} for variant in having), None]
+    assert [trace.get("meta") for trace in traces] == [*({"variant": variant} for variant in present), None]
 
 
 def test_each_objective_has_one_figure_with_train_and_test_of_every_variant(everything: None) -> None:
@@ -179,8 +179,8 @@ def test_retrieval_shows_a_row_a_variant_below_each_query(everything: None) -> N
     for place, block in enumerate(blocks):
         query, near, *_ = map(decoded, re.findall(r'src="([^"]+)"', block))
         tile, frame, gap = 64, 4, 2  # of eval.evidence.pictures
-        shown = query[gap + frame : gap + frame + tile : 8, gap + frame : gap + frame + tile : 8]
-        np.testing.assert_array_equal(shown, IMAGES.train[QUERIES[place]])
+        pixels = query[gap + frame : gap + frame + tile : 8, gap + frame : gap + frame + tile : 8]
+        np.testing.assert_array_equal(pixels, IMAGES.train[QUERIES[place]])
         nearest = near[gap + frame : gap + frame + tile : 8, gap + frame : gap + frame + tile : 8]
         np.testing.assert_array_equal(nearest, IMAGES.train[QUERIES[place] + 1])
 
@@ -194,9 +194,9 @@ def test_variants_that_were_asked_about_other_images_are_named_and_not_shown(eve
     other = evidence(NEIGHBORS, 0.5)["retrieve"]
     other.values["retrieve/queries"] = [1, 13, 25]
     publish_of_variant("retrieve", other, NEIGHBORS)
-    shown = queries(collect((FULL, NEIGHBORS)), (FULL, NEIGHBORS))
-    assert f"– {NEIGHBORS} (other query images than {FULL})" in text(shown)
-    assert set(re.findall(r'<tr data-variant="([^"]+)">', shown)) == {FULL}
+    markup = queries(collect((FULL, NEIGHBORS)), (FULL, NEIGHBORS))
+    assert f"– {NEIGHBORS} (other query images than {FULL})" in text(markup)
+    assert set(re.findall(r'<tr data-variant="([^"]+)">', markup)) == {FULL}
 
 
 # ---- claims ----------------------------------------------------------------------------------------------------------
@@ -227,10 +227,10 @@ def test_a_claim_stands_in_its_chapter_and_in_the_table_and_leads_to_its_panels(
     assert "does not hold Without" in text(answer(book, chapter(2))) and "near <chance>" not in text(
         answer(book, chapter(3))
     )
-    shown = table(book)
-    assert "Verdicts on 2 claims: 1 holds, 1 does not hold, 0 not decided." in text(shown)
-    assert "14.1 % is at most twice 10 %." in text(shown)
-    row = shown[shown.index('<tr id="claim-collapse">') :].partition("</tr>")[0]
+    markup = table(book)
+    assert "Verdicts on 2 claims: 1 holds, 1 does not hold, 0 not decided." in text(markup)
+    assert "14.1 % is at most twice 10 %." in text(markup)
+    row = markup[markup.index('<tr id="claim-collapse">') :].partition("</tr>")[0]
     targets = re.findall(r'<a href="#([^"]+)" data-shows="shapes-vicreg">', row)
     page = render(book)
     assert len(targets) == 2 and all(page.count(f'id="{target}"') == 1 for target in targets)
@@ -270,13 +270,13 @@ def test_the_chapter_without_variance_shows_it_beside_the_full_one_and_nothing_e
 
 def test_all_tables_name_the_variant_of_each_row(everything: None) -> None:
     book = collect()
-    shown: list[Callable[[], str]] = [
+    page_tables: list[Callable[[], str]] = [
         lambda: tables.summary(book),
         lambda: tables.by_class(book, "probe", "probe/per_class", "By class"),
         *(lambda c=c: tables.numbers(book, c.measures, VARIANTS, c.title) for c in STUDY.chapters),
     ]
-    for make in shown:
-        body = make().partition("<tbody>")[2]
+    for table_of in page_tables:
+        body = table_of().partition("<tbody>")[2]
         assert re.findall(r"<tr[^>]*>", body) == [f'<tr data-variant="{variant}">' for variant in VARIANTS]
 
 

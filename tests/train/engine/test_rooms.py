@@ -1,10 +1,11 @@
-"""What a room must not know: no word of a method stands in the engine."""
+"""What a room must not know: no word of a method stands in the engine, and no name of a method or a study in the lab book."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from eval.studies.all import STUDIES
 from train.pretrain import METHODS
 
 ROOT = Path(__file__).parents[3]
@@ -15,7 +16,10 @@ WORDS = {
     "diffuse", "ddpm", "invariance", "variance", "covariance", "similarity", "reconstruction", "siamese", "projector",
 }  # fmt: skip
 WORDS |= {word for name, method in METHODS.items() for word in (name, *method.terms, *method.configuration.PEELED)}
-ROOMS = [("train/engine", WORDS)]
+# What a study compares, by the first word of its name. The lab book is Peel's, whatever the study, and images have pixels.
+NAMES = {one.name.partition("-")[0] for study in STUDIES.values() for one in study.representations}
+NAMES |= {*METHODS, *STUDIES, "simsiam", "byol", "barlow", "dssl", "lejepa", "autoencoder", "vae", "diffusion", "ddpm"}
+ROOMS = [("train/engine", WORDS), ("eval/labbook", NAMES - {"peel", "pixels"})]
 
 
 @pytest.mark.parametrize(("room", "words"), ROOMS, ids=[room for room, _ in ROOMS])

@@ -39,15 +39,15 @@ def everything(peel_home: Path) -> None:
 
 def prose(book: Book, number: int) -> str:
     """The sentences of an answer alone."""
-    found = re.search(r"<h3>Answer</h3><p>(.*?)</p>", answer(book, chapter(number)), re.S)
-    assert found
-    return text(found[1])
+    match = re.search(r"<h3>Answer</h3><p>(.*?)</p>", answer(book, chapter(number)), re.S)
+    assert match
+    return text(match[1])
 
 
 def commands(book: Book, number: int) -> list[str]:
     return [
-        html.unescape(found)
-        for found in re.findall(r'<code class="command">(.*?)</code>', answer(book, chapter(number)))
+        html.unescape(match)
+        for match in re.findall(r'<code class="command">(.*?)</code>', answer(book, chapter(number)))
     ]
 
 
@@ -73,26 +73,26 @@ def publish_ablation(worse: Values) -> Book:
 )
 def test_the_interval_of_the_difference_chooses_the_words(ends: list[float] | None, verb: str, words: str) -> None:
     book = publish_ablation(compared("probe/top1", FULL, NO_VARIANCE, 0.532, ends))
-    told = prose(book, 4)
-    assert told.startswith(
+    sentences = prose(book, 4)
+    assert sentences.startswith(
         f"With the variance term removed the probe {verb} from 67.3 % to 14.1 % (difference −53.2 points"
     )
-    assert f"): {words}." in told
+    assert f"): {words}." in sentences
     if ends:
         low, high = (f"{-100 * end:.1f}".replace("-", "−") for end in reversed(ends))
-        assert f", 95 % interval {low} to {high})" in told
+        assert f", 95 % interval {low} to {high})" in sentences
 
 
 def test_answer_without_variance_points_at_rank_axis_and_probe_together() -> None:
-    told = prose(publish_ablation(compared("probe/top1", FULL, NO_VARIANCE, 0.532, [0.523, 0.54])), 4)
-    assert "The effective rank falls from 35.1 to 1.8." in told
-    assert "The share of the variance on the first PCA axis rises from 24.0 % to 97.0 %." in told
-    assert "the picture agrees with the accuracy" in told
+    sentences = prose(publish_ablation(compared("probe/top1", FULL, NO_VARIANCE, 0.532, [0.523, 0.54])), 4)
+    assert "The effective rank falls from 35.1 to 1.8." in sentences
+    assert "The share of the variance on the first PCA axis rises from 24.0 % to 97.0 %." in sentences
+    assert "the picture agrees with the accuracy" in sentences
 
 
 def test_a_collapse_without_a_worse_probe_does_not_explain_the_accuracy() -> None:
-    told = prose(publish_ablation(compared("probe/top1", FULL, NO_VARIANCE, 0.0, [-0.1, 0.1])), 4)
-    assert "the picture does not explain the accuracy" in told
+    sentences = prose(publish_ablation(compared("probe/top1", FULL, NO_VARIANCE, 0.0, [-0.1, 0.1])), 4)
+    assert "the picture does not explain the accuracy" in sentences
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_the_whole_interval_decides_whether_60_percent_are_reached(
     publish_images()
     publish_scores("probe", {"probe/top1": seeds[0]}, FULL)
     publish_compare(over_seeds("probe/top1", FULL, seeds, ends))
-    told = prose(collect((FULL,), None), 3)
+    sentences = prose(collect((FULL,), None), 3)
     interval = " to ".join(f"{100 * end:.1f}" for end in ends)
-    assert told.startswith(f"The probe names {100 * np.mean(seeds):.1f} % (95 % interval {interval} %, 2 seeds)")
-    assert words in told
+    assert sentences.startswith(f"The probe names {100 * np.mean(seeds):.1f} % (95 % interval {interval} %, 2 seeds)")
+    assert words in sentences
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_eigenmaps_are_judged_by_map_and_probe_together(by_map: list[float], wor
         compared("probe/top1", FULL, EIGENMAPS, 0.15, [0.1, 0.2])
         | compared("project/tsne/purity", FULL, EIGENMAPS, 0.15, by_map)
     )
-    told = prose(collect((FULL, EIGENMAPS), None), 6)
-    assert words in told
-    assert "2.0 times the accuracy of guessing" in told
+    sentences = prose(collect((FULL, EIGENMAPS), None), 6)
+    assert words in sentences
+    assert "2.0 times the accuracy of guessing" in sentences
 
 
 @pytest.mark.parametrize(("eye", "words"), [([0.1, 0.2], "agrees"), ([-0.2, -0.1], "does not agree")])
@@ -198,17 +198,17 @@ def test_most_anomalous_are_counted_by_their_set() -> None:
         most = [{"set": "letters" if row < letters else "shapes", "row": row, "score": 1.0} for row in range(7)]
         values: Values = {"anomaly/most": most, "anomaly/against": "letters", "anomaly/most/pixels": alike}
         publish_scores("anomaly", values, variant)
-    told = prose(collect((FULL, NEIGHBORS)), 10)
-    assert "VICReg: 6 of the 7 most anomalous are of letters; they are not near-duplicates" in told
-    assert "The neighbor variant: 2 of the 7 most anomalous are of letters; they are near-duplicates" in told
-    assert "By that count VICReg is better." in told
+    sentences = prose(collect((FULL, NEIGHBORS)), 10)
+    assert "VICReg: 6 of the 7 most anomalous are of letters; they are not near-duplicates" in sentences
+    assert "The neighbor variant: 2 of the 7 most anomalous are of letters; they are near-duplicates" in sentences
+    assert "By that count VICReg is better." in sentences
 
 
 def test_with_all_evidence_no_answer_has_a_gap_but_the_comparison(everything: None) -> None:
     book = collect()
     for one in STUDY.chapters:
-        told = prose(book, one.number)
-        assert told.endswith(".") and "Not measured" not in told and "None" not in told
+        sentences = prose(book, one.number)
+        assert sentences.endswith(".") and "Not measured" not in sentences and "None" not in sentences
         assert set(commands(book, one.number)) <= {book.comparing}
     assert "raw pixels" in text(floors(book, chapter(0)))
 
