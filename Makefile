@@ -1,5 +1,6 @@
 # make run    the whole exercise on the digits (STUDY=, DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
 # make test   lint, types and tests
+# make quick  lint, and the tests that start no process, browser or server: for between two edits
 # make faults ten times as many writers, kills and fuzzed inputs as make test tries, with its figures
 # make bench  what the lab costs, beside the plain way to do the same; wants an idle machine and half an hour
 # make newest the online tests with the newest wandb, in an environment of its own; no other check waits for it
@@ -17,13 +18,23 @@ ifdef MODE
 export WANDB_MODE := $(MODE)
 endif
 
-.PHONY: run test lint faults bench newest clean
+.PHONY: run test quick style lint faults bench newest clean
 
 run: .venv/run
 	@$(BIN)/python -m sweeps.make --study '$(STUDY)' --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
 
-test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+# The order of the files is that of tests/conftest.py; xdist's own, by their numbers of tests, deals the longest last.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test: style
+	@$(BIN)/mypy >.venv/types 2>&1 & types=$$!; \
+	$(PYTEST); tests=$$?; \
+	wait $$types; found=$$?; cat .venv/types; \
+	if [ $$found -ne 0 ]; then echo 'make test: mypy failed, see above; make lint repeats it' >&2; exit $$found; fi; \
+	exit $$tests
+
+quick: style
+	$(PYTEST) -m 'not process and not slow'
 
 faults: .venv/test
 	$(BIN)/pytest --full -rP tests/whole/test_faults.py
@@ -37,9 +48,11 @@ newest: .venv/test
 	@PIP_CONSTRAINT= .venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade wandb
 	.venv-newest/bin/python -m pytest tests/whole/test_online.py tests/whole/test_publish.py
 
-lint: .venv/test
+style: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: style
 	$(BIN)/mypy
 
 # A newer pyproject.toml installs again; an installation that was cut short leaves no mark and starts over.

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.reach import starts
 from train.tracking.store import Store
+
+# The files that take longest, longest first: dealt last, one of them would keep its worker when the other has ended.
+HEAVY = [
+    f"tests/{file}.py"
+    for file in (
+        "whole/test_online", "whole/test_publish", "train/engine/test_processes", "sweeps/test_runner", "sweeps/test_make",
+        "whole/test_page", "whole/test_faults", "whole/test_report", "whole/test_security", "whole/test_chain",
+        "eval/labbook/test_tables", "sweeps/test_queue", "train/engine/test_loop",
+    )
+]  # fmt: skip
 
 # What a live test needs of the environment, before it is cleared; empty where none was asked for.
 LIVE = (
@@ -20,7 +31,14 @@ LIVE = (
 )
 if LIVE:
     LIVE = {"WANDB_BASE_URL": "https://api.wandb.ai", **LIVE, "WANDB_MODE": "online"}
+# In memory where there is room: stores wait for the disk, some milliseconds each time, and that is most of their cost.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4e9:
+    tempfile.tempdir = str(_MEMORY)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.tempdir)  # pytest's name for where it makes `tmp_path`
 _EMPTY = tempfile.mkdtemp(prefix="peel-tests-")
+tempfile.tempdir = os.environ["TMPDIR"] = f"{_EMPTY}/tmp"  # what tests leave is removed with it
+Path(tempfile.tempdir).mkdir()
 atexit.register(shutil.rmtree, _EMPTY, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith(("WANDB_", "PEEL_"))]:
     del os.environ[_name]
@@ -39,6 +57,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="try ten times as many faults, as make faults does")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function):
+            fixtures = [fixture.func for several in item._fixtureinfo.name2fixturedefs.values() for fixture in several]
+            if starts(item.function, *fixtures):
+                item.add_marker("process")
+    places = {file: place for place, file in enumerate(HEAVY)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))  # keeps the order in a file
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,16 @@ def server() -> Iterator[None]:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # as CPython's own tests do
 
 
+@pytest.fixture
+def few_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What train.prepare needs is loaded ahead, and not the ten seconds that all stages need."""
+    monkeypatch.setattr(make, "PRELOADED", ["train.prepare", "wandb"])
+
+
 PHOTOS = ("train.prepare", "--dataset", "photos")
 
 
+@pytest.mark.usefixtures("few_imports")
 def test_a_step_is_made_once_reused_then_and_made_again_when_asked(capfd: pytest.CaptureFixture[str]) -> None:
     first = Driver(fresh=False)
     version = first.make(*PHOTOS)["images"]
@@ -39,6 +46,7 @@ def test_a_step_is_made_once_reused_then_and_made_again_when_asked(capfd: pytest
     assert len(Store().versions("images")) == 1
 
 
+@pytest.mark.usefixtures("few_imports")
 def test_other_settings_are_another_step() -> None:
     run = Driver(fresh=False)
     run.make(*PHOTOS)

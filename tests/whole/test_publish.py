@@ -32,21 +32,35 @@ WRITES = ("CreateArtifact", "CommitArtifact", "UpsertBucket", "AddAliases", "Cre
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A home in which some stages have run offline, and their variants."""
+    """A home in which some stages have run offline, and their variants. Beside it one, `few`, of the first two alone."""
     home = tmp_path_factory.mktemp("made") / "peel"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEEL_HOME", str(home))
         for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.delenv(name, raising=False)
-        return home, run(COMMANDS)
+        names = run(COMMANDS[:2])
+        shutil.copytree(home, home.with_name("few"), symlinks=True)
+        return home, run(COMMANDS[2:], **names)
 
 
 @pytest.fixture
-def lab(made: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Lab]:
-    """A copy of that home, and a server that knows nothing yet."""
-    with Server() as server:
-        yield Lab(Path(shutil.copytree(made[0], tmp_path / "copy", symlinks=True)), server, made[1])
-        assert server.unhandled == []
+def server() -> Iterator[Server]:
+    """It knows nothing yet."""
+    with Server() as running:
+        yield running
+        assert running.unhandled == []
+
+
+@pytest.fixture
+def lab(made: tuple[Path, dict[str, str]], server: Server, tmp_path: Path) -> Lab:
+    """A copy of that home."""
+    return Lab(Path(shutil.copytree(made[0], tmp_path / "copy", symlinks=True)), server, made[1])
+
+
+@pytest.fixture
+def few(made: tuple[Path, dict[str, str]], server: Server, tmp_path: Path) -> Lab:
+    """Images and an encoder, which is made from them: enough for faults, that come while one run is sent."""
+    return Lab(Path(shutil.copytree(made[0].with_name("few"), tmp_path / "copy", symlinks=True)), server, made[1])
 
 
 def publish(lab: Lab, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -116,20 +130,20 @@ def test_a_reference_takes_what_it_was_made_from_along_and_nothing_else(lab: Lab
 
 
 @pytest.mark.parametrize("whom", ["publication", "sender"])
-def test_killed_at_any_moment_and_repeated_it_converges(lab: Lab, whom: str) -> None:
+def test_killed_at_any_moment_and_repeated_it_converges(few: Lab, whom: str) -> None:
     for calls in (3, 12, 25):  # of the server: the moment
-        before = lab.server.calls.total()
-        process = processes.start(*PUBLISH, env=lab.environment(), cwd=lab.home)
-        while process.poll() is None and lab.server.calls.total() < before + calls:
+        before = few.server.calls.total()
+        process = processes.start(*PUBLISH, env=few.environment(), cwd=few.home)
+        while process.poll() is None and few.server.calls.total() < before + calls:
             time.sleep(0.005)
         target = process.pid if whom == "publication" else next(iter(children(process.pid)), process.pid)
         if process.poll() is None:
             os.kill(target, signal.SIGKILL)
         process.communicate()
-    last = publish(lab)
+    last = publish(few)
     assert last.returncode == 0, last.stdout + last.stderr
-    whole(lab)
-    assert publish(lab).stdout.startswith("0 published, 5 there already, 0 failed, 0 aliases moved")
+    whole(few)
+    assert publish(few).stdout.startswith("0 published, 2 there already, 0 failed, 0 aliases moved")
 
 
 def children(pid: int) -> list[int]:
@@ -158,33 +172,33 @@ def test_a_name_of_another_type_stops_what_depends_on_it_and_nothing_else(lab: L
     assert all("it was made from embeddings:v0" in line for line in lines[1:3])
 
 
-def test_a_refused_upload_is_one_line_and_the_rest_goes_on(lab: Lab) -> None:
-    lab.server.faults.append(Fault("refuse", r"PUT /blob"))
-    done = publish(lab)
+def test_a_refused_upload_is_one_line_and_the_rest_goes_on(few: Lab) -> None:
+    few.server.faults.append(Fault("refuse", r"PUT /blob"))
+    done = publish(few)
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("not published: train.prepare digits -> images:v0: ")
-    lab.server.faults.clear()
-    assert publish(lab).returncode == 0
-    whole(lab)
+    few.server.faults.clear()
+    assert publish(few).returncode == 0
+    whole(few)
 
 
-def test_a_server_that_stops_answering_ends_it_and_the_next_time_it_goes_on(lab: Lab) -> None:
-    lab.server.faults.append(Fault("drop", "UpsertBucket|RunResumeStatus|Viewer|ServerFeatures|ProjectArtifacts"))
-    nobody = publish(lab, WANDB__GRAPHQL_RETRY_MAX="1", WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS="1")
+def test_a_server_that_stops_answering_ends_it_and_the_next_time_it_goes_on(few: Lab) -> None:
+    few.server.faults.append(Fault("drop", "UpsertBucket|RunResumeStatus|Viewer|ServerFeatures|ProjectArtifacts"))
+    nobody = publish(few, WANDB__GRAPHQL_RETRY_MAX="1", WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS="1")
     assert nobody.returncode == 2 and len(nobody.stderr.strip().splitlines()[-1:]) == 1
     assert "Traceback" not in nobody.stderr
-    lab.server.faults[:] = [Fault("hang", "CommitArtifact", times=1), Fault("fail", "CreateArtifact$", times=2)]
-    done = publish(lab, WANDB__GRAPHQL_TIMEOUT_SECONDS="2")  # it asks again, and goes on
+    few.server.faults[:] = [Fault("hang", "CommitArtifact", times=1), Fault("fail", "CreateArtifact$", times=2)]
+    done = publish(few, WANDB__GRAPHQL_TIMEOUT_SECONDS="2")  # it asks again, and goes on
     assert done.returncode == 0, done.stdout + done.stderr
-    whole(lab)
+    whole(few)
 
 
-def test_without_a_record_the_artifacts_go_and_it_says_so(lab: Lab) -> None:
-    shutil.rmtree(lab.home / "wandb")
-    done = publish(lab, "images:digits")
+def test_without_a_record_the_artifacts_go_and_it_says_so(few: Lab) -> None:
+    shutil.rmtree(few.home / "wandb")
+    done = publish(few, "images:digits")
     assert done.returncode == 0, done.stderr
     assert "published without curves and panels" in done.stdout
-    (at,) = lab.server.state.runs.values()
+    (at,) = few.server.state.runs.values()
     assert (at.job_type, at.group) == ("train.prepare", "digits") and json.loads(at.config)["size"]["value"] == 32
 
 
