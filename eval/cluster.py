@@ -1,6 +1,6 @@
 """Clusters the training representations by k-means and compares the clusters with the classes.
 
-The map is one t-SNE of a sample of the training vectors jointly with the cluster centers, drawn twice: coloured by cluster
+The map is one t-SNE of a sample of the training vectors jointly with the cluster centers, drawn twice: colored by cluster
 and by class. Silhouettes are taken on that sample, in the representation's own dimension; NMI, ARI and purity on all. The
 purity is the share of images that are of the most frequent class of their cluster.
 """

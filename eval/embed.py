@@ -22,7 +22,7 @@ class Config:
     """Alias of the encoder."""
     images: str | None = None
     """Alias of the images to embed; those that the encoder was made from unless given. Images of another set are resized
-    and normalised as the encoder's own, and the embeddings are called VARIANT-on-IMAGES."""
+    and normalized as the encoder's own, and the embeddings are called VARIANT-on-IMAGES."""
     train: bool = True
     """Embed the training images too. Of a set of anomalies only the test images are read."""
     batch_size: Annotated[int, MACHINE] = 100

@@ -66,7 +66,7 @@ def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: 
         correct = layer_probe.predictions == labels
         values[f"{path}/top1"] = float(correct.mean())
         values[f"{path}/top1/interval"] = list(accuracy_interval(correct, seed, resamples))
-        values[f"{path}/regularisation"] = layer_probe.regularisation
+        values[f"{path}/regularisation"] = layer_probe.regularization
         samples[f"{path}/top1"] = correct
 
     confusion = confusion_matrix(labels, representation.predictions, len(classes))

@@ -1,4 +1,4 @@
-"""Draws the representations of the test images in two dimensions, by PCA and by t-SNE, coloured by class.
+"""Draws the representations of the test images in two dimensions, by PCA and by t-SNE, colored by class.
 
 A map's purity is the share of each image's 10 nearest images in that map that have its class. How much the map by PCA
 looks like a line is measured twice: as a whole (`elongation`) and around each image (`line`).

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import build, nearest
-from train.data.views import batch, normalise
+from train.data.views import batch, normalize
 from train.methods.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
 from train.methods.ranges import AtLeast, check_ranges
 from train.tracking import Command, Problem, Stage
@@ -100,12 +100,12 @@ def subset(n: int, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def pixels(images: Images, rows: NDArray[np.int64]) -> Vectors:
-    """Normalised pixels of the training images `rows`, then of all test images: (n, 3 * size * size) float32."""
+    """Normalized pixels of the training images `rows`, then of all test images: (n, 3 * size * size) float32."""
     mean, std = torch.tensor(images.mean), torch.tensor(images.std)
     vectors = np.empty((len(rows) + len(images.test), 3 * images.size**2), np.float32)
     for split, places, first in ((images.train, rows, 0), (images.test, np.arange(len(images.test)), len(rows))):
         for start in range(0, len(places), BATCH):
-            planes = normalise(batch(split, places[start : start + BATCH]), mean, std)
+            planes = normalize(batch(split, places[start : start + BATCH]), mean, std)
             vectors[first + start :][: len(planes)] = planes.flatten(1).numpy()
     return vectors
 

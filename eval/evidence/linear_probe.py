@@ -1,7 +1,7 @@
 """A linear probe: multinomial logistic regression with an L2 penalty on frozen, standardised vectors.
 
-The objective is mean cross-entropy + regularisation / 2 * |weights|^2, the bias free: scikit-learn's LogisticRegression
-with C = 1 / (regularisation * images). The penalty is chosen on held-out training labels; test labels are no input.
+The objective is mean cross-entropy + regularization / 2 * |weights|^2, the bias free: scikit-learn's LogisticRegression
+with C = 1 / (regularization * images). The penalty is chosen on held-out training labels; test labels are no input.
 """
 
 import warnings
@@ -64,10 +64,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Probe:
-    """regularisation: the chosen penalty. validation: accuracy on held-out training labels by penalty, in GRID's order.
+    """regularization: the chosen penalty. validation: accuracy on held-out training labels by penalty, in GRID's order.
     layer: of all training labels. predictions: (n,) class of each test vector."""
 
-    regularisation: float
+    regularization: float
     validation: tuple[float, ...]
     layer: Linear
     predictions: NDArray[np.int64]
@@ -92,8 +92,8 @@ def linear_probe(
 
     layers = [Linear(torch.zeros(classes, x.shape[1], dtype=torch.float64), torch.zeros(classes, dtype=torch.float64))]
     with tqdm(total=len(GRID) + 1, desc=what, unit="fit", leave=False) as bar:
-        for regularisation in GRID:
-            layers.append(fit(x, labels, (~validation).double(), regularisation, layers[-1], curvature))
+        for regularization in GRID:
+            layers.append(fit(x, labels, (~validation).double(), regularization, layers[-1], curvature))
             bar.update()
         candidates = layers[1:]
         accuracies = [
@@ -145,9 +145,9 @@ class Curvature:
 
 
 def fit(
-    x: Tensor, labels: Tensor, weights: Tensor, regularisation: float, start: Linear, curvature: Curvature
+    x: Tensor, labels: Tensor, weights: Tensor, regularization: float, start: Linear, curvature: Curvature
 ) -> Linear:
-    """The minimum of the weighted mean cross-entropy + regularisation / 2 * |weights|^2, by full-batch L-BFGS.
+    """The minimum of the weighted mean cross-entropy + regularization / 2 * |weights|^2, by full-batch L-BFGS.
 
     x: (n, d) float32. labels: (n,). weights: (n,) float64, 0 leaves an image out. Converged when no entry of the gradient
     is above TOLERANCE, in coordinates in which the objective's curvature is about 1.
@@ -156,7 +156,7 @@ def fit(
     # The softmax's own curvature at the start, averaged over images and classes.
     softness = weights @ (1 - start.logits(x).softmax(dim=1).square().sum(dim=1)) / start.bias.numel()
     softness = softness.clamp_min(1e-6)
-    scale = torch.cat([softness * curvature.variance + regularisation, softness[None]]).rsqrt()
+    scale = torch.cat([softness * curvature.variance + regularization, softness[None]]).rsqrt()
     z = (torch.cat([start.weights @ curvature.axes, start.bias[:, None]], dim=1) / scale).requires_grad_()
 
     def layer() -> Linear:
@@ -164,17 +164,17 @@ def fit(
         return Linear(coefficients[:, :-1] @ curvature.axes.T, coefficients[:, -1])
 
     def objective() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         at = layer()
         loss = weights @ F.cross_entropy(at.logits(x), labels, reduction="none")
-        loss = loss + regularisation / 2 * at.weights.square().sum()
+        loss = loss + regularization / 2 * at.weights.square().sum()
         loss.backward()
         return loss.detach()
 
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [z], max_iter=STEPS, tolerance_grad=TOLERANCE, tolerance_change=0, line_search_fn="strong_wolfe"
     )
-    optimiser.step(objective)
+    optimizer.step(objective)
     assert z.grad is not None
     if (steepest := float(z.grad.abs().max())) > 10 * TOLERANCE:
         warnings.warn(f"the probe stopped at a gradient of {steepest:.1g}, above {TOLERANCE:g}", stacklevel=2)

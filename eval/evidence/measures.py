@@ -57,7 +57,7 @@ HUBNESS = Measure("retrieve", "retrieve/hubness", "Farthest among the 10 commone
                   "Share of all images whose farthest image is one of the 10 that are so most often")  # fmt: skip
 DISTINCT = Measure("retrieve", "retrieve/farthest_distinct", "Distinct farthest images", "count")
 NMI = Measure("cluster", "cluster/nmi", "Mutual information", "decimal", 1, None,
-              "Normalised mutual information of clusters and classes: 0 to 1")  # fmt: skip
+              "Normalized mutual information of clusters and classes: 0 to 1")  # fmt: skip
 ARI = Measure(
     "cluster", "cluster/ari", "Adjusted Rand index", "decimal", 1, 0.0, "Of clusters and classes: 0 by chance"
 )

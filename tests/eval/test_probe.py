@@ -25,9 +25,9 @@ def fit_probe(embeddings: Embeddings, seed: int = 0) -> Probe:
     return linear_probe(embeddings.train, embeddings.train_labels, embeddings.test, len(embeddings.classes), seed)
 
 
-def reference(x: NDArray[Any], labels: NDArray[np.int64], regularisation: float) -> LogisticRegression:
+def reference(x: NDArray[Any], labels: NDArray[np.int64], regularization: float) -> LogisticRegression:
     """The same objective in scikit-learn's terms, in float64 and far past convergence."""
-    model = LogisticRegression(C=1 / (regularisation * len(x)), tol=1e-10, max_iter=10_000)
+    model = LogisticRegression(C=1 / (regularization * len(x)), tol=1e-10, max_iter=10_000)
     return model.fit(x.astype(np.float64), labels)
 
 
@@ -55,7 +55,7 @@ def test_probe_is_the_optimum_that_scikit_learn_finds(n: int, dimensions: int) -
     embeddings = correlated(4, n, dimensions, seed=1)
     result = fit_probe(embeddings)
     scaler = StandardScaler().fit(embeddings.train.astype(np.float64))
-    model = reference(scaler.transform(embeddings.train), embeddings.train_labels, result.regularisation)
+    model = reference(scaler.transform(embeddings.train), embeddings.train_labels, result.regularization)
     test = scaler.transform(embeddings.test)
     np.testing.assert_allclose(result.layer.weights, model.coef_, atol=5e-4)
     np.testing.assert_allclose(
@@ -66,15 +66,15 @@ def test_probe_is_the_optimum_that_scikit_learn_finds(n: int, dimensions: int) -
     assert (result.predictions == embeddings.test_labels).mean() == model.score(test, embeddings.test_labels)
 
 
-@pytest.mark.parametrize("regularisation", [1.0, 1e-2, 1e-4])
-def test_an_image_without_weight_is_left_out_of_the_fit(regularisation: float) -> None:
+@pytest.mark.parametrize("regularization", [1.0, 1e-2, 1e-4])
+def test_an_image_without_weight_is_left_out_of_the_fit(regularization: float) -> None:
     embeddings = correlated(3, 100, 12, seed=2)
     x = Standardisation.of(embeddings.train)(embeddings.train)
     used = np.random.default_rng(0).random(len(x)) < 0.7
     start = Linear(torch.zeros(3, 12, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
     labels = torch.from_numpy(embeddings.train_labels)
-    layer = fit(x, labels, torch.from_numpy(used).double(), regularisation, start, Curvature.of(x))
-    model = reference(x.numpy()[used], embeddings.train_labels[used], regularisation)
+    layer = fit(x, labels, torch.from_numpy(used).double(), regularization, start, Curvature.of(x))
+    model = reference(x.numpy()[used], embeddings.train_labels[used], regularization)
     expected = model.predict_proba(x.numpy().astype(np.float64))
     np.testing.assert_allclose(layer.logits(x).softmax(dim=1), expected, atol=5e-4)
 
@@ -92,7 +92,7 @@ def test_held_out_accuracies_are_those_of_scikit_learn_and_the_best_is_chosen() 
         for value in grid
     ]
     assert result.validation == pytest.approx(scores)
-    assert result.regularisation == grid[int(np.argmax(scores))]
+    assert result.regularization == grid[int(np.argmax(scores))]
 
 
 def test_probe_ignores_scale_and_shift_of_dimensions() -> None:
@@ -105,7 +105,7 @@ def test_probe_ignores_scale_and_shift_of_dimensions() -> None:
         test=((embeddings.test + shift) * scale).astype(np.float32),
     )
     one, other = fit_probe(embeddings), fit_probe(moved)
-    assert one.regularisation == other.regularisation
+    assert one.regularization == other.regularization
     np.testing.assert_allclose(one.layer.weights, other.layer.weights, atol=5e-4)
     np.testing.assert_array_equal(one.predictions, other.predictions)
 
@@ -186,9 +186,9 @@ def test_stage_publishes_what_scikit_learn_measures() -> None:
         "probe/features": embeddings.layer("features"),
     }.items():
         scaler = StandardScaler().fit(train.astype(np.float64))
-        regularisation = values[f"{path}/regularisation"]
-        assert isinstance(regularisation, float)
-        model = reference(scaler.transform(train), embeddings.train_labels, regularisation)
+        regularization = values[f"{path}/regularisation"]
+        assert isinstance(regularization, float)
+        model = reference(scaler.transform(train), embeddings.train_labels, regularization)
         right = model.predict(scaler.transform(test)) == embeddings.test_labels
         expected = right.mean()
         assert values[f"{path}/top1"] == pytest.approx(expected)
@@ -228,7 +228,7 @@ def test_without_a_head_features_and_representation_have_the_same_numbers() -> N
     publish_embeddings(blobs(3, 40, 6, seed=9, distance=2, head=False))
     probe.main(probe.Config("blobs-vicreg"))
     values = published_values()
-    for name in ("top1", "top1/interval", "regularisation"):
+    for name in ("top1", "top1/interval", "regularization"):
         assert values[f"probe/{name}"] == values[f"probe/features/{name}"]
 
 

@@ -174,7 +174,7 @@ class Opened:
         assert [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
     def colored(self, element: Any, hue: str | None = None) -> int:
-        """How many pixels of an element are coloured: not paper, ink or gray; with `hue` about that colour."""
+        """How many pixels of an element are colored: not paper, ink or gray; with `hue` about that color."""
         pixels = np.asarray(PIL.Image.open(BytesIO(element.screenshot())).convert("RGB")).astype(int)
         if hue is None:
             return int((np.ptp(pixels, axis=-1) > 60).sum())

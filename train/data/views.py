@@ -212,7 +212,7 @@ def batch(images: NDArray[np.uint8], index: NDArray[np.int64] | slice) -> Tensor
     return torch.from_numpy(np.array(images[index]))
 
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor, size: int | None = None) -> Tensor:
+def normalize(images: Tensor, mean: Tensor, std: Tensor, size: int | None = None) -> Tensor:
     """Whole images as an encoder takes them: (n, 3, size, size) float32, normalized, in channels_last.
 
     images: (n, height, width, 3) uint8. mean, std: (3,), of images scaled to [0, 1]. `size` resizes to a square,

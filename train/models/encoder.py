@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from train.data.views import batch, normalise
+from train.data.views import batch, normalize
 from train.models.backbones import BACKBONES
 from train.models.heads import head
 from train.models.patches import sample
@@ -38,7 +38,7 @@ class Architecture:
 
 
 class Encoder(nn.Module):
-    """Normalised images (n, 3, size, size) -> features (n, f) and representation (n, dimension), float32."""
+    """Normalized images (n, 3, size, size) -> features (n, f) and representation (n, dimension), float32."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -80,4 +80,4 @@ class Encoder(nn.Module):
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)
         pixels = batch(images, slice(start, stop)).to(device)
-        return self(normalise(pixels, mean.to(device), std.to(device), self.architecture.size))  # type: ignore[no-any-return]
+        return self(normalize(pixels, mean.to(device), std.to(device), self.architecture.size))  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from train.data.views import batch, normalise
+from train.data.views import batch, normalize
 
 SIDE = 6  # pixels; the receptive field that Coates, Lee & Ng found best for 32-pixel images
 CONTRAST = (
@@ -88,4 +88,4 @@ def whitened_patches(
 def sample(images: NDArray[np.uint8], mean: Tensor, std: Tensor, random: np.random.Generator) -> Tensor:
     """The images that patches are drawn from: some of the uint8 images (n, s, s, 3), normalized, (m, 3, s, s)."""
     rows = np.sort(random.choice(len(images), min(SAMPLE, len(images)), replace=False))
-    return normalise(batch(images, rows), mean, std)
+    return normalize(batch(images, rows), mean, std)

@@ -100,14 +100,14 @@ NO_VARIANCE_TERM = Chapter(
     4,
     "no-variance",
     "No variance term",
-    "The variance term weighs nothing. The PCA map and the linear probe again: better or worse, what looks"
+    "The variance term has the weight 0. How do the PCA map and the linear probe change: better or worse, what looks"
     " different, and does the picture explain the accuracy?",
     (PCA, COLLAPSE, PER_CLASS),
     (PROBE, FEATURES, RANK, STD, FIRST_AXIS, PCA_PURITY),
     answer=no_variance,
-    rule=f"Collapsed: at most {share(COLLAPSE_SHARE)} of the full effective rank; or {share(COLLAPSE_SHARE)} of the variance"
-    " and more on the first PCA axis, where the full one has less. The picture agrees where a collapse and a worse probe"
-    " come together, or neither.",
+    rule=f"The representation counts as collapsed where its effective rank is at most {share(COLLAPSE_SHARE)} of VICReg's, or where"
+    f" its first PCA axis has {share(COLLAPSE_SHARE)} of the variance or more and VICReg's has less. The picture agrees where"
+    " a collapse and a worse probe come together, or neither comes.",
     representations=(FULL, NO_VARIANCE),
 )
 

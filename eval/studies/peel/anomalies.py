@@ -23,7 +23,7 @@ def anomaly_detection(w: Writer) -> None:
                 " cases."
             )
     if w.has(EIGENMAPS):
-        w.say(f"{w.label(EIGENMAPS)}: –, transductive; there is no encoder that could embed other images.")
+        w.say(f"{w.label(EIGENMAPS)} are transductive: they have no encoder that could embed other images.")
 
 
 def _verdict(auc: Estimate) -> str:
@@ -32,7 +32,7 @@ def _verdict(auc: Estimate) -> str:
         return "tells the sets apart" if auc.interval else "seems to tell the sets apart, without an interval"
     if high < 0.5:
         return "takes the normal images for the more anomalous"
-    return "is not shown to do better than a coin"
+    return "is not shown to do better than guessing"
 
 
 def roc(w: Writer) -> None:
@@ -41,7 +41,7 @@ def roc(w: Writer) -> None:
     if len(means) > 1:
         top = [variant for variant in means if variant in best(w.book, AUC)] or list(means)
         w.say(
-            f"Of all methods the highest: {series([f'{variant} ({number(means[variant].value, AUC.form)})' for variant in top])}."
+            f"The highest of all: {series([f'{variant} ({number(means[variant].value, AUC.form)})' for variant in top])}."
         )
     if gap:
         beside = []
@@ -56,7 +56,7 @@ def roc(w: Writer) -> None:
                 beside.append(f"{what} {one} against {other}")
         if beside:
             w.say(
-                f"The scores do not say why. What was measured beside it, VICReg against the neighbor variant: {series(beside)}."
+                f"The scores do not say why. These were measured beside it, VICReg against the neighbor variant: {series(beside)}."
             )
 
 
@@ -94,7 +94,7 @@ DETECTION = Chapter(
         Measure("anomaly", "anomaly/k", "Neighbors k", "count"),
     ),
     answer=anomaly_detection,
-    rule="Apart: the whole interval of the AUC lies above one half.",
+    rule="A variant tells the sets apart where the whole interval of its AUC lies above one half.",
 )
 
 ROC = Chapter(

@@ -14,7 +14,7 @@ def clustering(w: Writer) -> None:
     if k:
         w.say(f"Clusters, by k-means: {number(k, 'count')}.")
     w.versus("Images in the most frequent class of their cluster", PURITY, FULL, NEIGHBORS)
-    w.versus("Normalised mutual information with the classes", NMI, FULL, NEIGHBORS)
+    w.versus("Normalized mutual information with the classes", NMI, FULL, NEIGHBORS)
 
 
 def cluster_maps(w: Writer) -> None:
@@ -58,11 +58,11 @@ CLUSTER_MAPS = Chapter(
     12,
     "cluster-maps",
     "Maps of the clusters",
-    "t-SNE of the training representations, coloured by cluster and by class side by side, the centers in black."
+    "t-SNE of the training representations, colored by cluster and by class side by side, the centers in black."
     " Which method finds clusters, which separates classes?",
     (
-        Panel("cluster", "cluster/clusters", "coloured by cluster"),
-        Panel("cluster", "cluster/classes", "coloured by class"),
+        Panel("cluster", "cluster/clusters", "colored by cluster"),
+        Panel("cluster", "cluster/classes", "colored by class"),
     ),
     (CLUSTERS, CLASSES, NMI, PURITY),
     side_by_side=True,

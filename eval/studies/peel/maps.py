@@ -38,7 +38,7 @@ CHAPTER = Chapter(
     2,
     "maps",
     "Maps",
-    "The test images in two dimensions, by PCA and by t-SNE, coloured by class. Which map is the more useful? Did"
+    "The test images in two dimensions, by PCA and by t-SNE, colored by class. Which map is the more useful? Did"
     " VICReg capture the classes, and which are entangled?",
     (PCA, TSNE),
     (
@@ -49,5 +49,5 @@ CHAPTER = Chapter(
     ),
     answer=maps,
     rule="The more useful map is the one with the higher class purity, where the interval of their difference excludes 0."
-    f" Captured: mostly from a purity of the t-SNE map of {share(MOSTLY)} on, in part from {share(PARTLY)} on.",
+    f" The classes count as captured mostly from a t-SNE purity of {share(MOSTLY)} on, in part from {share(PARTLY)} on.",
 )

@@ -13,7 +13,9 @@ TARGET = 0.6  # the probe's accuracy that the exercise asks for
 def probe(w: Writer) -> None:
     accuracy = w.estimate(PROBE, FULL)
     if accuracy:
-        w.say(f"The probe names {phrase(accuracy, 'percent')} of the test images rightly: {_against_target(accuracy)}.")
+        w.say(
+            f"The probe classifies {phrase(accuracy, 'percent')} of the test images correctly: {_against_target(accuracy)}."
+        )
     if features := w.phrase(FEATURES, FULL):
         w.say(f"On the features that the head reads: {features}.")
     confused = w.value("probe", "probe/confused", FULL)
@@ -40,16 +42,16 @@ CHAPTER = Chapter(
     "probe",
     "Linear probe",
     "One linear layer on the frozen encoder's representation, trained on the training set's labels: how many test"
-    " images does it name rightly (at least 60 %?), and which classes does it take for each other?",
+    " images does it classify correctly (at least 60 %?), and which classes does it take for each other?",
     (Panel("probe", "probe/confusion", "Confusion matrix"), PER_CLASS),
     (
         PROBE,
         FEATURES,
         Measure("probe", "probe/chance", "Chance", "percent"),
-        Measure("probe", "probe/regularisation", "Regularisation", "scale"),
+        Measure("probe", "probe/regularisation", "Regularization", "scale"),
         CONFUSED,
     ),
     by_class=("probe/per_class", "Accuracy by class, in numbers"),
     answer=probe,
-    rule=f"{share(TARGET)} are reached where the whole interval lies at or above them.",
+    rule=f"The probe reaches {share(TARGET)} where its whole interval lies at or above that.",
 )

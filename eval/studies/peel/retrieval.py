@@ -8,7 +8,7 @@ from eval.studies.peel.representations import FULL, NEIGHBORS
 
 
 def retrieval(w: Writer) -> None:
-    w.versus("Close images, by the share of the 5 nearest that are of the image's class", PRECISION, FULL, NEIGHBORS)
+    w.versus("Share of the 5 nearest that are of the image's class", PRECISION, FULL, NEIGHBORS)
     say_who_follows(w, COLOR, "color")
     say_who_follows(w, BACKGROUND, "background")
     gap = w.difference(HUBNESS, FULL, NEIGHBORS)
@@ -17,13 +17,13 @@ def retrieval(w: Writer) -> None:
         wider = FULL if gap.verdict == "lower" else NEIGHBORS
         verdict = f"{w.label(wider)} has the more varied distant images" if gap.decided else gap.verdict
         w.say(
-            f"Distant images: the most distant one is one of the same ten for {values[0]} of all images with VICReg, for"
-            f" {values[1]} with the neighbor variant: {verdict}."
+            f"With VICReg the most distant image of {values[0]} of all images is one of the same ten, with the neighbor variant"
+            f" that of {values[1]}: {verdict}."
         )
     counts = [w.phrase(DISTINCT, name) for name in (FULL, NEIGHBORS)]
     if counts[0] and counts[1]:
         w.say(
-            f"In all {counts[0]} images are the most distant of some other with VICReg, {counts[1]} with the neighbor variant."
+            f"With VICReg {counts[0]} images are the most distant from some other, with the neighbor variant {counts[1]}."
         )
 
 

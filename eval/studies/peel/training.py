@@ -10,7 +10,7 @@ from eval.studies.peel.representations import FULL, NEIGHBORS, NO_VARIANCE
 EPOCHS = Measure("training", "training/epochs", "Epochs", "count")
 TERMS = ("invariance", "variance", "covariance")
 
-NOTE = "A plain line: training batches. With markers: the test set, once an epoch."  # on the curves
+NOTE = "A plain line shows training batches. A line with markers shows the test set, once an epoch."  # on the curves
 
 
 def training(w: Writer) -> None:
@@ -92,6 +92,6 @@ CHAPTER = Chapter(
         Measure("training", "training/parameters", "Parameters", "count"),
     ),
     answer=training,
-    rule="A term rises or falls by the mean of the last tenth of its batches less that of the first; over several seeds,"
-    " by more than their standard deviation.",
+    rule="A term rises or falls by its mean over the last tenth of the batches minus its mean over the first tenth. Over"
+    " several seeds it must move by more than their standard deviation.",
 )

@@ -1,4 +1,4 @@
-"""The lab book's colours: text against its background, and figures for those who see fewer colours."""
+"""The lab book's colors: text against its background, and figures for those who see fewer colors."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -20,7 +20,7 @@ DICHROMATS = {
 }
 XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 READABLE = 4.5  # WCAG 2.2, level AA, text of any size
-# Two colours of CIE Lab that differ by 2.3 are just told apart side by side; marks of a figure lie apart.
+# Two colors of CIE Lab that differ by 2.3 are just told apart side by side; marks of a figure lie apart.
 APART = 4 * 2.3
 SEVEN = 7  # variants of the whole exercise
 
@@ -38,7 +38,7 @@ def linear(rgb: Any) -> NDArray[np.float64]:
 
 
 def contrast(one: Any, other: Any) -> float:
-    """WCAG 2.2's ratio of two sRGB colours."""
+    """WCAG 2.2's ratio of two sRGB colors."""
     lights = sorted(float(linear(rgb) @ [0.2126, 0.7152, 0.0722]) + 0.05 for rgb in (one, other))
     return lights[1] / lights[0]
 
@@ -95,7 +95,7 @@ def test_no_two_variants_look_alike_to_the_color_blind(vision: str) -> None:
     seen = lab(linear([rgb(look.color) for look in styles]) @ np.transpose(DICHROMATS[vision]))
     distances = {(a, b): float(np.linalg.norm(seen[a] - seen[b])) for a, b in combinations(range(SEVEN), 2)}
     assert min(distances.values()) > APART, min(distances, key=lambda pair: distances[pair])
-    # ... and without any colour by dash and by symbol.
+    # ... and without any color by dash and by symbol.
     assert len({look.dash for look in styles}) == len({look.symbol for look in styles}) == SEVEN
 
 

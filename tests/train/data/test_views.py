@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from train.data.views import Augmentation, Draws, draw, normalise, transform, views
+from train.data.views import Augmentation, Draws, draw, normalize, transform, views
 
 MEAN = torch.tensor([0.49, 0.48, 0.45])
 STD = torch.tensor([0.25, 0.24, 0.26])
@@ -107,14 +107,14 @@ def test_normalise_agrees_with_torchvision(height: int, width: int, size: int) -
     images = varied_images(height, width)
     floats = TF.to_dtype(images.permute(0, 3, 1, 2), torch.float32, scale=True)
     expected = TF.normalize(TF.resize(floats, [size, size], antialias=True), MEAN.tolist(), STD.tolist())
-    torch.testing.assert_close(normalise(images, MEAN, STD, size), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalize(images, MEAN, STD, size), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [None, 32])
 def test_normalise_agrees_with_numpy(size: int | None) -> None:
     images = noise(8, 32, 32)
     expected = (images.numpy() / 255 - MEAN.numpy()) / STD.numpy()
-    actual = normalise(images, MEAN, STD, size).permute(0, 2, 3, 1).numpy()
+    actual = normalize(images, MEAN, STD, size).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
@@ -354,7 +354,7 @@ def test_images_and_draws_are_left_as_they_were() -> None:
     statistics = MEAN.clone(), STD.clone()
     before, draws_before = images.clone(), all_columns(draws)
     transform(images, draws, augmentation, *statistics)
-    normalise(images, *statistics, 16)
+    normalize(images, *statistics, 16)
     views(images, 2, augmentation, *statistics, seeded())
     assert torch.equal(images, before)
     np.testing.assert_array_equal(all_columns(draws), draws_before)
@@ -365,7 +365,7 @@ def test_flattening_the_views_copies_nothing_and_is_channels_last() -> None:
     batch = views(noise(6, 32, 32), 2, Augmentation(), MEAN, STD, seeded())
     flat = batch.flatten(0, 1)
     assert flat.data_ptr() == batch.data_ptr()
-    for images in (flat, *batch, normalise(noise(6, 40, 28), MEAN, STD, 32)):
+    for images in (flat, *batch, normalize(noise(6, 40, 28), MEAN, STD, 32)):
         assert images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -395,4 +395,4 @@ def test_wrong_images_are_named() -> None:
     with pytest.raises(ValueError, match="float32"):
         transform(noise(2, 32, 32).float(), draws, Augmentation(), MEAN, STD)
     with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\)"):
-        normalise(noise(2, 32, 32).permute(0, 3, 1, 2), MEAN, STD)
+        normalize(noise(2, 32, 32).permute(0, 3, 1, 2), MEAN, STD)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tests.train.engine.test_loop import TINY, dots
 from tests.train.engine.test_processes import Silent
 from train.data.images import Images
-from train.data.views import batch, normalise
+from train.data.views import batch, normalize
 from train.engine.loop import Training
 from train.methods import config
 from train.methods.method import Batch, Method, Outputs
@@ -49,7 +49,7 @@ class Distilled(Method):
     def batch(self, split: str, rows: NDArray[Any], draws: torch.Generator, share: slice) -> Batch:
         pixels = batch(getattr(self.images, split), rows)
         noise = torch.randn(len(rows), 3, self.images.size, self.images.size, generator=draws)
-        return {"images": normalise(pixels[share], self.mean, self.std), "noise": noise[share]}
+        return {"images": normalize(pixels[share], self.mean, self.std), "noise": noise[share]}
 
     def forward(self, batch: Batch) -> Outputs:
         with torch.no_grad():
@@ -75,7 +75,7 @@ class Distilled(Method):
 
     @torch.no_grad()
     def after_epoch(self, epoch: int) -> None:
-        pixels = normalise(batch(self.images.train, slice(0, 1)), self.mean, self.std)
+        pixels = normalize(batch(self.images.train, slice(0, 1)), self.mean, self.std)
         self.epoch_code.copy_(epoch * self.target.eval()(pixels)[1][0])
 
 

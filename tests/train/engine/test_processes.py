@@ -53,7 +53,7 @@ def ended(processes: list[Process]) -> list[tuple[int, str, str]]:
 
 # -- one step ----------------------------------------------------------------------------------------------------------
 
-# Without batch normalisation, whose statistics are a share's own; what a process computed goes to a file of its own.
+# Without batch normalization, whose statistics are a share's own; what a process computed goes to a file of its own.
 STEP = textwrap.dedent("""
     import dataclasses, json, sys
     import torch
@@ -84,7 +84,7 @@ STEP = textwrap.dedent("""
         training = Training(VICReg(config, images, partners), Silent(), cpu, processes)
         bare(training.method)
         training.parameters = list(training.method.parameters())
-        for parameter in training.parameters:  # large enough for every term to count without the normalisation
+        for parameter in training.parameters:  # large enough for every term to count without the normalization
             if parameter.dim() > 1:
                 nn.init.kaiming_normal_(parameter)
         training.optimizer = torch.optim.SGD(training.parameters, lr=0.1)

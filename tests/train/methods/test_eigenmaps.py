@@ -194,8 +194,8 @@ def test_stage_takes_distances_between_normalised_pixels() -> None:
     publish_images(images)
     stage.main(stage.Config(images="blobs", dimension=8))
     raw = np.concatenate([images.train, images.test]) / 255
-    normalised = ((raw - images.mean) / images.std).reshape(len(raw), -1).astype(np.float32)
-    affinity = by_scikit_learn(normalised, 10)
+    normalized = ((raw - images.mean) / images.std).reshape(len(raw), -1).astype(np.float32)
+    affinity = by_scikit_learn(normalized, 10)
     expected = SpectralEmbedding(8, affinity="precomputed", random_state=0).fit_transform(affinity)
     made = published("blobs-eigenmaps-dimension8-pixels")
     together = np.concatenate([made.train, made.test])

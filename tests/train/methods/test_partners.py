@@ -17,7 +17,7 @@ from tests.train.engine.test_loop import TINY, dots
 from train import pretrain
 from train.data.images import SPLITS, Images
 from train.data.neighbors import Ids, Neighbors, build
-from train.data.views import normalise
+from train.data.views import normalize
 from train.engine.loop import Training
 from train.methods.partners import Partners
 from train.methods.variants import neighbors_alias, variant_name
@@ -85,7 +85,7 @@ def seen_by_the_network(
 
 def rows_of(pixels: torch.Tensor, images: NDArray[np.uint8], statistics: Images) -> Ids:
     """Which of `images` each of `pixels` is."""
-    whole = normalise(torch.from_numpy(images), torch.tensor(statistics.mean), torch.tensor(statistics.std))
+    whole = normalize(torch.from_numpy(images), torch.tensor(statistics.mean), torch.tensor(statistics.std))
     same = torch.isclose(pixels.flatten(1)[:, None], whole.flatten(1)[None], atol=1e-5).all(dim=2)
     assert (same.sum(dim=1) == 1).all(), "every view is one whole image, unchanged"
     return same.int().argmax(dim=1).numpy()

@@ -138,12 +138,12 @@ def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
         [images[n, :, t : t + SIDE, s : s + SIDE].ravel() for n, t, s in zip(rows, tops, lefts, strict=True)]
     )
 
-    def normalised(patch: NDArray[np.floating]) -> NDArray[np.floating]:
+    def normalized(patch: NDArray[np.floating]) -> NDArray[np.floating]:
         centered: NDArray[np.floating] = patch - patch.mean()
         scaled: NDArray[np.floating] = centered / np.sqrt(patch.var(ddof=1) + CONTRAST)
         return scaled
 
-    sample = np.stack([normalised(patch.astype(np.float64)) for patch in sample])
+    sample = np.stack([normalized(patch.astype(np.float64)) for patch in sample])
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(sample.T))
     whitening = vectors @ np.diag(1 / np.sqrt(values + WHITENING)) @ vectors.T
@@ -153,7 +153,7 @@ def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
     response = np.array(
         [
             [
-                [unit @ whitening @ (normalised(image[:, t : t + SIDE, s : s + SIDE].ravel()) - mean) for s in range(7)]
+                [unit @ whitening @ (normalized(image[:, t : t + SIDE, s : s + SIDE].ravel()) - mean) for s in range(7)]
                 for t in range(7)
             ]
             for unit in chosen

@@ -111,7 +111,9 @@ def test_the_whole_interval_decides_whether_60_percent_are_reached(
     publish_compare(over_seeds("probe/top1", FULL, seeds, ends))
     sentences = prose(collect((FULL,), None), 3)
     interval = " to ".join(f"{100 * end:.1f}" for end in ends)
-    assert sentences.startswith(f"The probe names {100 * np.mean(seeds):.1f} % (95 % interval {interval} %, 2 seeds)")
+    assert sentences.startswith(
+        f"The probe classifies {100 * np.mean(seeds):.1f} % (95 % interval {interval} %, 2 seeds)"
+    )
     assert words in sentences
 
 
@@ -258,4 +260,4 @@ def test_eigenmaps_have_no_anomaly_score_and_the_cell_says_why(everything: None)
     rows = dict(re.findall(r'<tr data-variant="([^"]+)">(.*?)</tr>', tables.summary(book), re.S))
     assert "–, transductive" in text(rows[EIGENMAPS])
     assert "–, not trained" in text(rows["shapes-pixels"])
-    assert "Laplacian Eigenmaps: –, transductive" in prose(book, 8)
+    assert "Laplacian Eigenmaps are transductive" in prose(book, 8)
