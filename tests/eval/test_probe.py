@@ -228,7 +228,7 @@ def test_without_a_head_features_and_representation_have_the_same_numbers() -> N
     publish_embeddings(blobs(3, 40, 6, seed=9, distance=2, head=False))
     probe.main(probe.Config("blobs-vicreg"))
     values = published_values()
-    for name in ("top1", "top1/interval", "regularization"):
+    for name in ("top1", "top1/interval", "regularisation"):
         assert values[f"probe/{name}"] == values[f"probe/features/{name}"]
 
 

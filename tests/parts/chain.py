@@ -22,7 +22,7 @@ def studies() -> Iterator[str]:
         yield shlex.join(study.reporting(("VICREG",), "photos"))
 
 
-# `NAME = COMMAND`: {NAME} in the commands that follow is the variant that it made. {source} and {images} are given.
+# `NAME = COMMAND`: {NAME} in the commands that follow is the variant that it made. {source}, {images}, {epochs} and {batch} are given.
 EVALUATIONS = tuple(
     line.format(variant="{vicreg}", anomalies="photos") + FLAGS.get(line.split()[0], "")
     for declared in declarations().values()
@@ -31,11 +31,11 @@ EVALUATIONS = tuple(
 CHAIN = (
     "train.prepare --dataset {source}",
     "train.prepare --dataset photos",
-    "vicreg = train.pretrain --images {images} --preset small --epochs {epochs} --batch-size 16 --width 4 --view-count 2",
+    "vicreg = train.pretrain --images {images} --preset small --epochs {epochs} --batch-size {batch} --width 4 --view-count 2",
     "train.patches --images {images} --patches 8",
     "train.patches --images {images} --kind pixels",
     *EVALUATIONS,
-    "neighbors = train.pretrain --images {images} --preset small --views neighbors --neighbors {vicreg} --batch-size 16 --width 4",
+    "neighbors = train.pretrain --images {images} --preset small --views neighbors --neighbors {vicreg} --batch-size {batch} --width 4",
     "eigenmaps = train.eigenmaps --embeddings {vicreg} --k 6 --dimension 3",
     "eval.probe --embeddings {eigenmaps} --resamples 200",
     *(

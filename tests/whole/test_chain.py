@@ -52,7 +52,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name, raising=False)
         make_study(TERMS, grid(noisy))  # a sweep, for eval.sweep
         commands = (*CHAIN, "eval.sweep --sweep terms")
-        run(commands, source=str(root / "shapes"), images="shapes", epochs="5")
+        run(commands, source=str(root / "shapes"), images="shapes", epochs="5", batch="16")
     yield root / "peel"
 
 
