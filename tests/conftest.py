@@ -42,6 +42,7 @@ Path(tempfile.tempdir).mkdir()
 atexit.register(shutil.rmtree, _EMPTY, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith(("WANDB_", "PEEL_"))]:
     del os.environ[_name]
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as `make test` has it: with other counts sums have other last bits
 os.environ.update(
     HOME=_EMPTY,
     NETRC=f"{_EMPTY}/netrc",

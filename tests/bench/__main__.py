@@ -44,9 +44,9 @@ def main() -> None:
     rows: list[Row] = []
     for name in arguments.only:
         print(f"\n{name} ...", flush=True)
-        made = subjects[name]()
-        print(table(made), flush=True)
-        rows += made
+        measurements = subjects[name]()
+        print(table(measurements), flush=True)
+        rows += measurements
     missed = [row.what for row in rows if row.met is False]
     print(f"\n{table(rows)}\n\n{len(missed)} missed" + (f": {'; '.join(missed)}" if missed else ""))
 

@@ -28,9 +28,9 @@ SECONDS = 40  # of a training: its memory does not grow after the first steps an
 def peak(command: list[str], home: Path, limit: float | None = None) -> tuple[float, float]:
     """Bytes of the process's own memory, and of pages of mapped files, each at its peak, sampled 50 times a second. limit: seconds, then it is interrupted."""
     environment = {**os.environ, "PEEL_HOME": str(home), "WANDB_MODE": "offline"}
-    with tempfile.TemporaryFile() as said:  # of a pipe that nobody reads, progress bars fill the buffer, and wait
+    with tempfile.TemporaryFile() as errors:  # of a pipe that nobody reads, progress bars fill the buffer, and wait
         process = subprocess.Popen(
-            [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=said
+            [sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL, stderr=errors
         )
         own, mapped, started = 0, 0, time.monotonic()
         while process.poll() is None:
@@ -41,8 +41,8 @@ def peak(command: list[str], home: Path, limit: float | None = None) -> tuple[fl
                 process.terminate()
                 limit = None
         if process.returncode not in (0, 130):
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command)}: {said.read().decode()[-300:]}")
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {errors.read().decode()[-300:]}")
     return float(own), float(mapped)
 
 
@@ -52,8 +52,8 @@ def resident(pid: int) -> tuple[int, int]:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0, 0
-    found = dict(line.split(":", 1) for line in lines)
-    own, mapped = (1024 * int(found.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssFile"))
+    fields = dict(line.split(":", 1) for line in lines)
+    own, mapped = (1024 * int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "RssFile"))
     return own, mapped
 
 

@@ -21,10 +21,10 @@ def main() -> None:
     with Stage("eval.embed", Config("none")) as stage:
         images = Images.load(stage.fetch("images", "noise").folder)
         train, test = vectors[: len(images.train)], vectors[: len(images.test)]
-        made = Embeddings(images.classes, train, test, train, test, images.train_labels, images.test_labels)
+        embeddings = Embeddings(images.classes, train, test, train, test, images.train_labels, images.test_labels)
         stage.variant, stage.seed = "noise-none", 0
         stage.log({"embed/dimensions": 128})
-        stage.publish("embeddings", made.save)
+        stage.publish("embeddings", embeddings.save)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ MUON = dataclasses.replace(TINY, backbone="whitened", hidden=0, optimizer="muon"
 
 @pytest.fixture
 def images(peel_home: Path) -> Images:
-    made = dots()
-    publish_images(made)
-    return made
+    pictures = dots()
+    publish_images(pictures)
+    return pictures
 
 
 def interrupt(config: Config, step: int) -> Path:

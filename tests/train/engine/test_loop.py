@@ -55,9 +55,9 @@ def dots(train: int = 50, test: int = 20) -> Images:
 
 @pytest.fixture
 def images(peel_home: Path) -> Images:
-    made = dots()
-    publish_images(made)
-    return made
+    pictures = dots()
+    publish_images(pictures)
+    return pictures
 
 
 def weights(alias: str = "latest") -> dict[str, torch.Tensor]:

@@ -28,9 +28,9 @@ PRETRAIN = ["-m", "train.pretrain", *FLAGS]
 
 @pytest.fixture
 def images(peel_home: Path) -> Images:
-    made = dots()
-    publish_images(made)
-    return made
+    pictures = dots()
+    publish_images(pictures)
+    return pictures
 
 
 def port() -> str:
@@ -47,8 +47,8 @@ def together(*command: str, count: int = 2) -> list[Process]:
 
 
 def ended(processes: list[Process]) -> list[tuple[int, str, str]]:
-    told = [process.communicate(timeout=120) for process in processes]
-    return [(process.wait(), *said) for process, said in zip(processes, told, strict=True)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    return [(process.wait(), *output) for process, output in zip(processes, outputs, strict=True)]
 
 
 # -- one step ----------------------------------------------------------------------------------------------------------
@@ -88,10 +88,10 @@ STEP = textwrap.dedent("""
             if parameter.dim() > 1:
                 nn.init.kaiming_normal_(parameter)
         training.optimizer = torch.optim.SGD(training.parameters, lr=0.1)
-        told = training._train_step()
-    found = {str(i): parameter.grad.contiguous() for i, parameter in enumerate(training.parameters)}
-    found |= {name: torch.tensor(value) for name, value in told.items() if name.startswith("loss/")}
-    save_file(found, f"{sys.argv[1]}-{processes.count}-{processes.rank}")
+        entry = training._train_step()
+    tensors = {str(i): parameter.grad.contiguous() for i, parameter in enumerate(training.parameters)}
+    tensors |= {name: torch.tensor(value) for name, value in entry.items() if name.startswith("loss/")}
+    save_file(tensors, f"{sys.argv[1]}-{processes.count}-{processes.rank}")
 """)
 
 
@@ -113,8 +113,8 @@ def test_loss_and_gradient_of_two_processes_are_those_of_one_on_the_joined_batch
         *together("-c", STEP, str(tmp_path / "step"), views),
         *together("-c", STEP, str(tmp_path / "step"), views, count=1),
     ]
-    told = ended(runs)
-    assert [code for code, _, _ in told] == [0, 0, 0], told
+    results = ended(runs)
+    assert [code for code, _, _ in results] == [0, 0, 0], results
     whole = load_file(tmp_path / "step-1-0")
     assert {name for name in whole if name.startswith("loss/")} == {
         f"loss/{name}" for name in ("invariance", "variance", "covariance", "total")
@@ -157,9 +157,9 @@ def test_torchrun_publishes_once_and_what_was_killed_goes_on_to_the_same_weights
         loop.Training._train_step = killing
         pretrain.COMMAND.launch()
     """)
-    (code, _, said), (lost, _, _) = ended(together("-c", child, *FLAGS))
-    assert (code, lost) == (2, -signal.SIGKILL), said
-    assert said.count("train.pretrain: another process was lost") == 1, said
+    (code, _, output), (lost, _, _) = ended(together("-c", child, *FLAGS))
+    assert (code, lost) == (2, -signal.SIGKILL), output
+    assert output.count("train.pretrain: another process was lost") == 1, output
     assert Store().find("encoder", "latest") is None
     (left,) = (home() / "checkpoints").glob("*.safetensors")
     assert checkpoint_step(left) == 9
@@ -180,8 +180,8 @@ def _trained_whole(environment: dict[str, str]) -> tuple[dict[str, torch.Tensor]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEEL_HOME", environment["PEEL_HOME"])
         publish_images(dots())
-        told = ended(together(*PRETRAIN))
-        assert [code for code, _, _ in told] == [0, 0], told
+        results = ended(together(*PRETRAIN))
+        assert [code for code, _, _ in results] == [0, 0], results
         return weights(), Store()
 
 
@@ -192,16 +192,18 @@ def test_ctrl_c_on_torchrun_saves_the_same_step_of_both(images: Images) -> None:
     while process.poll() is None and not list((home() / "checkpoints").glob("*.safetensors")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode != 0 and said.count("train.pretrain: interrupted; the same command goes on") == 1, said
+    _, output = process.communicate(timeout=60)
+    assert process.returncode != 0 and output.count("train.pretrain: interrupted; the same command goes on") == 1, (
+        output
+    )
     (left,) = (home() / "checkpoints").glob("*.safetensors")
     assert checkpoint_step(left) > 0 and Store().find("encoder", "latest") is None
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_once(images: Images) -> None:
-    told = ended(together(*PRETRAIN, "--batch-size=9"))
-    assert [code for code, _, _ in told] == [2, 2]
-    lines = [line for _, _, said in told for line in said.splitlines() if line.startswith("train.pretrain:")]
+    results = ended(together(*PRETRAIN, "--batch-size=9"))
+    assert [code for code, _, _ in results] == [2, 2]
+    lines = [line for _, _, output in results for line in output.splitlines() if line.startswith("train.pretrain:")]
     assert lines == ["train.pretrain: --batch-size 9 cannot be shared by 2 processes; give a multiple"]
 
 

@@ -71,56 +71,56 @@ def test_vectors_of_a_connected_graph_are_scikit_learns_times_the_root_of_the_de
     vectors = cloud(n, width)
     affinity = by_scikit_learn(vectors, 10)
     expected = SpectralEmbedding(8, affinity="precomputed", random_state=0).fit_transform(affinity)
-    found = eigenmaps(graph_of(vectors, 10), 8, seed=0)
-    assert found.components.tolist() == [n]
-    np.testing.assert_allclose(found.vectors, expected * np.sqrt(affinity.sum()), atol=1e-5)
+    maps = eigenmaps(graph_of(vectors, 10), 8, seed=0)
+    assert maps.components.tolist() == [n]
+    np.testing.assert_allclose(maps.vectors, expected * np.sqrt(affinity.sum()), atol=1e-5)
 
 
 def test_eigenvalues_agree_with_a_dense_solver_and_each_dimension_has_mean_0_and_variance_1() -> None:
     graph = graph_of(cloud(600), 6)
-    found = eigenmaps(graph, 40, seed=0)
-    np.testing.assert_allclose(found.eigenvalues, generalised(graph)[0][1:41], atol=1e-9)
+    maps = eigenmaps(graph, 40, seed=0)
+    np.testing.assert_allclose(maps.eigenvalues, generalised(graph)[0][1:41], atol=1e-9)
     degrees = graph.sum(axis=0)
     weights = degrees / degrees.sum()
-    np.testing.assert_allclose(weights @ found.vectors, 0, atol=1e-6)
-    np.testing.assert_allclose(found.vectors.T * weights @ found.vectors, np.eye(40), atol=1e-6)
+    np.testing.assert_allclose(weights @ maps.vectors, 0, atol=1e-6)
+    np.testing.assert_allclose(maps.vectors.T * weights @ maps.vectors, np.eye(40), atol=1e-6)
 
 
 def test_every_copy_of_a_repeated_eigenvalue_is_found() -> None:
     graph = torus(9)
     values, vectors = generalised(graph)
     values, vectors = values[1:57], vectors[:, 1:57] * np.sqrt(graph.sum())
-    found = eigenmaps(graph, 56, seed=0)
-    np.testing.assert_allclose(found.eigenvalues, values, atol=1e-9)
+    maps = eigenmaps(graph, 56, seed=0)
+    np.testing.assert_allclose(maps.eigenvalues, values, atol=1e-9)
     groups = np.split(np.arange(56), np.flatnonzero(np.diff(values) > 1e-6) + 1)
     assert [len(group) for group in groups] == [6, 12, 8, 6, 24]
     for group in groups:
-        spanned, expected = found.vectors[:, group], vectors[:, group]
+        spanned, expected = maps.vectors[:, group], vectors[:, group]
         np.testing.assert_allclose(spanned @ spanned.T, expected @ expected.T, atol=1e-4)
 
 
-def test_components_are_counted_and_told_apart_before_all_else() -> None:
+def test_components_are_counted_and_combination_before_all_else() -> None:
     sizes = (60, 400, 60, 100)
     parts = [cloud(size, seed=size + row) + 100 * row for row, size in enumerate(sizes)]
     graph = graph_of(np.concatenate(parts), 8)
     belongs = np.repeat([2, 0, 3, 1], sizes)  # from the largest to the smallest, of equal ones the first
     np.testing.assert_array_equal(component_labels(graph), belongs)
-    found = eigenmaps(graph, 12, seed=0)
-    assert found.components.tolist() == [400, 100, 60, 60]
+    maps = eigenmaps(graph, 12, seed=0)
+    assert maps.components.tolist() == [400, 100, 60, 60]
 
     expected = np.sort(np.concatenate([generalised(graph_of(part, 8))[0] for part in parts]))
     assert (np.abs(expected[:4]) < 1e-9).all()
-    np.testing.assert_allclose(found.eigenvalues, expected[1:13], atol=1e-9)
+    np.testing.assert_allclose(maps.eigenvalues, expected[1:13], atol=1e-9)
 
     indicators = np.eye(4)[belongs]
-    told_apart = np.linalg.lstsq(indicators, found.vectors[:, :3], rcond=None)[0]
-    np.testing.assert_allclose(indicators @ told_apart, found.vectors[:, :3], atol=1e-5)
-    assert (np.abs(told_apart[2:, 0]) < 1e-6).all(), (
+    combination = np.linalg.lstsq(indicators, maps.vectors[:, :3], rcond=None)[0]
+    np.testing.assert_allclose(indicators @ combination, maps.vectors[:, :3], atol=1e-5)
+    assert (np.abs(combination[2:, 0]) < 1e-6).all(), (
         "the first dimension tells the second component from the first only"
     )
     weights = graph.sum(axis=0) / graph.sum()
-    np.testing.assert_allclose(found.vectors.T * weights @ found.vectors, np.eye(12), atol=1e-5)
-    np.testing.assert_allclose(weights @ found.vectors, 0, atol=1e-5)
+    np.testing.assert_allclose(maps.vectors.T * weights @ maps.vectors, np.eye(12), atol=1e-5)
+    np.testing.assert_allclose(weights @ maps.vectors, 0, atol=1e-5)
 
 
 def test_the_same_graph_gives_the_same_bytes_with_the_largest_entries_positive() -> None:
@@ -133,9 +133,9 @@ def test_the_same_graph_gives_the_same_bytes_with_the_largest_entries_positive()
 def test_images_that_are_all_alike_are_embedded_too() -> None:
     """A complete graph has one eigenvalue, which Lanczos alone cannot fill."""
     complete = csr_array(np.ones((60, 60)) - np.eye(60))
-    found = eigenmaps(complete, 20, seed=0)
-    np.testing.assert_allclose(found.eigenvalues, 60 / 59)
-    np.testing.assert_allclose(found.vectors.T @ found.vectors / 60, np.eye(20), atol=1e-5)
+    maps = eigenmaps(complete, 20, seed=0)
+    np.testing.assert_allclose(maps.eigenvalues, 60 / 59)
+    np.testing.assert_allclose(maps.vectors.T @ maps.vectors / 60, np.eye(20), atol=1e-5)
 
 
 def test_memory_grows_with_the_number_of_images_and_not_with_its_square() -> None:
@@ -180,12 +180,12 @@ def published(alias: str) -> Embeddings:
 def test_stage_embeds_the_representations_of_train_and_test_together() -> None:
     source = publish_source(seed=1)
     stage.main(stage.Config(embeddings="blobs-untrained-s1", k=9, dimension=8))
-    made = published("blobs-eigenmaps-k9-dimension8-s1")
+    embeddings = published("blobs-eigenmaps-k9-dimension8-s1")
     expected = eigenmaps(graph_of(np.concatenate([source.train, source.test]), 9), 8, seed=1).vectors
-    np.testing.assert_array_equal(np.concatenate([made.train, made.test]), expected)
-    np.testing.assert_array_equal(made.train_labels, source.train_labels)
-    np.testing.assert_array_equal(made.test_labels, source.test_labels)
-    assert not made.has_head and made.own and made.transductive
+    np.testing.assert_array_equal(np.concatenate([embeddings.train, embeddings.test]), expected)
+    np.testing.assert_array_equal(embeddings.train_labels, source.train_labels)
+    np.testing.assert_array_equal(embeddings.test_labels, source.test_labels)
+    assert not embeddings.has_head and embeddings.own and embeddings.transductive
 
 
 def test_stage_takes_distances_between_normalised_pixels() -> None:
@@ -197,8 +197,8 @@ def test_stage_takes_distances_between_normalised_pixels() -> None:
     normalized = ((raw - images.mean) / images.std).reshape(len(raw), -1).astype(np.float32)
     affinity = by_scikit_learn(normalized, 10)
     expected = SpectralEmbedding(8, affinity="precomputed", random_state=0).fit_transform(affinity)
-    made = published("blobs-eigenmaps-dimension8-pixels")
-    together = np.concatenate([made.train, made.test])
+    embeddings = published("blobs-eigenmaps-dimension8-pixels")
+    together = np.concatenate([embeddings.train, embeddings.test])
     np.testing.assert_allclose(together, expected * np.sqrt(affinity.sum()), atol=1e-5)
     assert Store().get("embeddings", "blobs-eigenmaps-dimension8-pixels-s0")
 
@@ -217,11 +217,11 @@ def test_evaluations_that_need_the_images_accept_what_the_stage_made() -> None:
 def test_a_count_draws_training_images_and_keeps_labels_and_all_test_images() -> None:
     source = publish_source(distance=40)
     stage.main(stage.Config(embeddings="blobs-untrained", k=5, dimension=8, count=45))
-    made = published("blobs-eigenmaps-k5-dimension8-count45")
-    np.testing.assert_array_equal(made.test_labels, source.test_labels)
-    labels = np.concatenate([made.train_labels, made.test_labels])
-    assert made.train.shape == (45, 8) and len(labels) == 135
-    membership = np.concatenate([made.train, made.test])[:, :2]  # each class is a component
+    embeddings = published("blobs-eigenmaps-k5-dimension8-count45")
+    np.testing.assert_array_equal(embeddings.test_labels, source.test_labels)
+    labels = np.concatenate([embeddings.train_labels, embeddings.test_labels])
+    assert embeddings.train.shape == (45, 8) and len(labels) == 135
+    membership = np.concatenate([embeddings.train, embeddings.test])[:, :2]  # each class is a component
     centers = np.stack([membership[labels == label].mean(axis=0) for label in range(3)])
     np.testing.assert_allclose(membership, centers[labels], atol=1e-5)
     assert np.linalg.norm(centers - np.roll(centers, 1, axis=0), axis=1).min() > 1
@@ -252,12 +252,12 @@ def test_a_variant_is_named_after_its_settings_and_what_distances_were_taken_on(
 
 
 def test_bad_input_is_refused_in_one_line_and_publishes_nothing() -> None:
-    def made(settings: dict[str, Any]) -> None:
+    def run(settings: dict[str, Any]) -> None:
         stage.main(stage.Config(**settings))
 
     publish_source()
     before = Store().versions("embeddings")
-    for wrong, said in (
+    for wrong, text in (
         (dict[str, Any](), "--images or --embeddings"),
         ({"images": "blobs", "embeddings": "blobs-untrained"}, "--images or --embeddings"),
         ({"images": "blobs", "k": 0}, "--k 0"),
@@ -267,7 +267,7 @@ def test_bad_input_is_refused_in_one_line_and_publishes_nothing() -> None:
         ({"images": "blobs", "count": 91}, "--count 91 is more than the 90"),
         ({"embeddings": "nothing"}, "embeddings:nothing"),
     ):
-        assert said in refusal(partial(made, wrong)), wrong
+        assert text in refusal(partial(run, wrong)), wrong
     assert Store().versions("embeddings") == before
 
 

@@ -40,17 +40,17 @@ def neighbors(seed: int, count: int = 50, tests: int = 20, k: int = 5) -> Neighb
     return Neighbors(train, distances[0], test, distances[1], build(random.random((count, 2), dtype=np.float32)))
 
 
-def publish_neighbors(found: Neighbors, variant: str = "dots-vicreg", seed: int = 0) -> None:
+def publish_neighbors(index: Neighbors, variant: str = "dots-vicreg", seed: int = 0) -> None:
     with Stage("eval.index", NoConfig()) as stage:
         stage.dataset, stage.variant, stage.seed = "dots", variant, seed
-        stage.publish("neighbors", found.save)
+        stage.publish("neighbors", index.save)
 
 
 @pytest.fixture
 def images(peel_home: Path) -> Images:
-    made = dots()
-    publish_images(made)
-    return made
+    pictures = dots()
+    publish_images(pictures)
+    return pictures
 
 
 def config(*flags: str) -> Config:
@@ -60,10 +60,10 @@ def config(*flags: str) -> Config:
 
 
 def seen_by_the_network(
-    settings: Config, images: Images, found: Neighbors, monkeypatch: pytest.MonkeyPatch
+    settings: Config, images: Images, nearest: Neighbors, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, list[torch.Tensor]]:
     """What goes into the encoder: (2n, 3, h, w) a batch, of every training step, and of one pass over the test set."""
-    publish_neighbors(found)
+    publish_neighbors(nearest)
     folder = Store().folder(Store().get("neighbors", "latest"))
     batches: dict[str, list[torch.Tensor]] = {split: [] for split in SPLITS}
     with Stage("train.pretrain", settings) as stage:
@@ -94,30 +94,30 @@ def rows_of(pixels: torch.Tensor, images: NDArray[np.uint8], statistics: Images)
 def test_the_pair_is_the_image_and_one_of_its_three_nearest_each_as_likely(
     images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = neighbors(seed=1)
-    seen = seen_by_the_network(config("--epochs=25"), images, found, monkeypatch)
+    nearest = neighbors(seed=1)
+    seen = seen_by_the_network(config("--epochs=25"), images, nearest, monkeypatch)
     places, partners_of_zero = [], set()
     for pixels in seen["train"]:
         own, partner = (rows_of(half, images.train, images) for half in pixels.chunk(2))
-        match = found.train_ids[own, :3] == partner[:, None]
+        match = nearest.train_ids[own, :3] == partner[:, None]
         assert match.any(axis=1).all() and (own != partner).all()
         places += match.argmax(axis=1).tolist()
         partners_of_zero |= set(partner[own == 0].tolist())
-    assert partners_of_zero == set(found.train_ids[0, :3].tolist()), "it is drawn anew at each step"
+    assert partners_of_zero == set(nearest.train_ids[0, :3].tolist()), "it is drawn anew at each step"
     assert chisquare(np.bincount(places, minlength=3)).pvalue > 0.01
 
 
 def test_the_partner_of_a_test_image_is_one_of_its_three_nearest_training_images(
     images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = neighbors(seed=2)
-    seen = seen_by_the_network(config(), images, found, monkeypatch)
+    nearest = neighbors(seed=2)
+    seen = seen_by_the_network(config(), images, nearest, monkeypatch)
     rows = np.arange(16).reshape(2, 8)  # 20 test images are two batches of 8
     for own, pixels in zip(rows, seen["test"], strict=True):
         image, partner = pixels.chunk(2)
         np.testing.assert_array_equal(rows_of(image, images.test, images), own)
         chosen = rows_of(partner, images.train, images)
-        assert (found.test_ids[own, :3] == chosen[:, None]).any(axis=1).all()
+        assert (nearest.test_ids[own, :3] == chosen[:, None]).any(axis=1).all()
 
 
 def test_another_models_index_gives_other_views_of_the_same_images(
@@ -189,13 +189,13 @@ def test_leaving_an_augmentation_out_is_its_probability_at_zero_under_the_same_n
 def test_an_index_that_cannot_be_of_these_images_is_refused(images: Images) -> None:
     own = neighbors(seed=5)
     own.train_ids[7, 1] = 7
-    for made, flags, named in (
+    for index, flags, named in (
         (neighbors(6, count=40), (), "those of 40 and 20 images, not of dots's 50 and 20"),
         (neighbors(6, k=2), (), "holds 2 of each image, not 3"),
         (neighbors(6, k=3), ("--nearest=4",), "eval.index --k 4"),
         (own, (), "as their own neighbors"),
     ):
-        publish_neighbors(made)
+        publish_neighbors(index)
         settings = config("--neighbors=latest", *flags)
         assert named in refusal(partial(pretrain.main, settings))
     assert Store().versions("encoder") == []
