@@ -204,14 +204,14 @@ def become(request: Mapping[str, Any]) -> None:
 
 
 def preload() -> None:
-    from wandb.sdk.data_types import _private  # late: whoever asks the server needs no wandb
-
     for name in PRELOADED:
         importlib.import_module(name)
     if threading.active_count() > 1:
         raise RuntimeError(f"an import started a thread: {threading.enumerate()}")
-    atexit.unregister(_private.MEDIA_TMP.cleanup)  # the folder is there for all forks: the server removes it
     gc.collect()
+    for value in gc.get_objects():
+        if type(value) is tempfile.TemporaryDirectory:  # W&B's are there for all forks: the server removes them
+            atexit.unregister(value.cleanup)
     gc.freeze()  # a collection in a fork leaves the pages of these objects shared
 
 
