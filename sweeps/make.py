@@ -19,7 +19,7 @@ from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
-from train.tracking.origin import settings
+from train.tracking.origin import alias, settings
 from train.tracking.remote import destination
 from train.tracking.store import Store, home, write_whole
 from train.tracking.store.records import Version
@@ -149,10 +149,6 @@ def represent(
     flags = {"preset": recipe} if representation.seedless else {"preset": recipe, "seed": seed}
     versions = driver.make(*representation.words(aliases, **flags))
     return alias(driver.called(next(iter(versions.values()))), seed)
-
-
-def alias(variant: str, seed: int) -> str:
-    return f"{variant}-s{seed}" if seed else variant
 
 
 def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eval.evidence.comparison import Comparison
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
 from eval.labbook.study import absent, preset
 from train.data.images import Images
@@ -136,12 +137,12 @@ class Book:
         """The references on this page whose seed 0 has another version than the one that `compare` has read."""
         if self.compare is None:
             return []
-        values = self.compare.scores.values
-        read = {key: values.get(f"compare/source/{key[1]}/{key[0]}") for key in self.evidence}
+        comparison = Comparison(self.compare.scores.values)
+        versions = {key: comparison.versions(key[1], key[0]) for key in self.evidence}
         return [
-            self.evidence[key].source.request
-            for key, versions in read.items()
-            if isinstance(versions, list) and versions and versions[0] != self.evidence[key].source.version.reference
+            reading.source.request
+            for key, reading in self.evidence.items()
+            if versions[key] and versions[key][0] != reading.source.version.reference
         ]
 
 
