@@ -1,7 +1,7 @@
 # make run    the whole exercise on the digits (STUDY=, DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
 # make test   lint, types and tests
 # make quick  lint, and the tests that start no process, browser or server: for between two edits
-# make faults ten times as many writers, kills and fuzzed inputs as make test tries, with its figures
+# make faults ten times as many kills, damages and hostile inputs as make test tries, and the table of what was tried
 # make bench  what the lab costs, beside the plain way to do the same; wants an idle machine and half an hour
 # make newest the online tests with the newest wandb, in an environment of its own; no other check waits for it
 # make clean  removes the environment, not the results
@@ -37,7 +37,7 @@ quick: style
 	$(PYTEST) -m 'not process and not slow'
 
 faults: .venv/test
-	$(BIN)/pytest --full -rP tests/whole/test_faults.py
+	$(BIN)/pytest --full -rP tests/faults
 
 bench: .venv/test
 	@$(BIN)/python -m tests.bench

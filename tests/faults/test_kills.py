@@ -1,7 +1,4 @@
-"""A store under load, killed at random moments, on a full disk and with a clock set back.
-
-`make test` tries a tenth of what `make faults` (`pytest --full`) tries; both print what they tried.
-"""
+"""A store under load, killed at random moments, on a full disk and with a clock set back."""
 
 import contextlib
 import json
@@ -15,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import Count
 from tests.parts import processes
 from tests.parts.versions import put
 from tests.train.tracking.store.test_faults import script
@@ -23,12 +21,6 @@ from train.tracking.store import Store, housekeeping
 
 ROOT = Path(__file__).parents[2]
 SEED = 0
-
-
-@pytest.fixture
-def scale(request: pytest.FixtureRequest) -> int:
-    """Of 10: how much of the full count is tried."""
-    return 10 if request.config.getoption("--full") else 1
 
 
 # -- many at once ------------------------------------------------------------------------------------------------------
@@ -58,7 +50,9 @@ print(reads)
 """
 
 
-def test_eight_writers_lose_nothing_and_readers_never_see_a_half_written_version(scale: int, tmp_path: Path) -> None:
+def test_eight_writers_lose_nothing_and_readers_never_see_a_half_written_version(
+    scale: int, count: Count, tmp_path: Path
+) -> None:
     each = 25 * scale // 10
     end = tmp_path / "end"
     readers = [script("from pathlib import Path\n" + READER, end) for _ in range(2)]
@@ -78,7 +72,8 @@ def test_eight_writers_lose_nothing_and_readers_never_see_a_half_written_version
     assert store.get("probe", "latest") == store.get("probe", "all") == versions[-1]
     assert housekeeping.verify(store) == []
     store.close()
-    print(f"{8 * each} versions by 8 processes at once, {sum(int(out) for out, _ in reads)} reads beside them: lost 0")
+    count("versions by 8 processes at once", 8 * each)
+    count("reads beside them", sum(int(out) for out, _ in reads))
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
@@ -159,7 +154,7 @@ print(json.dumps([[str(path) for path in housekeeping.orphans(store)], [str(p) f
 """
 
 
-def test_a_kill_at_a_random_moment_of_any_command_loses_nothing(scale: int) -> None:
+def test_a_kill_at_a_random_moment_of_any_command_loses_nothing(scale: int, count: Count) -> None:
     each = 25 * scale // 10
     process = script(DOOMED, each, SEED)
     out, err = process.communicate()
@@ -171,7 +166,7 @@ def test_a_kill_at_a_random_moment_of_any_command_loses_nothing(scale: int) -> N
     for name in ("publish", "fetch", "gc", "prepare"):
         killed = sum(dead for stage, dead, *_ in cases if stage == name)
         assert killed == each
-        print(f"{name}: killed at {killed} random moments (seed {SEED}): lost 0")
+        count(f"{name} killed at a random moment", killed)
 
 
 # -- a full disk -------------------------------------------------------------------------------------------------------
@@ -205,7 +200,7 @@ def small_disk(path: Path, size: int) -> Iterator[str]:
         "train.tracking pull images:digits --to out",
     ],
 )
-def test_a_full_disk_is_one_line_and_what_was_there_stays(command: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_what_was_there_stays(command: str, count: Count, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 40_000_000) as how:
         home = tmp_path / "disk" / "peel"
         environment = {**os.environ, "PEEL_HOME": str(home), "PYTHONPATH": str(ROOT)}
@@ -234,7 +229,7 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(command: str, tmp_path
         assert process.returncode == 2, process.stderr
         assert "free some space" in process.stderr.splitlines()[-1]
     assert again.returncode == 0, again.stderr
-    print(f"{command} on a full disk ({how}): {(process.stderr.splitlines() or ['went through'])[-1]}")
+    count(f"a full disk ({how})", 1)
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
