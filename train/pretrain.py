@@ -13,15 +13,22 @@ from train.engine import checkpoint
 from train.engine.devices import device_of
 from train.engine.loop import Training
 from train.engine.processes import process_group
+from train.methods.barlow import Barlow
+from train.methods.byol import BYOL
+from train.methods.dssl import DSSL
+from train.methods.lejepa import LeJEPA
 from train.methods.partners import Partners
 from train.methods.siamese import Config, Siamese
+from train.methods.simsiam import SimSiam
 from train.methods.variants import neighbors_alias, variant_name
 from train.methods.vicreg import VICReg
 from train.tracking import Command, Problem, Stage
 from train.tracking.command import choice
 from train.tracking.store import home
 
-METHODS: dict[str, type[Siamese]] = {"vicreg": VICReg}  # the first is the default
+METHODS: dict[str, type[Siamese]] = {
+    "vicreg": VICReg, "simsiam": SimSiam, "byol": BYOL, "barlow": Barlow, "dssl": DSSL, "lejepa": LeJEPA,
+}  # the first is the default  # fmt: skip
 
 
 def configured(flags: Mapping[str, str]) -> Config:

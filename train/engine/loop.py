@@ -113,8 +113,8 @@ class Training:
         total.backward()
         self.processes.add_gradients(self.parameters)
         self.optimizer.step()
-        self.step += 1
         self.method.after_step(self.step / self.steps)
+        self.step += 1
         entry = {
             "batch": self.step,
             "optimizer/learning_rate": rate,

@@ -65,7 +65,8 @@ class Method(nn.Module, ABC):
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
     def after_step(self, progress: float) -> None:
-        """Called when the optimizer has stepped, with the share of all steps that are done: moves a target, an average."""
+        """Called when the optimizer has stepped: moves a target, an average. progress: the share of all steps that were done before,
+        from 0 at the first step to below 1 at the last."""
 
     def after_epoch(self, epoch: int) -> None:
         """Called after the last step of each epoch, from 1: fills buffers, which are part of the checkpoint."""

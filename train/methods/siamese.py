@@ -151,14 +151,18 @@ class Siamese(Method):
         self.projector = projector(self.encoder.dimension, config.projector_width, config.projector_layers)
 
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
-        """The views (v, m, 3, s, s) of the share's m images."""
+        return {"views": self.views(split, rows, draws, share, self.config.view_count)}
+
+    def views(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice, count: int) -> Tensor:
+        """`count` views (count, m, 3, s, s) of the share's m images; with partners two, an image and its partner."""
         pixels, places = batch(getattr(self.images, split), rows), torch.arange(len(rows))[share]
-        count, size = self.config.view_count, len(places)
+        size = len(places)
+        each = count
         if self.partners is not None:  # the image and its partner, one view of each
             partners = batch(self.images.train, self.partners.draw(split, rows, draws))
-            pixels, places, count = torch.cat([pixels, partners]), torch.cat([places, len(rows) + places]), 1
-        pictures = views(pixels.to(self.mean.device), count, self.augmentation, self.mean, self.std, draws, places)
-        return {"views": pictures.flatten(0, 1).unflatten(0, (self.config.view_count, size))}
+            pixels, places, each = torch.cat([pixels, partners]), torch.cat([places, len(rows) + places]), 1
+        pictures = views(pixels.to(self.mean.device), each, self.augmentation, self.mean, self.std, draws, places)
+        return pictures.flatten(0, 1).view(count, size, *pictures.shape[2:])
 
     def forward(self, batch: Batch) -> Outputs:
         return {"z": self.project(batch["views"])}

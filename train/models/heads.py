@@ -21,11 +21,27 @@ def head(features: int, hidden: int, dimension: int, places: int = 1) -> nn.Sequ
     return layers.append(nn.Linear(features, dimension))
 
 
-def projector(dimension: int, width: int, layers: int) -> nn.Sequential:
-    """`layers` linear layers to `width`, batch normalization and ReLU between them: what the loss sees, then dropped."""
+def projector(dimension: int, width: int, layers: int, output: int = 0, normalized: bool = False) -> nn.Sequential:
+    """`layers` linear layers to `width`, batch normalization and ReLU between them: what the loss sees, then dropped.
+
+    output: width of the last layer, 0 for `width`. normalized: it ends in batch normalization without affine, and no layer
+    before a normalization has a bias (Chen & He 2021).
+    """
+    output = output or width
     parts: list[nn.Module] = []
     inputs = dimension
     for _ in range(layers - 1):
-        parts += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+        parts += [nn.Linear(inputs, width, bias=not normalized), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
         inputs = width
-    return nn.Sequential(*parts, nn.Linear(inputs, width))
+    parts.append(nn.Linear(inputs, output, bias=not normalized))
+    return nn.Sequential(*parts, *([nn.BatchNorm1d(output, affine=False)] if normalized else []))
+
+
+def predictor(width: int, bottleneck: int) -> nn.Sequential:
+    """Projections (n, width) -> predictions (n, width), by two linear layers with a narrow one between (Chen & He 2021)."""
+    return nn.Sequential(
+        nn.Linear(width, bottleneck, bias=False),
+        nn.BatchNorm1d(bottleneck),
+        nn.ReLU(inplace=True),
+        nn.Linear(bottleneck, width),
+    )

@@ -16,6 +16,7 @@ WORDS = {
     "diffuse", "ddpm", "invariance", "variance", "covariance", "similarity", "reconstruction", "siamese", "projector",
 }  # fmt: skip
 WORDS |= {word for name, method in METHODS.items() for word in (name, *method.terms, *method.configuration.PEELED)}
+WORDS -= {"test", "weight", "standard"}  # of methods, and everyone's words
 # What a study compares, by the first word of its name. The lab book is Peel's, whatever the study, and images have pixels.
 NAMES = {one.name.partition("-")[0] for study in STUDIES.values() for one in study.representations}
 NAMES |= {*METHODS, *STUDIES, "simsiam", "byol", "barlow", "dssl", "lejepa", "autoencoder", "vae", "diffusion", "ddpm"}
