@@ -118,7 +118,7 @@ class Bare:
         self.network = nn.Sequential(
             encoder.backbone,
             encoder.head,
-            projector(encoder.dimension, config.projector_width, config.projector_layers),
+            projector(encoder.dimension, [config.projector_width] * config.projector_layers),
         )
         self.optimizer = optimizer(config, [{"params": list(self.network.parameters())}], torch.device("cpu"))
         batch = torch.randn(config.view_count * config.batch_size, 3, size, size)
@@ -187,7 +187,7 @@ class Course:
 
         backbone, features = resnet18()
         head = nn.Sequential(nn.Linear(features, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, config.dimension))
-        network = nn.Sequential(backbone, head, projector(config.dimension, config.projector_width, 3))
+        network = nn.Sequential(backbone, head, projector(config.dimension, [config.projector_width] * 3))
         self.network = network.to(memory_format=torch.contiguous_format)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=3e-4, weight_decay=1e-6)
         pictures = Pictures(images, config.augmentation(32))

@@ -76,7 +76,7 @@ class LeJEPA(siamese.Siamese):
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
         """The views, and the step's directions (d, m) of unit length: the same for every share."""
         views = super().batch(split, rows, draws, share)
-        directions = torch.randn(self.config.projector_width, self.config.directions, generator=draws)
+        directions = torch.randn(self.config.projection, self.config.directions, generator=draws)
         return {**views, "directions": F.normalize(directions, dim=0).to(self.mean.device)}
 
     def forward(self, batch: Batch) -> Outputs:

@@ -17,7 +17,7 @@ from train.methods import siamese
 from train.methods.method import Batch, Outputs
 from train.methods.partners import Partners
 from train.methods.ranges import AtLeast, Share
-from train.models.heads import predictor, projector
+from train.models.heads import predictor
 from train.tracking import Problem
 
 
@@ -28,16 +28,14 @@ class Config(siamese.Config):
     gradient. moving: those of a network whose weights are an average of this one's over the steps."""
     predictor: Literal["mlp", "none"] = "mlp"
     """mlp: two layers with a bottleneck between them; none: the projection is the prediction."""
-    output_width: Annotated[int, AtLeast(1)] = 512
-    """Width of the projector's last layer and of the predictor's ends; the other layers have --projector-width."""
     predictor_width: Annotated[int, AtLeast(0)] = 0
-    """Width of the predictor's bottleneck; 0 takes a quarter of --output-width."""
+    """Width of the predictor's bottleneck; 0 takes a quarter of the projection's."""
     predictor_rate: Annotated[float, AtLeast(0)] = 10.0
     """The predictor's learning rate, as a multiple of --learning-rate; it stays, where the others' rises and falls."""
     momentum: Annotated[float, Share()] = 0.9
     """With --target moving: the share of the average that a step leaves, at first; it rises to 1 along half a cosine."""
 
-    PEELED: ClassVar[tuple[str, ...]] = ("target", "predictor", "output_width")
+    PEELED: ClassVar[tuple[str, ...]] = ("target", "predictor")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,10 +85,7 @@ class Prediction(siamese.Siamese):
 
     def __init__(self, config: Config, images: Images, partners: Partners | None = None) -> None:
         super().__init__(config, images, partners)
-        width = config.output_width
-        self.projector = projector(
-            self.encoder.dimension, config.projector_width, config.projector_layers, width, self.normalized
-        )
+        width = config.projection
         bottleneck = config.predictor_width or max(1, width // 4)
         self.predictor = predictor(width, bottleneck) if config.predictor == "mlp" else nn.Identity()
         if config.target == "moving":

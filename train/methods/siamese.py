@@ -17,7 +17,7 @@ from train.methods.method import Batch, Method, Outputs
 from train.methods.partners import Partners
 from train.methods.ranges import AtLeast, Share
 from train.models.heads import projector
-from train.tracking import Problem
+from train.tracking import LATER, Problem
 
 # What --views neighbors changes in a preset: the two views are whole images as they are, for one epoch.
 PAIRS: Mapping[str, Any] = {
@@ -67,7 +67,9 @@ class Config(config.Config):
     without: Literal["nothing", "crop", "flip", "jitter", "grayscale", "blur", "solarize"] = "nothing"
     """Leaves one of the augmentations out; without crop a view is the whole image, resized."""
     projector_width: Annotated[int, AtLeast(1)] = 512
-    """Width of the projector's layers: the dimensions that the loss sees."""
+    """Width of the projector's layers."""
+    output_width: Annotated[int, AtLeast(0), LATER] = 0
+    """Width of the projector's last layer alone: the dimensions that the loss sees; 0 takes --projector-width."""
     projector_layers: Annotated[int, AtLeast(1)] = 3
     """Linear layers of the projector."""
 
@@ -116,6 +118,11 @@ class Config(config.Config):
         changes: dict[str, Any] = {"without": "nothing", self.without: 0.0}
         return dataclasses.replace(self, **changes)
 
+    @property
+    def projection(self) -> int:
+        """Dimensions of the projections, which the loss sees."""
+        return self.output_width or self.projector_width
+
     def augmentation(self, size: int) -> Augmentation:
         """Of images of `size` pixels."""
         recipe = self.resolved
@@ -143,12 +150,14 @@ class Siamese(Method):
 
     configuration: ClassVar[type[Config]] = Config
     config: Config
+    normalized: ClassVar[bool] = False  # whether the projector ends in batch normalization
 
     def __init__(self, config: Config, images: Images, partners: Partners | None = None) -> None:
         super().__init__(config, images)
         self.partners = partners
         self.augmentation = config.augmentation(images.size)
-        self.projector = projector(self.encoder.dimension, config.projector_width, config.projector_layers)
+        widths = [config.projector_width] * (config.projector_layers - 1) + [config.projection]
+        self.projector = projector(self.encoder.dimension, widths, self.normalized)
 
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
         return {"views": self.views(split, rows, draws, share, self.config.view_count)}

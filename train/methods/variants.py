@@ -12,6 +12,7 @@ SMALL = 10_000  # training images below which `small` is the preset to take
 PEELED_FIRST = ("backbone", "views", "nearest")
 PEELED_LAST = (
     "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "projector_width",
+    "output_width",
 )  # fmt: skip
 UNNAMED = ("images", "method", "preset", "seed", "device", "compile")  # a name has its own place for them, or none
 NETWORK = ("backbone", "width", "hidden", "dimension")

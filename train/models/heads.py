@@ -1,5 +1,7 @@
 """Layers above a backbone: the head gives the representation; the projector, above that, what the loss sees."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
 
@@ -21,20 +23,18 @@ def head(features: int, hidden: int, dimension: int, places: int = 1) -> nn.Sequ
     return layers.append(nn.Linear(features, dimension))
 
 
-def projector(dimension: int, width: int, layers: int, output: int = 0, normalized: bool = False) -> nn.Sequential:
-    """`layers` linear layers to `width`, batch normalization and ReLU between them: what the loss sees, then dropped.
+def projector(dimension: int, widths: Sequence[int], normalized: bool = False) -> nn.Sequential:
+    """Linear layers to `widths`, batch normalization and ReLU between them: what the loss sees, then dropped.
 
-    output: width of the last layer, 0 for `width`. normalized: it ends in batch normalization without affine, and no layer
-    before a normalization has a bias (Chen & He 2021).
+    normalized: it ends in batch normalization without affine, and no layer has a bias, as each is normalized (Chen & He 2021).
     """
-    output = output or width
     parts: list[nn.Module] = []
     inputs = dimension
-    for _ in range(layers - 1):
+    for width in widths[:-1]:
         parts += [nn.Linear(inputs, width, bias=not normalized), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
         inputs = width
-    parts.append(nn.Linear(inputs, output, bias=not normalized))
-    return nn.Sequential(*parts, *([nn.BatchNorm1d(output, affine=False)] if normalized else []))
+    parts.append(nn.Linear(inputs, widths[-1], bias=not normalized))
+    return nn.Sequential(*parts, *([nn.BatchNorm1d(widths[-1], affine=False)] if normalized else []))
 
 
 def predictor(width: int, bottleneck: int) -> nn.Sequential:

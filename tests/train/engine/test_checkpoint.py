@@ -65,7 +65,7 @@ def test_the_keys_are_those_with_which_trainings_were_interrupted_before(config:
     layers = (config.backbone, config.width, config.hidden, config.dimension)
     modules = {
         "encoder": Encoder(Architecture(*layers, 32, images.mean, images.std)),
-        "projector": projector(config.dimension, config.projector_width, config.projector_layers),
+        "projector": projector(config.dimension, [config.projector_width] * config.projector_layers),
     }
     expected = {
         f"{part}/{key}": value for part, module in modules.items() for key, value in module.state_dict().items()

@@ -105,13 +105,13 @@ def test_a_collapsed_view_has_a_gradient_that_is_finite() -> None:
 
 
 def test_directions_are_new_at_each_step_of_unit_length_and_the_same_for_every_share() -> None:
-    config = lejepa.Config(**{**TINY_FLAGS, "view_count": 2, "directions": 5})  # type: ignore[arg-type]
+    config = lejepa.Config(**{**TINY_FLAGS, "view_count": 2, "directions": 5})
     method = lejepa.LeJEPA(config, dots())
 
     def directions(step: int, share: slice) -> Tensor:
         return method.batch("train", np.arange(8), torch.Generator().manual_seed(step), share)["directions"]
 
     one = directions(0, slice(0, 4))
-    assert one.shape == (config.projector_width, 5)
+    assert one.shape == (config.projection, 5)
     torch.testing.assert_close(one.norm(dim=0), torch.ones(5))
     assert torch.equal(one, directions(0, slice(4, 8))) and not torch.equal(one, directions(1, slice(0, 4)))

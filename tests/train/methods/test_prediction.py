@@ -39,7 +39,7 @@ def cosine(p: NDArray[Any], z: NDArray[Any]) -> Any:
 
 
 def method(name: str, **changes: Any) -> Siamese:
-    config = METHODS[name].configuration(**{**TINY_FLAGS, "view_count": 4, **changes})  # type: ignore[arg-type]
+    config = METHODS[name].configuration(**{**TINY_FLAGS, "view_count": 4, **changes})
     return METHODS[name](config, dots())
 
 

@@ -22,7 +22,7 @@ from train.pretrain import METHODS
 
 
 def training(name: str, images: Images, partners: Partners | None = None, **changes: Any) -> Training:
-    config = METHODS[name].configuration(**{**TINY_FLAGS, "view_count": 4, **changes})  # type: ignore[arg-type]
+    config = METHODS[name].configuration(**{**TINY_FLAGS, "view_count": 4, **changes})
     stage: Any = Silent()
     return Training(METHODS[name](config, images, partners), stage, torch.device("cpu"))
 

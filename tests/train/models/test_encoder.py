@@ -170,5 +170,5 @@ def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
 
 
 def test_projector_has_batch_norm_and_relu_between_its_linear_layers() -> None:
-    kinds = [type(layer).__name__ for layer in projector(128, 512, 3)]
+    kinds = [type(layer).__name__ for layer in projector(128, [512] * 3)]
     assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d", "ReLU", "Linear"]
