@@ -59,3 +59,15 @@ def refusal(run: Callable[[], object]) -> str:
     line = str(error.value)
     assert "\n" not in line
     return line
+
+
+class Silent:
+    """A stage that keeps nothing."""
+
+    variant = "silent"
+
+    def log(self, values: dict[str, float]) -> None:
+        pass
+
+    def axis(self, axis: str, *metrics: str) -> None:
+        pass

@@ -1,12 +1,20 @@
 """Whether a representation has collapsed: how far its dimensions spread, and how many it fills."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def dimension_std(z_nd: Tensor) -> Tensor:
     """Standard deviation of each dimension over the images, averaged over dimensions. z_nd: (n, d), n >= 2."""
     return z_nd.std(dim=0).mean()
+
+
+def spread(z_nd: Tensor) -> Tensor:
+    """Standard deviation of each dimension of the unit vectors, averaged over dimensions, times sqrt(d): about 1 where they
+    are spread over the sphere, 0 where all point one way. z_nd: (n, d), n >= 2. Chen & He 2021, fig. 2."""
+    deviation: Tensor = F.normalize(z_nd, dim=-1).std(dim=0).mean()
+    return deviation * float(z_nd.shape[-1] ** 0.5)
 
 
 def effective_rank(z_nd: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from train.tracking.panels import color, figure
@@ -10,10 +11,13 @@ POINTS = 2_000  # of a line: enough for a screen; a longer curve is averaged ove
 
 
 def figures(
-    batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, float]], terms: Sequence[str]
+    batches: Sequence[dict[str, float]],
+    epochs: Sequence[dict[str, float]],
+    glances: Sequence[dict[str, float]],
+    terms: Sequence[str],
 ) -> dict[str, go.Figure]:
-    """By panel path. batches: one entry a step, epochs: one an epoch, as the loop logs them; terms: of the loss, `total`
-    among them. Empty without steps."""
+    """By panel path. batches: one entry a step, epochs: one an epoch, glances: one in a tenth of the steps, as the loop logs
+    them; terms: of the loss, `total` among them. Empty without steps."""
     if not batches:
         return {}
     panels = {}
@@ -32,7 +36,12 @@ def figures(
         "kNN accuracy on held-out training labels",
         "training batch",
         "accuracy",
-        [_line(epochs, "knn/top1", "kNN", color(2), "lines+markers")],
+        [
+            _line(epochs, "knn/top1", "kNN", color(2), "lines+markers"),
+            _line(glances, "curve/knn", "kNN on fewer images, in each tenth", color(2), "lines").update(
+                line_dash="dot"
+            ),
+        ],
     )
     panels["training/collapse"] = figure(
         "Spread of the representation",
@@ -44,6 +53,24 @@ def figures(
         ],
     ).update_layout(
         yaxis2={"overlaying": "y", "side": "right", "title": {"text": "standard deviation"}, "rangemode": "tozero"}
+    )
+    panels["training/rank"] = figure(
+        "How many dimensions are filled",
+        "training batch",
+        "effective rank",
+        [
+            _line(glances, "curve/effective_rank", "representation", color(0), "lines+markers"),
+            _line(glances, "curve/projection_rank", "projection, which the loss sees", color(3), "lines+markers"),
+        ],
+    ).update_yaxes(type="log")
+    panels["training/spread"] = figure(
+        "How far the unit vectors are spread",
+        "training batch",
+        "standard deviation x square root of dimensions",
+        [
+            _line(glances, "curve/spread", "representation", color(0), "lines+markers"),
+            _line(glances, "curve/projection_spread", "projection, which the loss sees", color(3), "lines+markers"),
+        ],
     )
     panels["training/learning_rate"] = figure(
         "Learning rate", "training batch", "learning rate", [_line(batches, "optimizer/learning_rate", "", color(0))]
@@ -68,8 +95,29 @@ def rises(batches: Sequence[dict[str, float]], terms: Sequence[str]) -> dict[str
     return values
 
 
+def course(batches: Sequence[dict[str, float]], glances: Sequence[dict[str, float]]) -> dict[str, float]:
+    """How a training went: `training/total/settling`, the share of its steps before the loss had first come within a twentieth
+    of its range from its smallest value; `training/total/unrest`, the standard deviation of the changes from batch to batch in
+    the last half; `curve/knn/steadiness`, the share of tenths at whose end kNN accuracy is not below that at their start, and
+    `curve/knn/gain`, from first to last.
+
+    batches: one entry a step, glances: one in a tenth of the steps. What needs more of them than there are is left out.
+    """
+    values: dict[str, float] = {}
+    losses = np.array([entry["loss/total"] for entry in batches])
+    if len(losses) >= 4:
+        near = losses <= losses.min() + (losses.max() - losses.min()) / 20
+        values["training/total/settling"] = float(near.argmax() / len(losses))
+        values["training/total/unrest"] = float(np.diff(losses[len(losses) // 2 :]).std())
+    accuracies = np.array([entry["curve/knn"] for entry in glances])
+    if len(accuracies) >= 2:
+        values["curve/knn/steadiness"] = float((np.diff(accuracies) >= 0).mean())
+        values["curve/knn/gain"] = float(accuracies[-1] - accuracies[0])
+    return values
+
+
 def _line(entries: Sequence[dict[str, float]], name: str, label: str, line: str, mode: str = "lines") -> go.Scatter:
-    stride = -(-len(entries) // POINTS)
+    stride = max(1, -(-len(entries) // POINTS))
     groups = [entries[start : start + stride] for start in range(0, len(entries), stride)]
     return go.Scatter(
         x=[group[-1]["batch"] for group in groups],

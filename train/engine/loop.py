@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from train.data.scores import Scores
 from train.engine import checkpoint
-from train.engine.curves import figures, rises
+from train.engine.curves import course, figures, rises
 from train.engine.devices import autocast, device_of
-from train.engine.monitor import measure
+from train.engine.monitor import glance, measure
 from train.engine.optimizer import learning_rate, optimizer, set_rates
 from train.engine.processes import Processes
 from train.methods.method import Method
@@ -60,12 +60,15 @@ class Training:
         self.step = 0
         self.batches: list[dict[str, float]] = []  # the curves: one entry a step
         self.epochs: list[dict[str, float]] = []  # and one an epoch, with epoch 0 before the first step
+        self.glances: list[dict[str, float]] = []  # and one in a tenth of the steps
+        self.moments = {round(tenth * self.steps / 10) for tenth in range(11)}  # steps after which a glance is due
 
     def run(self, path: Path) -> None:
         """Trains to the end, from the checkpoint at `path` where there is one."""
         self._resume(path)
         if not self.epochs:
             self._measure()
+            self._glance()
         last = time.monotonic()  # checkpoint
         with (
             interruption(insistent=self.processes.count == 1) as stop,
@@ -86,6 +89,7 @@ class Training:
                 if at_end:
                     self.method.after_epoch(self.step // self.epoch_steps)
                     self._measure()
+                self._glance()
                 stopping = self.processes.any(stop.is_set(), self.device)
                 if at_end or stopping or time.monotonic() - last > CHECKPOINT_SECONDS:
                     self._save(path)
@@ -148,9 +152,19 @@ class Training:
         self._training_mode(False)
         entry = {"epoch": float(len(self.epochs)), "batch": float(self.step)}
         with self.autocast:
-            entry |= measure(self.method.encoder, self.images)
+            entry |= measure(self.method, self.images)
         entry |= self._test_terms()
         self.epochs.append(entry)
+        self.stage.log(entry)
+
+    def _glance(self) -> None:
+        """Once in a tenth of the steps, in the first process: kNN accuracy and collapse on fewer images."""
+        if not self.processes.leads or self.step not in self.moments:
+            return
+        self._training_mode(False)
+        with self.autocast:
+            entry = {"batch": float(self.step), **glance(self.method, self.images)}
+        self.glances.append(entry)
         self.stage.log(entry)
 
     @torch.inference_mode()
@@ -168,12 +182,18 @@ class Training:
         if not self.processes.leads:
             return
         count = self.processes.count
-        progress = {"step": self.step, "batches": self.batches, "epochs": self.epochs, "processes": count}
+        progress = {
+            "step": self.step,
+            "batches": self.batches,
+            "epochs": self.epochs,
+            "glances": self.glances,
+            "processes": count,
+        }
         checkpoint.save(path, self.method, self.optimizer, progress)
 
     def _resume(self, path: Path) -> None:
         self.stage.axis("epoch", "test/*", "knn/*", "collapse/*")
-        self.stage.axis("batch", "loss/*", "optimizer/*")
+        self.stage.axis("batch", "loss/*", "optimizer/*", "curve/*")
         with self.processes.file(path, self.device) as file:
             try:
                 progress = checkpoint.load(file, self.method, self.optimizer)
@@ -188,9 +208,10 @@ class Training:
                 f"{self.processes.count} processes cannot go on with what {count} began; start as many, or remove {path}"
             )
         self.step, self.batches, self.epochs = progress["step"], progress["batches"], progress["epochs"]
+        self.glances = progress.get("glances", [])  # an older training has none
         if self.processes.leads:
             print(f"going on from step {self.step} of {self.steps}")
-        for entry in sorted([*self.batches, *self.epochs], key=lambda entry: entry["batch"]):
+        for entry in sorted([*self.batches, *self.epochs, *self.glances], key=lambda entry: entry["batch"]):
             self.stage.log(entry)
 
     def scores(self) -> Scores:
@@ -202,13 +223,14 @@ class Training:
             if recent:
                 final[f"loss/{name}"] = sum(recent) / len(recent)
         final |= rises(self.batches, self.terms)
+        final |= course(self.batches, self.glances)
         final |= {
             "training/epochs": self.config.epochs,
             "training/batches": self.steps,
             "training/parameters": sum(parameter.numel() for parameter in self.method.encoder.parameters()),
             "training/processes": self.processes.count,
         }
-        return Scores(final, figures(self.batches, self.epochs, self.terms))
+        return Scores(final, figures(self.batches, self.epochs, self.glances, self.terms))
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""What is measured once an epoch, without test labels: kNN accuracy on held-out training labels, and collapse."""
+"""What is measured during a training, without test labels: kNN accuracy on held-out training labels, and collapse."""
 
 import numpy as np
 import torch
@@ -6,11 +6,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.images import Images
-from train.engine.collapse import dimension_std, effective_rank
-from train.models.encoder import Encoder
+from train.engine.collapse import dimension_std, effective_rank, spread
+from train.methods.method import Method
 
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
 BANK = 10_000  # training images that vote
+GLANCE = (1_000, 4_000)  # the same for a look in between, which may cost little
 BATCH = 50  # images encoded at a time: on a CPU what lies between two layers then stays in its caches
 
 
@@ -41,18 +42,44 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
     return correct / len(queries)
 
 
-def measure(encoder: Encoder, images: Images) -> dict[str, float]:
-    """kNN accuracy and collapse measures of the representation of held-out training images."""
+def measure(method: Method, images: Images) -> dict[str, float]:
+    """Once an epoch: kNN accuracy and collapse measures of the representation of held-out training images, and of what the
+    loss sees of them."""
+    knn, representation, projection = _look(method, images, HELD_OUT, BANK)
+    return {
+        "knn/top1": knn,
+        "collapse/std": float(dimension_std(representation)),
+        "collapse/effective_rank": float(effective_rank(representation)),
+        "collapse/spread": float(spread(representation)),
+        "collapse/projection_rank": float(effective_rank(projection)),
+        "collapse/projection_spread": float(spread(projection)),
+    }
+
+
+def glance(method: Method, images: Images) -> dict[str, float]:
+    """Once in a tenth of a training: the same on fewer images."""
+    knn, representation, projection = _look(method, images, *GLANCE)
+    return {
+        "curve/knn": knn,
+        "curve/effective_rank": float(effective_rank(representation)),
+        "curve/spread": float(spread(representation)),
+        "curve/projection_rank": float(effective_rank(projection)),
+        "curve/projection_spread": float(spread(projection)),
+    }
+
+
+@torch.inference_mode()
+def _look(method: Method, images: Images, held_out: int, bank: int) -> tuple[float, Tensor, Tensor]:
+    """kNN accuracy of at most so many held-out images among so many others; representation (n, d) and projection (n, e) of
+    the held-out ones."""
     queries, others = monitor_split(images.train_labels)
-    rows = np.concatenate([queries, others[:BANK]])
+    queries = queries[:held_out]
+    rows = np.concatenate([queries, others[:bank]])
     pixels = images.train[np.sort(rows)]
     place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
-    parts = [encoder.encode(pixels, start, start + BATCH)[1].float() for start in range(0, len(pixels), BATCH)]
+    parts = [method.encoder.encode(pixels, start, start + BATCH)[1].float() for start in range(0, len(pixels), BATCH)]
     vectors = torch.cat(parts)[place]
     labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
     count = len(queries)
-    return {
-        "knn/top1": knn_accuracy(vectors[:count], labels[:count], vectors[count:], labels[count:]),
-        "collapse/std": float(dimension_std(vectors[:count])),
-        "collapse/effective_rank": float(effective_rank(vectors[:count])),
-    }
+    knn = knn_accuracy(vectors[:count], labels[:count], vectors[count:], labels[count:])
+    return knn, vectors[:count], method.projection(vectors[:count]).float()

@@ -58,6 +58,10 @@ class Method(nn.Module, ABC):
     def loss(self, outputs: Outputs) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss, and its terms before they are weighted, in the order of `terms`: scalars, means over the images."""
 
+    def projection(self, y: Tensor) -> Tensor:
+        """What the loss sees of representations (n, d), to be measured for collapse beside them; themselves unless said."""
+        return y
+
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's parameter groups. Beside `params` and what torch knows (`weight_decay`), a group may have
         `schedule`: "constant" keeps it at the largest learning rate, and `times`, by which its rate is multiplied.

@@ -173,6 +173,10 @@ class Siamese(Method):
         pictures = views(pixels.to(self.mean.device), each, self.augmentation, self.mean, self.std, draws, places)
         return pictures.flatten(0, 1).view(count, size, *pictures.shape[2:])
 
+    def projection(self, y: Tensor) -> Tensor:
+        z: Tensor = self.projector(y).float()
+        return z
+
     def forward(self, batch: Batch) -> Outputs:
         return {"z": self.project(batch["views"])}
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tests.parts.artifacts import Silent
 from tests.train.engine.test_loop import TINY, dots
-from tests.train.engine.test_processes import Silent
 from train.data.images import Images
 from train.data.views import batch, normalize
 from train.engine.loop import Training

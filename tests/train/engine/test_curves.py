@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from train.engine.curves import rises
+from train.engine.collapse import spread
+from train.engine.curves import course, rises
 
 TERMS = ("invariance", "variance", "covariance", "total")
 
@@ -32,3 +34,26 @@ def test_a_start_that_soon_ends_is_no_late_rise() -> None:
 
 def test_of_too_few_batches_nothing_is_said() -> None:
     assert rises([dict.fromkeys((f"loss/{name}" for name in TERMS), 1.0)] * 19, TERMS) == {}
+
+
+def test_the_course_of_a_loss_that_falls_and_then_stays() -> None:
+    losses = [*np.linspace(1, 0, 51), *([0.0] * 49)]
+    values = course([{"loss/total": loss} for loss in losses], [{"curve/knn": k} for k in (0.1, 0.3, 0.2, 0.2, 0.5)])
+    assert values["training/total/settling"] == pytest.approx(0.48)  # 48 steps lie above a twentieth of the range
+    assert values["training/total/unrest"] == pytest.approx(np.diff(losses[50:]).std())
+    assert values["curve/knn/steadiness"] == pytest.approx(3 / 4) and values["curve/knn/gain"] == pytest.approx(0.4)
+
+
+def test_a_restless_loss_has_more_unrest_than_a_steady_slope() -> None:
+    random = np.random.default_rng(0)
+    slope = course([{"loss/total": -step / 10} for step in range(100)], [])
+    noise = course([{"loss/total": value} for value in random.normal(size=100)], [])
+    assert slope["training/total/unrest"] == pytest.approx(0, abs=1e-9) and noise["training/total/unrest"] > 1
+    assert course([], []) == {}
+
+
+def test_vectors_all_over_the_sphere_have_a_spread_of_one_and_one_direction_has_none() -> None:
+    sphere = torch.from_numpy(np.random.default_rng(0).normal(size=(5000, 32)))
+    assert spread(sphere).item() == pytest.approx(1, abs=0.01)
+    assert spread(100 * sphere).item() == pytest.approx(spread(sphere).item(), abs=1e-12)
+    assert spread(torch.ones(50, 8) * torch.arange(1, 51)[:, None]).item() == pytest.approx(0, abs=1e-6)

@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from tests.parts import processes
@@ -24,7 +23,7 @@ from train import pretrain
 from train.data.images import Images
 from train.data.scores import Scores
 from train.data.views import views
-from train.engine import checkpoint, loop, monitor
+from train.engine import checkpoint, loop
 from train.engine.loop import Training
 from train.engine.optimizer import ITERATIONS, QUINTIC, Muon, learning_rate, optimizer, orthogonal
 from train.methods import vicreg
@@ -95,7 +94,8 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
     # Saves after every step, and kills itself at the tenth save: its draft is written and has not replaced the ninth.
     child = textwrap.dedent("""
         import os, signal, sys
-        from train import pretrain
+        from tests.parts.artifacts import Silent
+from train import pretrain
         from train.engine import loop
         saves, fsync = 0, os.fsync
         def killing(descriptor):
@@ -256,30 +256,6 @@ def test_learning_rate_rises_then_follows_torchs_cosine() -> None:
         cosine.step()
     constant = dataclasses.replace(config, warmup=0.0, schedule="constant")
     assert {learning_rate(step, 80, constant) for step in range(80)} == {0.5}
-
-
-# -- the monitor -------------------------------------------------------------------------------------------------------
-
-
-def test_knn_accuracy_agrees_with_scikit_learn() -> None:
-    random = np.random.default_rng(0)
-    bank, queries = random.normal(size=(300, 5)), random.normal(size=(1200, 5))
-    bank_labels, labels = (bank[:, 0] > 0).astype(int) + 2 * (bank[:, 1] > 0), (queries[:, 0] > 0).astype(int)
-    expected = KNeighborsClassifier(20).fit(bank, bank_labels).score(queries, labels)
-    query, label, vectors, vector_labels = (torch.from_numpy(array) for array in (queries, labels, bank, bank_labels))
-    assert monitor.knn_accuracy(query, label, vectors, vector_labels) == pytest.approx(expected, abs=1e-9)
-
-
-def test_the_monitor_reads_held_out_training_labels_and_no_test_label(images: Images) -> None:
-    held, others = monitor.monitor_split(images.train_labels)
-    assert len(held) == 10 and sorted([*held, *others]) == list(range(50))
-    encoder = Encoder(Architecture("pixels", 0, 0, 0, 32, images.mean, images.std)).eval()
-    measured = monitor.measure(encoder, images)
-    assert measured["knn/top1"] > 0.9  # the class is the color
-    assert measured == monitor.measure(encoder, dataclasses.replace(images, test_labels=images.test_labels[::-1]))
-    flipped = images.train_labels.copy()
-    flipped[held] = (flipped[held] + 1) % 3
-    assert monitor.measure(encoder, dataclasses.replace(images, train_labels=flipped))["knn/top1"] < 0.1
 
 
 # -- names and presets -------------------------------------------------------------------------------------------------

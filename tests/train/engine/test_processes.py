@@ -59,7 +59,7 @@ STEP = textwrap.dedent("""
     import torch
     from safetensors.torch import save_file
     from torch import nn
-    from tests.train.engine.test_processes import Silent
+    from tests.parts.artifacts import Silent
     from tests.train.engine.test_loop import TINY, dots
     from train.data.neighbors import build, nearest
     from train.engine.processes import process_group
@@ -93,18 +93,6 @@ STEP = textwrap.dedent("""
     tensors |= {name: torch.tensor(value) for name, value in entry.items() if name.startswith("loss/")}
     save_file(tensors, f"{sys.argv[1]}-{processes.count}-{processes.rank}")
 """)
-
-
-class Silent:
-    """A stage that keeps nothing."""
-
-    variant = "silent"
-
-    def log(self, values: dict[str, float]) -> None:
-        pass
-
-    def axis(self, axis: str, *metrics: str) -> None:
-        pass
 
 
 @pytest.mark.parametrize("views", ["augmented", "neighbors"])

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.parts.artifacts import Silent
 from tests.train.engine.test_loop import dots
-from tests.train.engine.test_processes import Silent, ended, together
+from tests.train.engine.test_processes import ended, together
 from tests.train.methods.test_prediction import TINY_FLAGS
 from train.data.images import Images
 from train.data.neighbors import build, nearest
