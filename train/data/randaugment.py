@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as images
 
+TIMES = 2  # operations an image has, of magnitude 9 of 31: DSSL's released code
 BINS = 31  # strengths from none to the largest, as the paper counts them
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",
@@ -29,7 +30,7 @@ class Choices:
         return Choices(self.operations[index], self.negative[index])
 
 
-def choose(count: int, times: int, generator: torch.Generator) -> Choices:
+def choose(count: int, generator: torch.Generator, times: int = TIMES) -> Choices:
     """Draws for `count` images, `times` operations each; every image takes the same number of random numbers."""
     operations = torch.randint(len(OPERATIONS), (count, times), generator=generator)
     return Choices(operations, torch.randint(2, (count, times), generator=generator).bool())

@@ -25,8 +25,6 @@ from train.methods.method import Batch, Outputs
 from train.methods.ranges import Share
 from train.tracking import Problem
 
-OPERATIONS = 2  # of RandAugment, of magnitude 9: the released code's
-
 
 @dataclass(frozen=True)
 class Config(prediction.Config):
@@ -92,7 +90,7 @@ class DSSL(prediction.Prediction):
         standard = self.views(split, rows, draws, share, self.config.view_count - self.config.hard)
         if not self.config.hard:
             return {"views": standard}
-        choices = choose(self.config.hard * len(rows), OPERATIONS, draws)
+        choices = choose(self.config.hard * len(rows), draws)
         places = torch.arange(len(choices.operations)).view(self.config.hard, len(rows))[:, share].flatten()
         mean, std = self.mean.view(3, 1, 1), self.std.view(3, 1, 1)
         planes = (standard[: self.config.hard].flatten(0, 1) * std + mean).mul_(255).round_().clamp_(0, 255)

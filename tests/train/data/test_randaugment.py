@@ -49,7 +49,7 @@ def test_an_operation_agrees_with_torchvisions(name: str, magnitude: int, sign: 
 
 def test_a_batch_has_for_each_image_what_it_would_have_alone() -> None:
     pixels = pictures(40)
-    choices = choose(40, 2, torch.Generator().manual_seed(0))
+    choices = choose(40, torch.Generator().manual_seed(0))
     result = randaugment(pixels, choices)
     assert len(choices.operations.unique()) == len(OPERATIONS)
     for i in range(40):
@@ -61,6 +61,6 @@ def test_a_batch_has_for_each_image_what_it_would_have_alone() -> None:
 
 
 def test_every_operation_is_drawn_alike() -> None:
-    choices = choose(7_000, 2, torch.Generator().manual_seed(0))
+    choices = choose(7_000, torch.Generator().manual_seed(0))
     counts = choices.operations.flatten().bincount(minlength=len(OPERATIONS))
     assert (counts - 1_000).abs().max() < 150 and abs(float(choices.negative.float().mean()) - 0.5) < 0.02

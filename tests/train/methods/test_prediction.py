@@ -16,6 +16,7 @@ from tests.parts.artifacts import refusal
 from tests.parts.derivatives import gradient
 from tests.train.engine.test_loop import TINY, dots
 from train import pretrain
+from train.data.randaugment import Choices
 from train.methods import dssl, prediction
 from train.methods.prediction import momentum, negative_cosine
 from train.methods.siamese import Siamese
@@ -229,7 +230,9 @@ def test_a_harder_view_is_made_of_its_standard_views_pixels(monkeypatch: pytest.
     batch = of.batch("train", np.arange(8), torch.Generator().manual_seed(3), slice(None))
     assert batch["views"].shape[:2] == (4, 8) and batch["harder"].shape[:2] == (2, 8)
     assert not torch.equal(batch["harder"], batch["views"][:2])
-    monkeypatch.setattr(dssl, "OPERATIONS", 0)  # then it is its standard view, but for the rounding to bytes
+    # Where nothing but the identity is drawn it is its standard view, but for the rounding to bytes.
+    nothing = torch.zeros(16, 1, dtype=torch.int64)
+    monkeypatch.setattr(dssl, "choose", lambda count, draws: Choices(nothing, nothing.bool()))
     batch = of.batch("train", np.arange(8), torch.Generator().manual_seed(3), slice(None))
     for place in range(4):
         gap = float(((batch["harder"] - batch["views"][place]) * of.std.view(3, 1, 1)).abs()[place % 2].max())
