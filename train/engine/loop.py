@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from train.data.scores import Scores
 from train.engine import checkpoint
+from train.engine.anatomy import gradients, interaction, sizes
 from train.engine.curves import course, figures, rises
 from train.engine.devices import autocast, device_of
 from train.engine.monitor import glance, measure
@@ -214,8 +215,18 @@ class Training:
         for entry in sorted([*self.batches, *self.epochs, *self.glances], key=lambda entry: entry["batch"]):
             self.stage.log(entry)
 
+    def _anatomy(self) -> dict[str, float]:
+        """What the trained method is made of, and where its gradient goes, on the first batch of images and draws."""
+        self._training_mode(False)
+        rows = np.arange(min(self.config.batch_size, len(self.images.train)))
+        batch = self.method.batch("train", rows, generator(self.config.seed, 0), slice(None))
+        with self.autocast:
+            outputs = self.method(batch)
+        slopes = gradients(self.method, outputs)
+        return {**sizes(self.method), **slopes, "anatomy/interaction": interaction(self.method, outputs)}
+
     def scores(self) -> Scores:
-        """The curves and their last values."""
+        """The curves and their last values, and what the method is made of."""
         last = self.epochs[-1]
         final: dict[str, Any] = {name: value for name, value in last.items() if name not in ("epoch", "batch")}
         for name in self.terms:
@@ -224,6 +235,8 @@ class Training:
                 final[f"loss/{name}"] = sum(recent) / len(recent)
         final |= rises(self.batches, self.terms)
         final |= course(self.batches, self.glances)
+        final |= {name: value for name, value in self.glances[-1].items() if name != "batch"} if self.glances else {}
+        final |= self._anatomy()
         final |= {
             "training/epochs": self.config.epochs,
             "training/batches": self.steps,
