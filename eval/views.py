@@ -19,7 +19,7 @@ from eval.evidence.intervals import mean_interval
 from eval.evidence.pictures import grid
 from eval.evidence.views import contrast, distances, farther, matching, unit
 from train.data.images import Images
-from train.data.randaugment import choose, randaugment
+from train.data.randaugment import OPERATIONS, choose, randaugment
 from train.data.scores import Scores, Value
 from train.data.views import Augmentation, batch, draw, transform
 from train.methods.ranges import AtLeast, check_ranges
@@ -27,6 +27,8 @@ from train.models.encoder import Encoder
 from train.tracking import Command, Stage
 
 BATCH = 100  # images at a time
+# What a standard view may go through beside its crop.
+STANDARD = {"flip", "brightness", "contrast", "saturation", "hue", "grayscale", "blur"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def score(encoder: Encoder, images: Images, config: Config) -> Scores:
     }
     samples = {path: sample for path, sample in samples.items() if np.isfinite(sample).all()}
     values: dict[str, Value] = {"views/images": len(rows), "views/chance": 1 / len(rows)}
+    values["views/harder/shared"] = len(STANDARD & set(OPERATIONS))
     for path, sample in samples.items():
         values[path] = float(sample.mean())
         values[f"{path}/interval"] = list(mean_interval(sample, config.seed))

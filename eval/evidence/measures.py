@@ -41,6 +41,21 @@ PRECISION = Measure("retrieve", "retrieve/precision@5", "Precision@5", "percent"
 RANK = Measure("project", "collapse/effective_rank", "Effective rank", "tenth", 0, None,
                "How many dimensions the test representations fill; it describes and is not ranked")  # fmt: skip
 
+PROJECTION_RANK = Measure("training", "curve/projection_rank", "Rank of the projection", "tenth", 0, None,
+                          "How many dimensions of what the loss sees held-out images fill; 2 or fewer: collapsed")  # fmt: skip
+SPREAD = Measure("training", "curve/projection_spread", "Spread of the projection", "decimal", 0, None,
+                 "Deviation of its unit vectors times the square root of dimensions: 1 on a sphere, 0 in one point")  # fmt: skip
+MATCHING = Measure("views", "views/matching", "Views matched", "percent", 1, "views/chance",
+                   "How often a view's nearest among the other views of all images is its own image's, in percent")  # fmt: skip
+HARDER_MATCHING = Measure("views", "views/harder/matching", "Harder views matched", "percent", 1, "views/chance",
+                          "The same of two harder views")  # fmt: skip
+CONTRAST = Measure("views", "views/contrast", "Contrast of views", "decimal", 1, 0.0,
+                   "Cosine of two views of an image, less that of views of two images")  # fmt: skip
+HARDER_DISTANCE = Measure("views", "views/harder/distance", "Distance of harder views", "decimal", -1, 1.0,
+                          "Of a harder view to its standard view, over that of two images")  # fmt: skip
+FARTHER = Measure("views", "views/harder/farther", "Harder views beyond", "percent", 0, None,
+                  "How often a harder view lies farther from the mean of its image's views than its standard view")  # fmt: skip
+
 SUMMARY = (PROBE, FEATURES, KNN, AUC, CLUSTERS, CLASSES, PRECISION, RANK)
 
 PCA_PURITY = Measure("project", "project/pca/purity", "Class purity, PCA", "percent", 1, None,

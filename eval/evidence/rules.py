@@ -1,11 +1,13 @@
 """What the measurements say of a rule: it holds, it does not hold, or it is not decided.
 
-A rule compares a quantity (one term, or the difference or ratio of two) with a number, or two terms with each other:
+A rule compares a quantity (one term, or the difference or ratio of two) with a number, or two terms, or two differences,
+with each other:
 
     probe/top1 of vicreg >= 60 %
     probe/top1 of vicreg > probe/top1 of untrained
     probe/top1 of vicreg - probe/top1 of vicreg-variance0 >= 10 %
     probe/top1 of eigenmaps / probe/chance of eigenmaps <= 2
+    probe/top1 of byol-wide - probe/top1 of byol > probe/top1 of simsiam-wide - probe/top1 of simsiam
 
 or is `{all: [RULE, ...]}` or `{any: [RULE, ...]}`. A term is a metric path that eval.compare publishes, of a variant
 (named without its data set). Two paths are lists by class and take class names: `probe/per_class[cat, dog]` is the mean
@@ -21,7 +23,7 @@ too wide, never too narrow.
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -42,7 +44,7 @@ SIGNS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
 SELECTION = re.compile(r"(probe/per_class|probe/pairs)\[([^][]+)\](/place)?")
 MEASURE = r"[\w@]+(?:/[\w@]+)+|probe/per_class\[[^][]+\]|probe/pairs\[[^][,]+,[^][,]+\](?:/place)?"
 TERM = rf"({MEASURE}) of ([\w.-]+)"
-INEQUALITY = re.compile(rf"{TERM}(?: ([-/]) {TERM})? (>=|>|<=|<) (?:(-?\d+(?:\.\d+)?)( ?%)?|{TERM})")
+INEQUALITY = re.compile(rf"{TERM}(?: ([-/]) {TERM})? (>=|>|<=|<) (?:(-?\d+(?:\.\d+)?)( ?%)?|{TERM}(?: (-) {TERM})?)")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Inequality:
-    """One term, or the difference or ratio of two, and the threshold that it is compared with.
+    """One term, the difference or ratio of two, or the difference of two differences, and the threshold for it.
 
     join: "-" or "/"; empty for one term. percent: whether the figures read in percent.
     """
@@ -94,12 +96,14 @@ def _inequality(text: str) -> Inequality:
     match = INEQUALITY.fullmatch(" ".join(text.split()))
     if match is None:
         raise ValueError(f"{text!r} is not a rule; write for instance: probe/top1 of vicreg >= 60 %")
-    measure, variant, join, second, of_second, sign, threshold, percent, other, of_other = match.groups()
+    measure, variant, join, second, of_second, sign, threshold, percent, other, of_other, minus, *last = match.groups()
     terms = (Term(measure, variant), *([Term(second, of_second)] if join else []))
     if other is None:
         return Inequality(terms, join or "", sign, float(threshold) / (100 if percent else 1), bool(percent))
-    if join:
-        raise ValueError(f"{text!r} compares three quantities; compare two, or two with a number")
+    if join == "-" and minus:
+        return Inequality((*terms, Term(other, of_other), Term(*last)), "-", sign, 0.0, False)
+    if join or minus:
+        raise ValueError(f"{text!r} compares three quantities; compare two, two with a number, or two differences")
     return Inequality((*terms, Term(other, of_other)), "-", sign, 0.0, False)
 
 
@@ -175,12 +179,21 @@ class Measurements:
         ]
 
     def combination(self, inequality: Inequality, parts: Sequence[Quantity]) -> Quantity | str:
-        """What is compared, from its one or two terms; in words why there is nothing."""
+        """What is compared, from its terms; in words why there is nothing."""
         if not inequality.join:
             return parts[0]
-        left, right = parts
-        if inequality.join == "-" and (difference := self._difference(*inequality.terms)):
+        if len(parts) == 4:
+            one, other = (
+                self.combination(
+                    replace(inequality, terms=inequality.terms[place : place + 2]), parts[place : place + 2]
+                )
+                for place in (0, 2)
+            )
+            assert isinstance(one, Quantity) and isinstance(other, Quantity)  # only a ratio can fail
+            parts = (one, other)
+        elif inequality.join == "-" and (difference := self._difference(*inequality.terms)):
             return difference
+        left, right = parts
         below, above = right.ends or (right.value, right.value)
         if inequality.join == "/" and below <= 0 <= above:
             return f"{inequality.terms[1]} may be 0, and nothing is divided by it"
@@ -253,6 +266,8 @@ class Finding:
 
     @property
     def _combination(self) -> str:
+        if len(self.inequality.terms) == 4:
+            return "difference of the differences"
         return "difference" if self.inequality.join == "-" else "ratio"
 
     @property

@@ -2,9 +2,10 @@
 
 from eval.labbook.study import Study
 from eval.studies.peel.study import STUDY as PEEL
+from eval.studies.siamese.study import STUDY as SIAMESE
 from train.tracking import Problem
 
-STUDIES = {study.name: study for study in (PEEL,)}
+STUDIES = {study.name: study for study in (PEEL, SIAMESE)}
 
 
 def get_study(name: str) -> Study:

@@ -223,7 +223,13 @@ class Training:
         with self.autocast:
             outputs = self.method(batch)
         slopes = gradients(self.method, outputs)
-        return {**sizes(self.method), **slopes, "anatomy/interaction": interaction(self.method, outputs)}
+        return {
+            **sizes(self.method),
+            **slopes,
+            "anatomy/interaction": interaction(self.method, outputs),
+            "anatomy/width": next(iter(outputs.values())).shape[-1],
+            "anatomy/pixels": self.images.train[0].size,
+        }
 
     def scores(self) -> Scores:
         """The curves and their last values, and what the method is made of."""

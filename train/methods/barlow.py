@@ -23,7 +23,7 @@ class Config(siamese.Config):
     off_diagonal: Annotated[float, AtLeast(0)] = 0.0051
     """Weight of the off-diagonal term: the paper's lambda. Decorrelated views still have a term of d (d - 1) / n."""
 
-    PEELED: ClassVar[tuple[str, ...]] = ("off_diagonal",)
+    PEELED: ClassVar[tuple[str, ...]] = ("off_diagonal", "batch_size")
 
 
 def standardized(z_vnd: Tensor, eps: float = 1e-5) -> Tensor:

@@ -26,7 +26,6 @@ class Config(prediction.Config):
 class BYOL(prediction.Prediction):
     configuration = Config
     config: Config
-    normalized = False
 
     def loss(self, outputs: Outputs) -> tuple[Tensor, tuple[Tensor, ...]]:
         negative, terms = super().loss(outputs)

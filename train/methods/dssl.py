@@ -57,6 +57,11 @@ class Config(prediction.Config):
             raise Problem(f"--soft {self.soft:g} is read with --pairs directed only; leave it out")
 
     @property
+    def normalized(self) -> bool:
+        """On SimSiam's networks, or with a moving target on BYOL's."""
+        return self.target != "moving"
+
+    @property
     def hard(self) -> int:
         """Harder views of an image."""
         if self.harder is None:

@@ -81,7 +81,6 @@ class Prediction(siamese.Siamese):
 
     config: Config
     terms: ClassVar[tuple[str, ...]] = ("similarity",)
-    normalized: ClassVar[bool] = True  # whether the projector ends in batch normalization
 
     def __init__(self, config: Config, images: Images, partners: Partners | None = None) -> None:
         super().__init__(config, images, partners)

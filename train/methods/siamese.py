@@ -123,6 +123,11 @@ class Config(config.Config):
         """Dimensions of the projections, which the loss sees."""
         return self.output_width or self.projector_width
 
+    @property
+    def normalized(self) -> bool:
+        """Whether the projector ends in batch normalization."""
+        return False
+
     def augmentation(self, size: int) -> Augmentation:
         """Of images of `size` pixels."""
         recipe = self.resolved
@@ -150,14 +155,13 @@ class Siamese(Method):
 
     configuration: ClassVar[type[Config]] = Config
     config: Config
-    normalized: ClassVar[bool] = False  # whether the projector ends in batch normalization
 
     def __init__(self, config: Config, images: Images, partners: Partners | None = None) -> None:
         super().__init__(config, images)
         self.partners = partners
         self.augmentation = config.augmentation(images.size)
         widths = [config.projector_width] * (config.projector_layers - 1) + [config.projection]
-        self.projector = projector(self.encoder.dimension, widths, self.normalized)
+        self.projector = projector(self.encoder.dimension, widths, config.normalized)
 
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
         return {"views": self.views(split, rows, draws, share, self.config.view_count)}

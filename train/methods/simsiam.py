@@ -16,6 +16,10 @@ class Config(prediction.Config):
     method: Literal["simsiam"] = "simsiam"
     """What is learned. Each method has flags of its own: --method NAME --help lists them."""
 
+    @property
+    def normalized(self) -> bool:
+        return True
+
 
 class SimSiam(prediction.Prediction):
     configuration = Config

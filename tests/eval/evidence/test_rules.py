@@ -9,7 +9,7 @@ import pytest
 
 from eval.evidence.bootstrap import Seeds, compare
 from eval.evidence.comparison import Comparison, measure_entries
-from eval.evidence.rules import SIGNS, Decision, Group, Inequality, Measurements, Term, decide, parse
+from eval.evidence.rules import SIGNS, Decision, Group, Inequality, Measurements, Quantity, Term, decide, parse
 from tests.parts.comparisons import BySeed, comparison_values
 from train.data.scores import Value
 
@@ -45,6 +45,10 @@ def test_a_rule_is_read_as_it_is_written() -> None:
     )
     pairs = parse("probe/pairs[cat, dog]/place of vicreg <= 2")
     assert pairs == Inequality((Term("probe/pairs[cat, dog]/place", "vicreg"),), "", "<=", 2.0, False)
+    differences = parse("a/b of one - a/b of two > a/b of three - a/b of four")
+    assert differences == Inequality(
+        tuple(Term("a/b", name) for name in ("one", "two", "three", "four")), "-", ">", 0.0, False
+    )
     nested = {"all": ["probe/top1 of a > 1", {"any": ["probe/top1 of b > 1"]}]}
     one, two = parse("probe/top1 of a > 1"), parse("probe/top1 of b > 1")
     assert parse(nested) == Group(True, (one, Group(False, (two,))))
@@ -61,6 +65,9 @@ def test_a_rule_is_read_as_it_is_written() -> None:
         "probe/top1 of vicreg > 1e3",
         "probe/top1 of vicreg + probe/top1 of pixels > 1",
         "probe/top1 of a - probe/top1 of b > probe/top1 of c",
+        "probe/top1 of a > probe/top1 of b - probe/top1 of c",
+        "probe/top1 of a / probe/top1 of b > probe/top1 of c - probe/top1 of d",
+        "probe/top1 of a - probe/top1 of b > probe/top1 of c / probe/top1 of d",
         "probe/top1 of vicreg-probe/top1 of pixels > 0",
         "probe/top1[cat] of vicreg > 0",
         "probe/pairs[cat] of vicreg > 0",
@@ -318,3 +325,33 @@ def test_of_several_comparisons_each_says_what_it_came_to() -> None:
     )
     figures = decision({"all": [RULES["holds"], RULES["does not hold"]]}, values).figures
     assert figures == [["probe/top1 of a", 0.5, [0.4, 0.6]]], "what both name is there once"
+
+
+def test_two_differences_are_compared_by_the_far_ends_of_their_paired_intervals() -> None:
+    random = np.random.default_rng(0)
+    images = random.uniform(size=400) < 0.5
+    samples = {}
+    for name, share in (("a", 0.9), ("b", 0.5), ("c", 0.55), ("d", 0.5)):
+        samples[name] = Seeds(
+            [], [(np.where(random.uniform(size=400) < 0.3, images, random.uniform(size=400) < share),)]
+        )
+    samples = {name: Seeds([float(one.samples[0][0].mean())], one.samples) for name, one in samples.items()}
+    estimates, differences = compare("probe/top1", samples, 500, 0)
+    values = {"compare/dataset": "x", "compare/variants": [f"x-{name}" for name in "abcd"], "compare/anomalies": None}
+    values |= measure_entries(
+        "probe/top1",
+        {f"x-{name}": estimate for name, estimate in estimates.items()},
+        {(f"x-{one}", f"x-{other}"): difference for (one, other), difference in differences.items()},
+    )
+    rule = "probe/top1 of a - probe/top1 of b > probe/top1 of c - probe/top1 of d"
+    (finding,) = decision(rule, values).findings
+    assert isinstance(finding.quantity, Quantity) and finding.quantity.ends is not None
+    one, other = differences["a", "b"], differences["c", "d"]
+    assert one.interval is not None and other.interval is not None
+    assert finding.quantity.value == pytest.approx(one.value - other.value)
+    assert finding.quantity.ends == pytest.approx(
+        (one.interval[0] - other.interval[1], one.interval[1] - other.interval[0])
+    )
+    assert verdict(rule, values) == ("holds" if finding.quantity.ends[0] > 0 else "not decided")
+    assert "difference of the differences" in why(rule, values)
+    assert verdict(rule.replace("of d", "of e"), values) == "not decided"

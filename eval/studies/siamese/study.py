@@ -1,0 +1,69 @@
+"""SimSiam taken apart, beside the other ways to learn by comparing: same network, views, images, seeds, probes and floors."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from eval.evidence.measures import CONTRAST, FEATURES, KNN, MATCHING, PROBE, PROJECTION_RANK, SPREAD
+from eval.labbook.chapter import PER_CLASS, Chapter
+from eval.labbook.study import Study
+from eval.labbook.writing import Writer, distance
+from eval.studies.siamese import others, peels
+from eval.studies.siamese.representations import FLOORS, METHODS, REPRESENTATIONS, SIMSIAM
+
+SUMMARY = (PROBE, FEATURES, KNN, PROJECTION_RANK, SPREAD, MATCHING, CONTRAST)
+
+
+def league(w: Writer) -> None:
+    ranking = [(w.estimate(FEATURES, name), name) for name in METHODS if w.has(name)]
+    present = sorted(((mean.value, name) for mean, name in ranking if mean), reverse=True)
+    for (_, first), (_, second) in pairwise(present):
+        w.versus("On the features", FEATURES, first, second)
+
+
+def floors(w: Writer) -> None:
+    for floor in FLOORS:
+        verdicts = []
+        for name in METHODS:
+            if w.has(name) and (gap := w.difference(FEATURES, name, floor)):
+                verdicts.append(f"{w.label(name)} {gap.word(FEATURES)} ({distance(gap, FEATURES.form)})")
+        if verdicts:
+            w.say(f"On the features, against {w.label(floor)}: {'; '.join(verdicts)}.")
+
+
+STUDY = Study(
+    "siamese",
+    "What keeps a siamese network from collapsing, and what does each way of comparing learn?",
+    subject=SIMSIAM,
+    representations=REPRESENTATIONS,
+    evaluations=("probe", "views"),
+    summary=SUMMARY,
+    chapters=(
+        peels.STOP_GRADIENT,
+        peels.PREDICTOR,
+        peels.WIDTH,
+        others.BARLOW_TWINS,
+        others.HARDER_VIEWS,
+        others.MOVING_TARGET,
+        others.WHY_NOT,
+        Chapter(
+            8,
+            "league",
+            "League",
+            "All methods at equal images seen, each with its own few settings: who reads best, and are the gaps shown?",
+            (PER_CLASS, peels.CURVES[0]),
+            (PROBE, FEATURES, KNN, PROJECTION_RANK),
+            answer=league,
+            representations=(*FLOORS, *METHODS),
+        ),
+    ),
+    floors=Chapter(
+        0,
+        "floors",
+        "Floors",
+        "What does each method have over what nothing was learned for?",
+        (),
+        SUMMARY,
+        answer=floors,
+    ),
+    claims=Path(__file__).with_name("claims.yaml"),
+)
