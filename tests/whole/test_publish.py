@@ -237,8 +237,10 @@ def test_a_store_of_the_first_format_is_brought_up_to_date_with_all_that_it_hold
     copy = Path(shutil.copytree(made[0], tmp_path / "copy", symlinks=True))
     store = Store(copy / "store")
     before = [(version.reference, version.digest, version.aliases) for version in store.versions()]
-    for statement in ("DROP TABLE remotes", "DROP TABLE published", "PRAGMA user_version = 1"):
-        store._connection.execute(statement)
+    for table in ("remotes", "published", "journal"):
+        store._connection.execute(f"DROP TABLE {table}")
+    store._connection.execute("PRAGMA user_version = 1")
+    store.journal.unlink()
     store.close()
     script = (
         "import sys; from pathlib import Path; from train.tracking.store import Store; Store(Path(sys.argv[1])).close()"

@@ -1,6 +1,6 @@
 """Shows what is stored on this machine, what each version was made from, and whether its files are intact.
 
-It also publishes versions to W&B, and frees the space of those that nothing needs.
+It also publishes versions to W&B, frees the space of those that nothing needs, and makes a damaged registry anew.
 
 REF is NAME:ALIAS or NAME:vN; a bare NAME is NAME:latest. With --json the answer is JSON, for a script.
 Exit code 1 where `verify` finds a problem or `publish` cannot send a run, 2 on bad input.
@@ -15,11 +15,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
-from train.tracking.cli.answers import Answer, copy_files, gc, lineage, ls, publish_runs, show, verify
+from train.tracking.cli.answers import Answer, copy_files, gc, lineage, ls, publish_runs, rebuild, show, verify
 from train.tracking.command import answer
 from train.tracking.declarations import reference
 from train.tracking.problem import Problem
 from train.tracking.store import Store, home
+from train.tracking.store.registry import remains
 
 NAME = "train.tracking"
 
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="show what would be sent, its size, and whether images are in it"
     )
     command("verify", "hash every stored file again, and name the damaged ones with what they break")
+    command("rebuild", "make the registry anew where it is damaged or missing; removes no file")
     gc_ = command("gc", "show what nothing needs any more, and its size; --yes removes it")
     gc_.add_argument("--yes", action="store_true", help="remove it")
     gc_.add_argument(
@@ -76,13 +78,18 @@ def _answer(arguments: argparse.Namespace) -> Answer:
         reference(text)
     if getattr(arguments, "keep", 0) < 0:
         raise Problem(f"--keep {arguments.keep} is below 0; give 0 or more")
-    if not (home() / "store" / "registry.sqlite").exists():  # looking must not make a store
+    root = home() / "store"
+    if not (root / "registry.sqlite").exists() and not remains(root):  # looking must not make a store
         nothing = f"nothing is stored in {home()} yet; run make run, or set PEEL_HOME to another folder"
         if refs or arguments.command == "publish":
             raise Problem(nothing)
-        empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}}
+        empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}, "rebuild": {"rebuilt": False}}
         return Answer(empty.get(arguments.command, {"freed": False, "size": 0, "versions": []}), [nothing])
-    with closing(Store()) as store:
+    if arguments.command == "verify":
+        return verify(root)
+    if arguments.command == "rebuild":
+        return rebuild(root)
+    with closing(Store(root)) as store:
         match arguments.command:
             case "ls":
                 return ls(store, arguments.name)
@@ -95,8 +102,6 @@ def _answer(arguments: argparse.Namespace) -> Answer:
                     return copy_files(store, arguments.ref, arguments.to)
             case "publish":
                 return publish_runs(store, arguments.refs, arguments.dry_run)
-            case "verify":
-                return verify(store)
             case _:
                 return gc(store, arguments.yes, arguments.keep)
 

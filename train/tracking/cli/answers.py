@@ -1,5 +1,6 @@
 """What the command line answers about a store: every command returns an `Answer`."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -14,7 +15,10 @@ from train.tracking.cli import tables
 from train.tracking.declarations import check_path, declaration, declarations, reference
 from train.tracking.problem import Problem
 from train.tracking.store import Store, hash_file, home, housekeeping
+from train.tracking.store.rebuild import FOLDERS
+from train.tracking.store.rebuild import rebuild as rebuild_registry
 from train.tracking.store.records import File, Run, Version
+from train.tracking.store.registry import Damaged
 from train.tracking.store.store import CHANGED
 
 
@@ -184,11 +188,14 @@ def _copy(store: Store, version: Version, files: dict[str, File], to: Path) -> i
 # -- verify and gc -----------------------------------------------------------------------------------------------------
 
 
-def verify(store: Store) -> Answer:
-    """Hashes every stored file again."""
-    with store.in_use():
-        files, versions = len(housekeeping.contents(store)), len(store.versions())
-        problems = housekeeping.verify(store, _hashing_progress)
+def verify(root: Path) -> Answer:
+    """Compares the registry of the store at `root` with its journal, and hashes every stored file again."""
+    try:
+        with contextlib.closing(Store(root)) as store, store.in_use():
+            files, versions = len(housekeeping.contents(store)), len(store.versions())
+            problems = housekeeping.verify(store, _hashing_progress)
+    except Damaged as damage:  # no file can be told from another
+        files, versions, problems = 0, 0, [housekeeping.Damage(str(damage), (), ())]
     data = {"files": files, "versions": versions, "problems": [asdict(problem) for problem in problems]}
     counts = f"{tables.count(files, 'file')}, {tables.count(versions, 'version')}"
     total = f"{counts}: {tables.count(len(problems), 'problem')}"
@@ -208,6 +215,7 @@ def _hashing_progress(files: Collection[File]) -> Iterator[File]:
 def gc(store: Store, yes: bool, keep: int) -> Answer:
     """What nothing needs: its sizes, and with `yes` its end. keep: so many newest versions of each name stay besides."""
     with store.in_use(exclusively=True):
+        housekeeping.check(store)
         superseded = housekeeping.superseded(store, keep)
         garbage = housekeeping.garbage(store, superseded)
         paths = [path for part in garbage for path in part.paths]
@@ -221,6 +229,21 @@ def gc(store: Store, yes: bool, keep: int) -> Answer:
         "paths": [str(path) for path in paths],
     }
     return Answer(data, tables.garbage(data, superseded))
+
+
+def rebuild(root: Path) -> Answer:
+    """Makes the registry of the store at `root` anew where it is damaged or missing."""
+    result = rebuild_registry(root)
+    if result is None:
+        return Answer({"rebuilt": False}, ["the registry agrees with its journal; nothing was changed"])
+    data = {"rebuilt": True, **asdict(result), "aside": str(result.aside)}
+    counts = f"{tables.count(result.versions, 'version')} of {tables.count(result.runs, 'run')}"
+    lines = [result.reason, f"made anew from {result.source}: {counts}; what was there before is in {result.aside}"]
+    if result.source == FOLDERS:
+        lines.append("curves, some aliases and what was read are unknown; gc frees none of these versions")
+    if result.unclaimed:
+        lines.append(f"{tables.count(result.unclaimed, 'file')} of no version left went there too")
+    return Answer(data, lines)
 
 
 # -- publish -----------------------------------------------------------------------------------------------------------

@@ -2,17 +2,21 @@
 
     objects/ab/abcd...    content-addressed files, named by their MD5 as in W&B's manifests, never written twice
     registry.sqlite       versions, aliases, runs, and which run read and made which version
+    journal               every change of the registry, from which `rebuild` makes it anew
     folders/NAME-vN/      links into objects/, what a stage reads
     scratch/              what is being written; after a kill, freed by `gc`
-    lock                  held shared by stages, exclusively by `gc`
+    lock                  held shared by stages, exclusively by `gc` and `rebuild`
+    set-aside-N/          what a `rebuild` put away
 
-registry.py opens the registry, records.py has its tables, housekeeping.py what `verify` and `gc` do.
+registry.py opens the registry and compares it with the journal, records.py has its tables, housekeeping.py what `verify`
+and `gc` do, rebuild.py what `rebuild` does.
 
 Files enter `objects/` by a rename, and a version becomes visible in one transaction: a kill at any moment leaves the
 state before or the state after. What a killed run leaves in `objects/` is referenced by nothing and freed by `gc`.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -25,8 +29,9 @@ from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
 from train.tracking.problem import Problem
+from train.tracking.store.journal import Change, sync_folder
 from train.tracking.store.records import Draft, File, Run, Version
-from train.tracking.store.registry import Registry, sync_folder
+from train.tracking.store.registry import Registry, unpack
 
 CHANGED = "has changed since it was stored"  # what is wrong with a file that has another digest
 
@@ -36,10 +41,27 @@ def home() -> Path:
     return Path(os.environ.get("PEEL_HOME") or ".peel").absolute()
 
 
+@contextlib.contextmanager
+def in_use(root: Path, command: str | None = None) -> Iterator[None]:
+    """Held by a stage for as long as it runs, so that a `command` that holds the store alone changes nothing under it."""
+    path = root / "lock"
+    try:
+        path.touch()
+        lock = path.open()
+    except OSError as error:
+        raise Problem(f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if command else fcntl.LOCK_SH)
+        except BlockingIOError as error:
+            raise Problem(f"a stage is using {root}; run {command} again when it has ended") from error
+        yield
+
+
 class Store(Registry):
     """Opens `root`, made on first use. Any number of processes may use it at once.
 
-    Raises Problem where the folder cannot be written or was made by a newer Peel.
+    Raises Problem where the folder cannot be written or was made by a newer Peel, Damaged where its registry is damaged.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -47,28 +69,18 @@ class Store(Registry):
         self.objects, self.folders, self.scratch = (self.root / part for part in ("objects", "folders", "scratch"))
         try:
             for folder in (self.objects, self.folders, self.scratch):
+                if folder.is_symlink() and not folder.exists():
+                    raise Problem(f"{folder} leads to {folder.readlink()}, which is not there; mount that disk")
                 folder.mkdir(parents=True, exist_ok=True)
-            super().__init__(self.root / "registry.sqlite", self.scratch)
+            super().__init__(self.root / "registry.sqlite")
         except OSError as error:
-            raise Problem(
-                f"cannot write to {self.root}: {error.strerror}; set PEEL_HOME to a folder of yours"
-            ) from error
+            space = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cure = "free some space and run again" if space else "set PEEL_HOME to a folder of yours"
+            raise Problem(f"cannot write to {self.root}: {error.strerror}; {cure}") from error
 
-    @contextlib.contextmanager
-    def in_use(self, exclusively: bool = False) -> Iterator[None]:
+    def in_use(self, exclusively: bool = False) -> contextlib.AbstractContextManager[None]:
         """Held by a stage for as long as it runs, so that `gc`, which takes it exclusively, frees nothing under it."""
-        path = self.root / "lock"
-        try:
-            path.touch()
-            lock = path.open()
-        except OSError as error:
-            raise Problem(f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusively else fcntl.LOCK_SH)
-            except BlockingIOError as error:
-                raise Problem(f"a stage is using {self.root}; run gc again when it has ended") from error
-            yield
+        return in_use(self.root, "gc" if exclusively else None)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -92,7 +104,7 @@ class Store(Registry):
                 digest=row["digest"],
                 size=row["size"],
                 created=row["created"],
-                aliases=tuple(sorted(json.loads(row["names"]))),
+                aliases=tuple(sorted(unpack(row["names"]))),
             )
             for row in rows
         ]
@@ -145,13 +157,14 @@ class Store(Registry):
                 raise self.damage_problem(version, path, content, fault)
         target = self.folders / version.folder
         if not target.is_dir():
-            draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
+            draft = self.folders / f".draft-{os.getpid()}-{time.time_ns()}"
             draft.mkdir()
             for path, content in files.items():
                 link = draft / path
                 link.parent.mkdir(parents=True, exist_ok=True)
-                # Relative to where it will stand, at the same depth, so that the store can be moved.
-                link.symlink_to(os.path.relpath(self.object(content.md5), link.parent))
+                source = self.object(content.md5)
+                # Relative, so that the store can be moved, unless `folders` is a link to elsewhere.
+                link.symlink_to(source if self.folders.is_symlink() else os.path.relpath(source, link.parent))
             try:
                 draft.rename(target)
             except OSError:
@@ -214,7 +227,7 @@ class Store(Registry):
             stage=row["stage"],
             variant=row["variant"],
             settings=row["settings"],
-            config=json.loads(row["config"]),
+            config=unpack(row["config"]),
             revision=row["revision"],
             started=row["started"],
             seconds=row["seconds"],
@@ -236,7 +249,7 @@ class Store(Registry):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             files[path.relative_to(folder).as_posix()] = content
-            path.replace(target)  # also over an equal or a damaged copy: these bytes are the right ones
+            _move(path, target)  # also over an equal or a damaged copy: these bytes are the right ones
         for parent in {self.object(content.md5).parent for content in files.values()} | {self.objects}:
             sync_folder(parent)  # a registry that survives a power cut must find the names, not only the bytes
         return files
@@ -247,47 +260,45 @@ class Store(Registry):
         Returns them in the order of `drafts`. Raises Problem where a name already has another type.
         """
         ids = []
-        with self.transaction() as registry:
-            registry.execute(
-                "INSERT INTO runs VALUES (:id, :stage, :variant, :settings, :config, :revision, :started, :seconds)",
-                {**vars(run), "config": json.dumps(run.config, default=str)},
+        config = json.dumps(run.config, default=str)
+        with self.transaction() as change:
+            change.put(
+                "runs", run.id, run.stage, run.variant, run.settings, config, run.revision, run.started, run.seconds
             )
             for (name, alias), version in run.inputs.items():
-                registry.execute(
-                    "INSERT INTO inputs VALUES (?, ?, ?, ?)", [run.id, name, alias, version and version.id]
-                )
+                change.put("inputs", run.id, name, alias, version and version.id)
             for draft in drafts:
-                ids.append(self._insert(registry, draft))
-                registry.execute("INSERT INTO outputs VALUES (?, ?, ?)", [run.id, ids[-1], json.dumps(draft.aliases)])
+                ids.append(self._insert(change, draft))
+                change.put("outputs", run.id, ids[-1], json.dumps(draft.aliases))
         versions = {version.id: version for version in self.by_id(ids)}
         return [versions[id_] for id_ in ids]
 
-    def _insert(self, registry: sqlite3.Connection, draft: Draft) -> int:
+    def _insert(self, change: Change, draft: Draft) -> int:
         check_name(draft.name, "artifact name")
-        registry.execute("INSERT OR IGNORE INTO artifacts VALUES (?, ?, 0)", [draft.name, draft.type])
-        type_, number = registry.execute("SELECT type, next FROM artifacts WHERE name = ?", [draft.name]).fetchone()
+        (type_, number), *_ = [
+            *self.rows("SELECT type, next FROM artifacts WHERE name = ?", [draft.name]),
+            (draft.type, 0),
+        ]
         if type_ != draft.type:
             raise Problem(f"{draft.name} has the type {type_!r}, not {draft.type!r}; publish under another name")
-        same = "SELECT id FROM versions WHERE name = ? AND digest = ?"
-        row = registry.execute(same, [draft.name, draft.digest]).fetchone()
-        if row is None:
+        same = self.rows("SELECT id FROM versions WHERE name = ? AND digest = ?", [draft.name, draft.digest])
+        if same:
+            id_ = int(same[0]["id"])
+        else:
+            ((id_,),) = self.rows("SELECT coalesce(max(id), 0) + 1 FROM versions")
             size = sum(content.size for content in draft.files.values())
-            row = registry.execute(
-                "INSERT INTO versions (name, number, digest, size, created) VALUES (?, ?, ?, ?, ?) RETURNING id",
-                [draft.name, number, draft.digest, size, time.time()],
-            ).fetchone()
-            registry.execute("UPDATE artifacts SET next = next + 1 WHERE name = ?", [draft.name])
-            entries = [(row["id"], check_path(path, draft.name), *content) for path, content in draft.files.items()]
-            registry.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", entries)
+            change.put("artifacts", draft.name, type_, number + 1)
+            change.put("versions", id_, draft.name, number, draft.digest, size, time.time())
+            for path, content in draft.files.items():
+                change.put("files", id_, check_path(path, draft.name), *content)
         for alias in draft.aliases:
             check_alias(alias)
-        self._point(registry, draft.name, [*draft.aliases, *(["latest"] if draft.latest else [])], row["id"])
-        return int(row["id"])
+        self._point(change, draft.name, [*draft.aliases, *(["latest"] if draft.latest else [])], id_)
+        return id_
 
-    def _point(self, registry: sqlite3.Connection, name: str, aliases: Iterable[str], version: int) -> None:
-        registry.executemany(
-            "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", [(name, alias, version) for alias in aliases]
-        )
+    def _point(self, change: Change, name: str, aliases: Iterable[str], version: int) -> None:
+        for alias in aliases:
+            change.put("aliases", name, alias, version)
 
     # -- what is at W&B ------------------------------------------------------------------------------------------------
 
@@ -296,13 +307,11 @@ class Store(Registry):
 
         place: BASE_URL/ENTITY/PROJECT.
         """
-        with self.transaction() as registry:
-            registry.executemany(
-                "INSERT OR REPLACE INTO remotes VALUES (?, ?, ?)",
-                [(place, version, reference) for version, reference in references.items()],
-            )
+        with self.transaction() as change:
+            for version, reference in references.items():
+                change.put("remotes", place, version, reference)
             if run is not None:
-                registry.execute("INSERT OR IGNORE INTO published VALUES (?, ?)", [place, run])
+                change.put("published", place, run)
 
     def remotes(self, version: Version) -> dict[str, str]:
         """Place -> reference there."""
@@ -321,17 +330,36 @@ class Store(Registry):
             if any(self.find(*request) != version for request, version in self._run(row).inputs.items()):
                 continue
             outputs = self.rows("SELECT * FROM outputs WHERE run = ?", [row["id"]])
-            aliases = {entry["version"]: json.loads(entry["aliases"]) for entry in outputs}
+            aliases = {entry["version"]: unpack(entry["aliases"]) for entry in outputs}
             if not aliases or None in aliases:  # it made nothing, or gc has freed a part of it
                 continue
             versions = self.by_id(list(aliases))
             if any({*aliases[version.id], "latest"} - set(version.aliases) for version in versions):
-                with self.transaction() as registry:
+                with self.transaction() as change:
                     for version in versions:
-                        self._point(registry, version.name, [*aliases[version.id], "latest"], version.id)
+                        self._point(change, version.name, [*aliases[version.id], "latest"], version.id)
                 versions = self.by_id(list(aliases))
             return versions
         return None
+
+
+def _move(path: Path, target: Path) -> None:
+    """As a rename, also where `objects` lies on another disk."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name}-{os.getpid()}-{time.time_ns()}")
+        try:
+            shutil.copy(path, copy)
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+            copy.replace(target)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        path.unlink()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -189,8 +189,9 @@ def test_pull_never_leaves_its_folder(store: Store, tmp_path: Path, path: str) -
     to = tmp_path / "to"
     to.mkdir()
     (to / "link").symlink_to(tmp_path)
-    with store.transaction() as registry:  # as a registry that somebody else made might say
-        registry.execute("UPDATE files SET path = ? WHERE path = 'deep/er.npy'", [path])
+    version = store.get("embeddings", "x")
+    with store.transaction() as change:  # as a registry that somebody else made might say
+        change.put("files", version.id, path, *store.files(version)["deep/er.npy"])
     assert "out of" in refuse("pull", "embeddings:x", "--to", to)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["peel", "to"]
     assert [entry.name for entry in to.iterdir()] == ["link"]
