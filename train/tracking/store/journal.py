@@ -5,6 +5,7 @@ before the registry commits the change: the registry is what the journal makes w
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,13 @@ from train.tracking.problem import Problem
 from train.tracking.store.records import MOVABLE, SCHEMA, SCHEMA_VERSION, TABLES
 
 PATIENCE = 60  # seconds that a process waits for another's change
+FREE = "free some space and run again"
+ACCESS = "make its folder writable, or set PEEL_HOME to a folder of yours"
+
+
+def disk_cure(error: OSError) -> str:
+    """What to do where a store cannot be written."""
+    return FREE if error.errno in (errno.ENOSPC, errno.EDQUOT) else ACCESS
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pathlib import Path
 from train.tracking.declarations import NAME, declarations
 from train.tracking.origin import ORIGIN, Origin
 from train.tracking.problem import Problem
-from train.tracking.store.journal import Change, Entry, append, locked, parse, replay, sync_folder
+from train.tracking.store.journal import Change, Entry, append, disk_cure, locked, parse, replay, sync_folder
 from train.tracking.store.records import SCHEMA_VERSION, File, manifest_digest
 from train.tracking.store.registry import MAGIC, Damaged, faults, finish, migrate, mismatches, snapshot
 from train.tracking.store.store import Store, in_use
@@ -54,7 +54,7 @@ def rebuild(root: Path) -> Rebuilt | None:
         try:
             return _rebuild(root, reason)
         except OSError as error:
-            raise Problem(f"cannot write to {root}: {error.strerror}; free some space and run again") from error
+            raise Problem(f"cannot write to {root}: {error.strerror}; {disk_cure(error)}") from error
 
 
 def _rebuild(root: Path, reason: str) -> Rebuilt:
@@ -62,16 +62,15 @@ def _rebuild(root: Path, reason: str) -> Rebuilt:
     with locked(root / "journal", exclusively=True) as file:
         content = file.read()
     entries, end = parse(content)
-    whole = bool(entries) and b"\n" not in content[end:]
     draft.mkdir()
     try:
+        rows, size = _own_rows(path, draft)
+        whole = bool(entries) and size <= end and (end == len(content) or rows is not None)
         database, source = _readable(entries) if whole else None, JOURNAL
         if database is None:
-            whole, source = False, REGISTRY
-            database = _own_rows(path, draft)
+            whole, database, source = False, rows, REGISTRY
         if database is None:
-            source = FOLDERS
-            database = _readable(entries) or replay([])
+            database, source = _readable(entries) or replay([]), FOLDERS
             _add_folders(database, root)
         place = (entries[-1].end, entries[-1].head) if whole else _new_journal(draft / "journal", database)
         database.execute("UPDATE journal SET size = ?, head = ?", place)
@@ -79,7 +78,7 @@ def _rebuild(root: Path, reason: str) -> Rebuilt:
         database.backup(file_database)
         finish(file_database)
         aside = _set_aside(root, draft, renew=not whole)
-        unclaimed = _move_unclaimed(root, database, aside) if source == FOLDERS else 0
+        unclaimed = _move_unclaimed(root, database, aside)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     with contextlib.closing(Store(root)) as store:
@@ -95,14 +94,15 @@ def _readable(entries: Sequence[Entry]) -> sqlite3.Connection | None:
     return None
 
 
-def _own_rows(path: Path, draft: Path) -> sqlite3.Connection | None:
-    """All that a registry says, where it is whole in itself, read from a copy. None where it is not, or says nothing."""
+def _own_rows(path: Path, draft: Path) -> tuple[sqlite3.Connection | None, int]:
+    """All that a registry says, read from a copy, and how much of the journal that is, in bytes. None where it is not
+    whole in itself, or says nothing."""
     copy = draft / "copy.sqlite"
     for suffix in ("", "-wal"):
         if (source := path.with_name(path.name + suffix)).is_file():
             shutil.copyfile(source, copy.with_name(copy.name + suffix))
     if not copy.exists() or not copy.read_bytes().startswith(MAGIC):
-        return None
+        return None, 0
     with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, ValueError, TypeError):
         connection = sqlite3.connect(copy, isolation_level=None)
         with contextlib.closing(connection):
@@ -110,13 +110,14 @@ def _own_rows(path: Path, draft: Path) -> sqlite3.Connection | None:
             (format_,) = connection.execute("PRAGMA user_version").fetchone()
             (runs,) = connection.execute("SELECT count(*) FROM runs").fetchone()
             sound = not any(faults(connection)) and not any(mismatches(connection))
-            if format_ == SCHEMA_VERSION and runs and sound:
+            (size,) = connection.execute("SELECT size FROM journal").fetchone()
+            if format_ == SCHEMA_VERSION and runs and sound and type(size) is int:
                 database = replay([])
                 change = Change(database)
                 for table, row in snapshot(connection).rows:
                     change.put(table, *row)
-                return database
-    return None
+                return database, size
+    return None, 0
 
 
 def _new_journal(path: Path, database: sqlite3.Connection) -> tuple[int, str]:
@@ -150,7 +151,7 @@ def _set_aside(root: Path, draft: Path, renew: bool) -> Path:
 
 
 def _move_unclaimed(root: Path, database: sqlite3.Connection, aside: Path) -> int:
-    """Moves stored files that no version holds out of the reach of `gc`. Returns their number."""
+    """Moves stored files that no version holds out of the reach of `gc`: what both lost is still there. Returns their number."""
     contents = {md5 for (md5,) in database.execute("SELECT md5 FROM files")}
     paths = [path for path in (root / "objects").glob("*/*") if path.name not in contents]
     for path in paths:

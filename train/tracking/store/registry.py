@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from train.tracking.problem import Problem, one_line
-from train.tracking.store.journal import Change, Entry, append, locked, parse, replay, sync_folder
+from train.tracking.store.journal import (
+    ACCESS,
+    FREE,
+    Change,
+    Entry,
+    append,
+    disk_cure,
+    locked,
+    parse,
+    replay,
+    sync_folder,
+)
 from train.tracking.store.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION, TABLES, File, manifest_digest
 
 MAGIC = b"SQLite format 3\0"
 REBUILD = "run: python -m train.tracking rebuild (it removes no file)"
-FREE = "free some space and run again"
-ACCESS = "make its folder writable, or set PEEL_HOME to a folder of yours"
 AGAIN = "another process is writing to it; run again when that has ended"
 CURES = {  # of what passes, by SQLite's code; all else is damage
     sqlite3.SQLITE_FULL: FREE,
@@ -44,11 +53,13 @@ def errors_as_problem(database: Path) -> Iterator[None]:
     """Turns SQLite's errors into a Problem with a cure, and what only damage explains into Damaged."""
     try:
         yield
+    except sqlite3.ProgrammingError:
+        raise  # a mistake in this code
     except (sqlite3.Error, UnicodeDecodeError) as error:
         code = getattr(error, "sqlite_errorcode", None)  # none where a text is no UTF-8
-        cure = CURES.get(code & 0xFF) if code and code != sqlite3.SQLITE_IOERR_SHORT_READ else None
-        if cure:
-            raise Problem(f"cannot use {database}: {one_line(error)}; {cure}") from error
+        passing = CURES.get(code & 0xFF) if code and code != sqlite3.SQLITE_IOERR_SHORT_READ else None
+        if passing:
+            raise Problem(f"cannot use {database}: {one_line(error)}; {passing}") from error
         raise Damaged(f"{database} is damaged ({one_line(error)}); {REBUILD}") from error
 
 
@@ -210,7 +221,7 @@ class Registry:
                         file.truncate(self._position()[0])
                     raise
         except OSError as error:
-            raise Problem(f"cannot write {self.journal}: {error.strerror}; {FREE}") from error
+            raise Problem(f"cannot write {self.journal}: {error.strerror}; {disk_cure(error)}") from error
 
     def _append(self, file: IO[bytes], change: Change, size: int, head: str) -> None:
         head, line = change.line(head)

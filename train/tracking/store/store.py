@@ -29,7 +29,7 @@ from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
 from train.tracking.problem import Problem
-from train.tracking.store.journal import Change, sync_folder
+from train.tracking.store.journal import Change, disk_cure, sync_folder
 from train.tracking.store.records import Draft, File, Run, Version
 from train.tracking.store.registry import Registry, unpack
 
@@ -49,7 +49,7 @@ def in_use(root: Path, command: str | None = None) -> Iterator[None]:
         path.touch()
         lock = path.open()
     except OSError as error:
-        raise Problem(f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours") from error
+        raise Problem(f"cannot write {path}: {error.strerror}; {disk_cure(error)}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if command else fcntl.LOCK_SH)
@@ -74,9 +74,7 @@ class Store(Registry):
                 folder.mkdir(parents=True, exist_ok=True)
             super().__init__(self.root / "registry.sqlite")
         except OSError as error:
-            space = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            cure = "free some space and run again" if space else "set PEEL_HOME to a folder of yours"
-            raise Problem(f"cannot write to {self.root}: {error.strerror}; {cure}") from error
+            raise Problem(f"cannot write to {self.root}: {error.strerror}; {disk_cure(error)}") from error
 
     def in_use(self, exclusively: bool = False) -> contextlib.AbstractContextManager[None]:
         """Held by a stage for as long as it runs, so that `gc`, which takes it exclusively, frees nothing under it."""
