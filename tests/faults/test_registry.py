@@ -17,7 +17,7 @@ from train.tracking.store import Store, home, housekeeping
 
 SEED = 0
 REGISTRY, LOG, JOURNAL = "registry.sqlite", "registry.sqlite-wal", "journal"
-READS = (
+READS: tuple[tuple[str, ...], ...] = (
     ("ls",), ("ls", "encoder"), ("show", "embeddings:x"), ("lineage", "report"), ("verify",), ("gc",), ("gc", "--keep", "2"),
     ("pull", "embeddings:x", "--to", "out"), ("publish", "--dry-run"),
 )  # fmt: skip

@@ -240,9 +240,9 @@ def rebuild(root: Path) -> Answer:
     counts = f"{tables.count(result.versions, 'version')} of {tables.count(result.runs, 'run')}"
     lines = [result.reason, f"made anew from {result.source}: {counts}; what was there before is in {result.aside}"]
     if result.source == FOLDERS:
-        lines.append("curves, some aliases and what was read are unknown; gc frees none of these versions")
+        lines.append("other aliases and optional inputs are lost; gc frees none of these versions (alias rebuilt-vN)")
     if result.unclaimed:
-        lines.append(f"{tables.count(result.unclaimed, 'file')} of no version left went there too")
+        lines.append(f"with it {tables.count(result.unclaimed, 'stored file')} of no version")
     return Answer(data, lines)
 
 

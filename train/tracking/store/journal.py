@@ -7,6 +7,7 @@ before the registry commits the change: the registry is what the journal makes w
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -40,10 +41,7 @@ class Change:
 
     def put(self, table: str, *row: object) -> None:
         """A row with the values of its columns in order."""
-        if table not in TABLES:
-            raise ValueError(f"a registry has no table {table!r}")
-        verb = "INSERT OR REPLACE" if table in MOVABLE else "INSERT"
-        self.connection.execute(f"{verb} INTO {table} VALUES ({','.join('?' * len(row))})", row)
+        self.connection.execute(_insertion(table, len(row)), row)
         self.rows.append((table, row))
 
     def remove(self, version: int) -> None:
@@ -75,6 +73,14 @@ class Entry:
             change.put(table, *row)
         for version in self.removals:
             change.remove(version)
+
+
+@functools.cache
+def _insertion(table: str, columns: int) -> str:
+    if table not in TABLES:
+        raise ValueError(f"a registry has no table {table!r}")
+    verb = "INSERT OR REPLACE" if table in MOVABLE else "INSERT"
+    return f"{verb} INTO {table} VALUES ({','.join('?' * columns)})"
 
 
 def parse(content: bytes, head: str = "", start: int = 0) -> tuple[list[Entry], int]:

@@ -21,6 +21,7 @@ from train.tracking.store.records import SCHEMA_VERSION, File, manifest_digest
 from train.tracking.store.registry import MAGIC, Damaged, faults, finish, migrate, mismatches, snapshot
 from train.tracking.store.store import Store, in_use
 
+HISTORY = ("runs", "versions", "files")  # tables whose rows never change
 MD5 = re.compile("[0-9a-f]{32}")
 JOURNAL, REGISTRY, FOLDERS = "its journal", "what it still says", "the folders that stages have read"
 FOLDER = re.compile(rf"({NAME.pattern})-v(\d{{1,18}})", re.ASCII)
@@ -67,7 +68,7 @@ def _rebuild(root: Path, reason: str) -> Rebuilt:
         rows, size = _own_rows(path, draft)
         whole = bool(entries) and size <= end and (end == len(content) or rows is not None)
         database, source = _readable(entries) if whole else None, JOURNAL
-        if database is None:
+        if database is None or (rows is not None and _goes_on_from(rows, database)):
             whole, database, source = False, rows, REGISTRY
         if database is None:
             database, source = _readable(entries) or replay([]), FOLDERS
@@ -92,6 +93,16 @@ def _readable(entries: Sequence[Entry]) -> sqlite3.Connection | None:
         if not any(faults(database)):
             return database
     return None
+
+
+def _goes_on_from(rows: sqlite3.Connection, database: sqlite3.Connection) -> bool:
+    """Whether a registry has all runs, versions and files of its journal and more: a run of an older Peel, which knows no
+    journal, ended after the registry had become of this format."""
+    more, less = (
+        {table: {tuple(row) for row in connection.execute(f"SELECT * FROM {table}")} for table in HISTORY}
+        for connection in (rows, database)
+    )
+    return all(less[table] <= more[table] for table in HISTORY) and less["runs"] < more["runs"]
 
 
 def _own_rows(path: Path, draft: Path) -> tuple[sqlite3.Connection | None, int]:

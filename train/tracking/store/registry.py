@@ -83,7 +83,6 @@ class Registry:
                 self._connection.execute("PRAGMA foreign_keys = ON")
                 # The journal is on the disk before any commit, so that the registry may fall behind in a power cut.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
-                self._check_format()
                 self.check()
             except BaseException:
                 self.close()
@@ -106,22 +105,6 @@ class Registry:
             draft.rename(self.database)
             sync_folder(self.database.parent)
 
-    def _check_format(self) -> None:
-        """Migrates an older format. Raises Problem for a newer one, Damaged where there is none."""
-        with locked(self.journal) as file:
-            entries, _ = parse(file.read())
-        format_ = self._format()
-        newest = max((entry.format for entry in entries), default=format_)
-        if newest > SCHEMA_VERSION:
-            raise Problem(
-                f"{self.database.parent} was written by a newer Peel (format {newest}); update Peel,"
-                " or set PEEL_HOME to another folder"
-            )
-        if format_ in MIGRATIONS:
-            self._migrate()
-        elif format_ != SCHEMA_VERSION:
-            raise Damaged(f"{self.database} is not a registry of Peel; {REBUILD}")
-
     def _format(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -132,6 +115,9 @@ class Registry:
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
+                if self._format() == SCHEMA_VERSION:  # another process was faster
+                    connection.execute("ROLLBACK")
+                    return
                 migrate(connection)
                 if fault := next(faults(connection), None):
                     raise self._damaged(fault)
@@ -151,25 +137,44 @@ class Registry:
     # -- the check -----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Compares the registry with its journal, and brings it up to date where a kill has left it behind.
+        """Compares the registry with its journal, and brings it up to date where a kill has left it behind, or an older
+        Peel has made it.
 
-        Raises Damaged where they differ, or where SQLite finds a fault.
+        Raises Damaged where they differ, or where SQLite finds a fault, Problem for the format of a newer Peel.
         """
-        with errors_as_problem(self.database), locked(self.journal) as file:
-            content = file.read()
-            size = self._check(content)
-        if size < len(content):
-            with self.transaction():
-                pass
+        with errors_as_problem(self.database):
+            with locked(self.journal) as file:
+                content = file.read()
+                entries, _ = parse(content)
+                format_ = self._check_format(entries)
+                size = self._check(entries) if format_ == SCHEMA_VERSION else 0
+            if format_ < SCHEMA_VERSION:
+                self._migrate()
+            elif size < len(content):
+                with self.transaction():
+                    pass
 
-    def _check(self, content: bytes) -> int:
-        size, head = self._position()
-        entries = [entry for entry in parse(content)[0] if entry.end <= size]
-        if (size, head) != ((entries[-1].end, entries[-1].head) if entries else (0, "")):
-            raise self._damaged("its journal is another or damaged")
+    def _check_format(self, entries: Sequence[Entry]) -> int:
+        format_ = self._format()
+        newest = max((entry.format for entry in entries), default=format_)
+        if newest > SCHEMA_VERSION:
+            raise Problem(
+                f"{self.database.parent} was written by a newer Peel (format {newest}); update Peel,"
+                " or set PEEL_HOME to another folder"
+            )
+        if format_ not in (*MIGRATIONS, SCHEMA_VERSION):
+            raise Damaged(f"{self.database} is not a registry of Peel; {REBUILD}")
+        return format_
+
+    def _check(self, entries: Sequence[Entry]) -> int:
+        """How much of the journal the registry holds, in bytes."""
         if fault := next(faults(self._connection), None):
             raise self._damaged(fault)
-        with contextlib.closing(self._replay(entries)) as replica:
+        size, head = self._position()
+        past = [entry for entry in entries if entry.end <= size]
+        if (size, head) != ((past[-1].end, past[-1].head) if past else (0, "")):
+            raise self._damaged("its journal is another or damaged")
+        with contextlib.closing(self._replay(past)) as replica:
             for query in ("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name", *map(_dump, TABLES)):
                 if _values(self._connection, query) != _values(replica, query):
                     raise self._damaged(f"{query.rpartition('FROM ')[2].split()[0]} is not what the journal says")
@@ -182,14 +187,15 @@ class Registry:
             raise self._damaged(f"its journal makes none: {one_line(error)}") from error
 
     def _damaged(self, what: str) -> Damaged:
-        return Damaged(f"{self.database} is damaged ({what}); {REBUILD}")
+        return Damaged(f"{self.database} is damaged ({one_line(what)}); {REBUILD}")
 
     def _position(self) -> tuple[int, str]:
         """How many bytes of the journal are in the registry, and the checksum there."""
-        rows = self._connection.execute("SELECT size, head FROM journal").fetchall()
-        if len(rows) != 1:
+        rows = _values(self._connection, "SELECT size, head FROM journal")
+        if [tuple(map(type, row)) for row in rows] != [(int, str)]:
             raise self._damaged("its place in the journal is lost")
-        return rows[0]["size"], rows[0]["head"]
+        size, head = rows[0]
+        return size, head
 
     # -- use -----------------------------------------------------------------------------------------------------------
 
@@ -334,7 +340,8 @@ def _dump(table: str) -> str:
     return f"SELECT * FROM {table} ORDER BY rowid"
 
 
-def _values(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+def _values(connection: sqlite3.Connection, query: str) -> list[Any]:
+    """Rows as tuples."""
     cursor = connection.cursor()
     cursor.row_factory = None
     return cursor.execute(query).fetchall()

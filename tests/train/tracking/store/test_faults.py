@@ -284,7 +284,7 @@ def _file_in_place(root: Path) -> None:
         (_other, "file is not a database of Peel's.*; run: python -m train.tracking rebuild"),
         (_garbage, "file is not a database of Peel's.*; run: python -m train.tracking rebuild"),
         (_garbage_inside, "malformed.*; run: python -m train.tracking rebuild"),
-        (_file_in_place, "cannot write to .*; set PEEL_HOME"),
+        (_file_in_place, "cannot write to .*; make its folder writable, or set PEEL_HOME"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_one_line(ruin: Callable[[Path], None], line: str) -> None:
