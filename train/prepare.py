@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from train.data import datasets
 from train.data.archive import check_encoding
 from train.data.images import SPLITS, Images
+from train.data.lettering import letter
 from train.tracking import LATER, MACHINE, Command, Problem, Stage
 from train.tracking.declarations import check_name, clean_name
 from train.tracking.panels import figure
@@ -93,9 +94,9 @@ def sample_sheet(images: Images, generator: np.random.Generator, columns: int = 
     rows = images.classes[:100]
     sheet = PIL.Image.new("RGB", (margin + columns * (tile + gap), len(rows) * (tile + gap)), "white")
     pen = PIL.ImageDraw.Draw(sheet)
-    for label, name in enumerate(rows):
+    for label, (text, font) in enumerate(letter(rows, margin - 8)):
         top = label * (tile + gap)
-        pen.text((4, top + tile // 2), name[:18], fill="black", anchor="lm")
+        pen.text((4, top + tile // 2), text, fill="black", font=font, anchor="lm")
         ids = np.flatnonzero(images.train_labels == label)
         for column, i in enumerate(generator.permutation(ids)[:columns]):
             picture = PIL.Image.fromarray(images.train[i]).resize((tile, tile), PIL.Image.Resampling.NEAREST)

@@ -38,12 +38,13 @@ Key = TypeVar("Key")
 class Tree:
     """What a folder or a zip holds under train/ and test/; paths are in Unicode's composed form (NFC).
 
-    images: path inside -> size in bytes, and time or checksum. folders: paths inside. content: the bytes of an image.
+    images: path inside -> size in bytes, and what else differs once the file was written to. folders: paths inside.
+    content: the bytes of an image.
     left_out: how many files of each kind are no part of the set; what systems leave beside files is not counted.
     """
 
     source: Path
-    images: dict[str, tuple[int, int]]
+    images: dict[str, tuple[int, ...]]
     folders: set[str]
     content: Callable[[str], bytes]
     left_out: Counter[str]
@@ -154,15 +155,20 @@ def _subfolders(folder: Path) -> set[str]:
         _unreadable(error)
 
 
-def _about(path: Path) -> tuple[int, int] | str:
-    """Size and time of a file, or what it is instead."""
+def _about(path: Path) -> tuple[int, ...] | str:
+    """As `mark`, or what it is instead of a file."""
     try:
         about = path.stat()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return "broken links"
         _unreadable(error)
-    return (about.st_size, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else "special files"
+    return mark(about) if stat.S_ISREG(about.st_mode) else "special files"
+
+
+def mark(about: os.stat_result) -> tuple[int, ...]:
+    """Size, and time of the last write."""
+    return about.st_size, about.st_mtime_ns
 
 
 def _unreadable(error: OSError) -> NoReturn:
@@ -182,7 +188,7 @@ def _entries(source: Path, opened: zipfile.ZipFile, encoding: str) -> Tree:
         parent, _, name = path.rpartition("/")
         inner[parent].add(name)
 
-    def about(entry: zipfile.ZipInfo) -> tuple[int, int]:
+    def about(entry: zipfile.ZipInfo) -> tuple[int, ...]:
         archive.check_unpackable(entry, source)
         return entry.file_size, entry.CRC
 
@@ -208,12 +214,12 @@ def _tree(
     base: str,
     files: Iterable[tuple[str, Key]],
     folders: Iterable[str],
-    about: Callable[[Key], tuple[int, int] | str],
+    about: Callable[[Key], tuple[int, ...] | str],
     content: Callable[[Key], bytes],
     left_out: Counter[str],
 ) -> Tree:
     """What lies under `base`. files: paths, and what `about` and `content` take for them."""
-    images: dict[str, tuple[int, int]] = {}
+    images: dict[str, tuple[int, ...]] = {}
     keys: dict[str, Key] = {}
     start = f"{base}/" if base else ""
     for path, key in files:
