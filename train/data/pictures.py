@@ -55,6 +55,7 @@ THREADS = min(8, os.cpu_count() or 1)
 WINDOW = 1024  # images decoded before the next are begun: bounds the memory in which they wait
 SHARE = 8  # what is over the limit's eighth waits for its turn
 STRIP = 1 << 20  # pixels converted at a time
+BLOCK = 1 << 26  # bytes; of more than 32 MB, malloc keeps nothing back for the thread that frees it
 
 # EXIF's orientations, by what turns them upright.
 TURNS = {
@@ -122,6 +123,7 @@ def in_threads(decode: Callable[[str], Picture | str], paths: Sequence[str]) -> 
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+        PIL.Image.core.set_block_size(BLOCK)
         PIL.Image.MAX_IMAGE_PIXELS = MOST_JPEG_PIXELS  # `_check_size` knows the formats' own
         try:
             for start in range(0, len(paths), WINDOW):
@@ -138,7 +140,7 @@ def turn(part: float) -> contextlib.AbstractContextManager[object]:
 def decode(content: bytes, size: int) -> Picture | str:
     """The picture in a file's content, or in a few words why there is none."""
     try:
-        with PIL.Image.open(io.BytesIO(content), formats=formats()) as image:
+        with contextlib.closing(PIL.Image.open(io.BytesIO(content), formats=formats())) as image:
             limit = _check_size(image)
             with turn(image.width * image.height / limit):
                 if image.format in ("JPEG", "MPO") and image.width * image.height > MOST_PIXELS:
