@@ -12,8 +12,10 @@ import PIL.ImageDraw
 import plotly.graph_objects as go
 
 from train.data import datasets
+from train.data.archive import check_encoding
 from train.data.images import SPLITS, Images
-from train.tracking import MACHINE, Command, Problem, Stage
+from train.data.lettering import letter
+from train.tracking import LATER, MACHINE, Command, Problem, Stage
 from train.tracking.declarations import check_name, clean_name
 from train.tracking.panels import figure
 
@@ -33,6 +35,8 @@ class Config:
     """Height and width in pixels; images of another size are resized and cut to their central square."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
+    encoding: Annotated[str, LATER] = ""
+    """Encoding of the names in a zip that does not state it, such as cp932."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -42,6 +46,10 @@ class Config:
         if self.dataset not in datasets.NAMES and path is not None:
             name = self.name or clean_name(path.name if path.is_dir() else path.stem)
             object.__setattr__(self, "dataset", str(path.resolve()))
+        if self.encoding:
+            check_encoding(self.encoding)
+            if path is None or not path.is_file():
+                raise Problem(f"--encoding {self.encoding!r} is for a zip, and {self.dataset!r} is none; leave it out")
         if not name:
             raise Problem(f"{self.dataset!r} holds no letter or digit to name the image set by; give a --name")
         check_name(name, "name of an image set (--name)")
@@ -54,14 +62,14 @@ class Config:
 
     @cached_property
     def _fingerprint(self) -> object:
-        return datasets.fingerprint(self.dataset)
+        return datasets.fingerprint(self.dataset, self.encoding)
 
 
 def main(config: Config) -> None:
     with Stage("train.prepare", config) as stage:
         refuse_other_source(stage, config)
         config.fingerprint()  # of what is there before it is read, not of what replaces it meanwhile
-        images = datasets.load(config.dataset, config.name, config.size, config.skip_corrupt)
+        images = datasets.load(config.dataset, config.name, config.size, config.skip_corrupt, config.encoding)
         stage.dataset = config.name
         stage.panel("images/samples", sample_sheet(images, np.random.default_rng(SAMPLE_SEED)))
         stage.panel("images/classes", classes_figure(images))
@@ -86,9 +94,9 @@ def sample_sheet(images: Images, generator: np.random.Generator, columns: int = 
     rows = images.classes[:100]
     sheet = PIL.Image.new("RGB", (margin + columns * (tile + gap), len(rows) * (tile + gap)), "white")
     pen = PIL.ImageDraw.Draw(sheet)
-    for label, name in enumerate(rows):
+    for label, (text, font) in enumerate(letter(rows, margin - 8)):
         top = label * (tile + gap)
-        pen.text((4, top + tile // 2), name[:18], fill="black", anchor="lm")
+        pen.text((4, top + tile // 2), text, fill="black", font=font, anchor="lm")
         ids = np.flatnonzero(images.train_labels == label)
         for column, i in enumerate(generator.permutation(ids)[:columns]):
             picture = PIL.Image.fromarray(images.train[i]).resize((tile, tile), PIL.Image.Resampling.NEAREST)

@@ -17,7 +17,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from train.data import folder
+from train.data import folder, pictures
 from train.data.images import SPLITS, Images, Pixels, blank
 from train.tracking.declarations import listing
 from train.tracking.problem import Problem, one_line
@@ -29,14 +29,15 @@ SECONDS = 30  # without an answer before a download is given up
 Splits = tuple[tuple[str, ...], dict[str, NDArray[Any]]]  # class names; images and labels by name, as in `Images`
 
 
-def load(dataset: str, name: str, size: int = 32, skip_corrupt: bool = False) -> Images:
+def load(dataset: str, name: str, size: int = 32, skip_corrupt: bool = False, encoding: str = "") -> Images:
     """An image set called `name`, its images size x size.
 
-    dataset: a name from NAMES, or the path of a folder or zip. Raises Problem where there is no such set.
+    dataset: a name from NAMES, or the path of a folder or zip. encoding: of the names in a zip that does not state it.
+    Raises Problem where there is no such set.
     """
     source = own(dataset)
     if source is not None:
-        classes, arrays = folder.read(source, size, skip_corrupt)
+        classes, arrays = folder.read(source, size, skip_corrupt, encoding)
     elif dataset in GENERATORS:
         classes, arrays = GENERATORS[dataset](size)
     else:
@@ -78,10 +79,10 @@ def data_folder() -> Path | None:
     return path
 
 
-def fingerprint(dataset: str) -> object:
+def fingerprint(dataset: str, encoding: str = "") -> object:
     """Changes when the images of `dataset` do."""
     source = own(dataset)
-    return dataset if source is None else folder.fingerprint(source)
+    return dataset if source is None else folder.fingerprint(source, encoding)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ def _resize(images: Pixels, size: int, what: str) -> Pixels:
         result[:] = images if images.ndim == 4 else images[..., None]
     else:
         for i, image in enumerate(tqdm(images, what, leave=False, unit=" images", disable=None)):
-            result[i] = folder.fit(PIL.Image.fromarray(image), size)
+            result[i] = pictures.fit(PIL.Image.fromarray(image), size)
     return result
 
 

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import plotly.io
 from numpy.typing import NDArray
 
+from train.data.pictures import open_png
 from train.tracking.problem import reading
 from train.tracking.stage import Stage
 
@@ -47,7 +48,7 @@ class Scores:
             return cls(
                 dict(json.loads((folder / "scores.json").read_text())),
                 {name: plotly.io.read_json(path) for name, path in _paths(folder, "figures").items()},
-                {name: PIL.Image.open(path) for name, path in _paths(folder, "pictures").items()},
+                {name: open_png(path) for name, path in _paths(folder, "pictures").items()},
                 {
                     name: np.load(path, mmap_mode="r", allow_pickle=False)
                     for name, path in _paths(folder, "samples").items()
