@@ -194,7 +194,7 @@ def answer(name: str, body: Callable[[], object]) -> None:
 class _Stream(io.FileIO):
     """A standard stream that takes what is written to it when its reader has gone (`| head`, a terminal that was shut)."""
 
-    def write(self, content: Any) -> int | None:
+    def write(self, content: Any, /) -> int:
         try:
             return super().write(content)
         except OSError as error:

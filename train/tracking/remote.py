@@ -11,6 +11,7 @@ import netrc
 import os
 import re
 import time
+import traceback
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from train.tracking import environment
-from train.tracking.declarations import NUMBER, check_path, declaration
+from train.tracking.declarations import NUMBER, declaration
+from train.tracking.download import download
 from train.tracking.problem import Problem, one_line
 from train.tracking.store import Store, home
 from train.tracking.store.records import Draft, Run, Version
@@ -41,13 +43,6 @@ PATTERNS = {
     "WANDB_PROJECT": r"(?!\s).+(?<!\s)",
     "WANDB_RUN_ID": r"[^\n]{1,128}",
 }
-SECONDS = 120  # for what W&B takes or gives, besides its bytes
-BYTES_A_SECOND = 50_000  # slower than that, a connection counts as lost
-
-
-def patience(size: int) -> float:
-    """The seconds after which so many bytes count as lost."""
-    return SECONDS + size / BYTES_A_SECOND
 
 
 def online() -> bool:
@@ -114,7 +109,9 @@ def _check_folder(path: Path, name: str) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         value = environment.variable(name) or ".peel"
-        raise Problem(f"{name}={value!r} cannot be written to: {error.strerror}; set it to a folder of yours") from error
+        raise Problem(
+            f"{name}={value!r} cannot be written to: {error.strerror}; set it to a folder of yours"
+        ) from error
 
 
 @cache
@@ -172,36 +169,22 @@ def find(name: str, alias: str) -> Any | None:
             return None
 
 
-def download(artifact: Any, folder: Path) -> None:
-    """Writes the files of an artifact into the new `folder`. What its manifest says is hostile until checked: raises
-    Problem, and writes nothing, where a path leads out of the folder or a file is a reference to somewhere else."""
-    for inner, entry in artifact.manifest.entries.items():
-        check_path(inner, artifact.name)
-        if entry.ref is not None:
-            raise Problem(
-                f"{artifact.name} refers to {entry.ref!r} instead of holding {inner!r}; log the file itself (nothing was written)"
-            )
-    folder.mkdir()
-    with errors_as_problem(f"cannot download {artifact.name} from W&B"):
-        artifact.download(root=str(folder))
-
-
 def import_artifact(artifact: Any, name: str, alias: str, store: Store, folder: Path, run: str) -> Version:
     """Brings an artifact from W&B into the local store, by way of the new `folder`, as the output of a run of that name.
 
     Raises Problem where it arrives as something else.
     """
-    files = store.sound(name, artifact.digest)
+    digest = artifact.digest  # as the server names it; of a manifest that was read the client computes it anew
+    if not artifact.qualified_name.isprintable():
+        raise Problem(f"W&B calls {name}:{alias} {artifact.qualified_name!r}; name another version")
+    files = store.sound(name, digest)
     if files is None:  # not here, or damaged
-        download(artifact, folder)
+        headers = client().setup().settings.x_extra_http_headers or {}
+        with errors_as_problem(f"cannot download {name}:{alias} from W&B"):
+            download(artifact, f"{name}:{alias}", digest, folder, headers)
         files = store.take(folder)
     own = alias == "latest" or NUMBER.fullmatch(alias)
     draft = Draft(name, declaration(name).type, () if own else (alias,), files, latest=alias == "latest")
-    if draft.digest != artifact.digest:
-        raise Problem(
-            f"{artifact.qualified_name} arrived with digest {draft.digest}, not {artifact.digest};"
-            " run the same command again"
-        )
     (version,) = store.commit(Run(run, "pull", None, "", {"path": artifact.qualified_name}, "", time.time()), [draft])
     remember(store, version, artifact)
     return version
@@ -228,12 +211,14 @@ def log_artifact(run: Any, draft: Draft, store: Store, timeout: int | None = Non
 
 @contextlib.contextmanager
 def errors_as_problem(what: str, cure: str = "run the same command again") -> Iterator[None]:
-    """Turns what W&B's client raises into a Problem: it has private classes of errors besides its public ones."""
+    """Turns what W&B's client raises into a Problem: its own errors, private ones too, and what it stumbles over where a
+    server answers nonsense."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        raise Problem(f"{what}: {one_line(error)}; {cure}") from error
+    except Problem:
+        raise
     except Exception as error:
-        if type(error).__module__.partition(".")[0] != "wandb":
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if not isinstance(error, OSError | ValueError) and not any(name.startswith("wandb.") for name in modules):
             raise
         raise Problem(f"{what}: {one_line(error)}; {cure}") from error

@@ -6,7 +6,6 @@ outside of it says so ever after, wherever a reader runs and whatever its enviro
 
 import contextlib
 import glob
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path

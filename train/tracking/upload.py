@@ -20,8 +20,9 @@ from typing import Any
 
 from train.tracking import environment, remote, traces
 from train.tracking.command import answer
+from train.tracking.download import SECONDS, patience
 from train.tracking.problem import Problem
-from train.tracking.remote import OF_A_RUN, SECONDS, patience
+from train.tracking.remote import OF_A_RUN
 from train.tracking.store import Store
 from train.tracking.store.records import Draft, Run, Version
 
