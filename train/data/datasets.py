@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from train.data import folder, pictures
 from train.data.images import SPLITS, Images, Pixels, blank
+from train.tracking import environment
 from train.tracking.declarations import listing
 from train.tracking.problem import Problem, one_line
 from train.tracking.store import home
@@ -68,13 +69,10 @@ def own(dataset: str) -> Path | None:
 
 def data_folder() -> Path | None:
     """$PEEL_DATA: a torchvision root, or a folder of zips, to look in before anything is downloaded."""
-    value = os.environ.get("PEEL_DATA")
-    if not value:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_dir():
+    path = environment.folder("PEEL_DATA")
+    if path and not path.is_dir():
         raise Problem(
-            f"PEEL_DATA (make: DATA=) is {value!r}, which is not a folder; give a folder that holds data sets"
+            f"PEEL_DATA (make: DATA=) is {str(path)!r}, which is not a folder; give a folder that holds data sets"
         )
     return path
 

@@ -1,19 +1,18 @@
 """Where the networks are, and in what precision they multiply."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from train.methods.config import Config
-from train.tracking import Problem
+from train.tracking import Problem, environment
 
 
 def device_of(config: Config) -> torch.device:
     """Where `config` has the networks. Of several processes on a machine each has a GPU of its own."""
     name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        name = f"cuda:{environment.rank().local}"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -4,7 +4,6 @@ The loss is that of the whole batch: the outputs of all shares are gathered with
 the shares add up. Statistics of batch normalization are each share's own; the first process's are published.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from train.tracking import Problem
+from train.tracking import Problem, environment
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class _Gather(torch.autograd.Function):
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Processes]:
     """This process among those that torchrun has started (its RANK and WORLD_SIZE); without torchrun the only one."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = environment.rank().count
     if count == 1:
         yield Processes()
         return

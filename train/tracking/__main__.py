@@ -8,7 +8,6 @@ Exit code 1 where `verify` finds a problem or `publish` cannot send a run, 2 on 
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Iterable
 from contextlib import closing
@@ -115,5 +114,4 @@ def main(flags: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     answer(NAME, lambda: main(sys.argv[1:]))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train.tracking import remote
+from train.tracking import environment, remote, traces
 from train.tracking.origin import revision
 from train.tracking.problem import Problem, one_line
 from train.tracking.remote import online
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 
 def leads() -> bool:
-    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first. A RANK without
-    a WORLD_SIZE is a scheduler's, of processes that know nothing of each other."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first."""
+    return environment.rank().number == 0
 
 
 class Recorder:
@@ -50,6 +49,10 @@ class Recorder:
         if self._run is None:
             wandb = remote.client()
             try:
+                settings = wandb.setup().settings
+                settings.run_id = self.id  # in a sweep the client takes that alone
+                for name, setting in remote.OF_A_RUN.items():
+                    setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
                 self._run = wandb.init(
                     project=remote.project_name(),
                     id=self.id,
@@ -65,7 +68,7 @@ class Recorder:
                 raise Problem(
                     f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
                 ) from error
-            self.id = self._run.id  # in a sweep W&B has chosen another
+            traces.link(Path(self._run.dir).parent)
             for artifact in self._sources:
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
@@ -89,7 +92,7 @@ class Recorder:
 
     def _report(self, values: Mapping[str, object]) -> None:
         """Adds a line of JSON to the file that PEEL_HISTORY names: for whoever started this run and watches it."""
-        if path := os.environ.get("PEEL_HISTORY"):
+        if path := environment.variable("PEEL_HISTORY"):
             with Path(path).open("a") as file:
                 file.write(json.dumps(values, default=float) + "\n")
 

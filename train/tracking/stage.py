@@ -6,9 +6,10 @@ run is an offline W&B run and artifacts live in the local store. The stage's cod
 
 import contextlib
 import dataclasses
+import fcntl
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +83,8 @@ class Stage(Recorder):
             holds.enter_context(self.store.in_use())
             self._scratch = self.store.scratch / self.id
             self._scratch.mkdir()
+            self._mark = self.id
+            self.id = holds.enter_context(self._run_id())
             holds.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             self._holds = holds.pop_all()
         return self
@@ -97,6 +100,26 @@ class Stage(Recorder):
                 self.finish(failed)
             if kind is None and leads():
                 self._commit()  # last: what is visible has a run whose record is whole
+
+    @contextlib.contextmanager
+    def _run_id(self) -> Iterator[str]:
+        """The id that W&B's agent has for its program's run, for the first stage of the program that makes something; for
+        the others their own."""
+        id_ = remote.agent_run()
+        if id_ is None:
+            yield self.id
+            return
+        path = self.store.scratch / f"run-{digest_of(id_)}"
+        with path.open("a") as claim:
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield self.id
+                return
+            taken = "SELECT id FROM runs WHERE id = ?"
+            yield self.id if self.store.rows(taken, [id_]) else id_
+            if self.store.rows(taken, [id_]):  # else who waits for its lock may take it
+                path.unlink(missing_ok=True)
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
@@ -138,7 +161,7 @@ class Stage(Recorder):
             if self.store.find(name, alias):
                 cure = f"It is on this machine; to publish it, run: python -m train.tracking publish {name}:{alias}"
             raise Problem(f"no artifact '{remote.path(name, alias)}' at W&B. {cure}")
-        mark = f"{self.id}-{len(self._sources)}"
+        mark = f"{self._mark}-{len(self._sources)}"
         version = remote.import_artifact(
             artifact, name, alias, self.store, self._scratch / f"pulled-{mark}", f"pull-{mark}"
         )

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from train.tracking import remote, upload
+from train.tracking import remote, traces, upload
 from train.tracking.cli import tables
 from train.tracking.declarations import check_path, declaration, declarations, reference
 from train.tracking.problem import Problem
-from train.tracking.store import Store, hash_file, home, housekeeping
+from train.tracking.store import Store, hash_file, housekeeping
 from train.tracking.store.rebuild import FOLDERS
 from train.tracking.store.rebuild import rebuild as rebuild_registry
 from train.tracking.store.records import File, Run, Version
@@ -49,7 +49,7 @@ def show(store: Store, ref: str) -> Answer:
     """Everything that is known of one version."""
     version = _find(store, ref)
     run = store.maker(version)
-    record = run and _record(run.id)
+    record = run and traces.record(run.id)
     data = {
         **_entry(version, run),
         "config": run and dict(run.config),
@@ -112,11 +112,6 @@ def _node(version: Version, run: Run | None) -> dict[str, Any]:
 def _inputs(run: Run | None) -> Mapping[str, Version | None]:
     """NAME:ALIAS as asked for -> what was there."""
     return {f"{name}:{alias}": version for (name, alias), version in run.inputs.items()} if run else {}
-
-
-def _record(run: str) -> Path | None:
-    """The folder of W&B's own record of a run on this machine."""
-    return next((home() / "wandb").glob(f"*run-*-{run}"), None)
 
 
 def _find(store: Store, ref: str) -> Version:
@@ -263,20 +258,25 @@ def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
         "published": [success.run.id for success in result.successes],
         "there": result.present,
         "failed": {failure.run.id: reason for failure, reason in result.failures},
+        "incomplete": [entry.run.id for entry in result.incomplete],
         "aliases": {"moved": result.moves, "not moved": result.failed_moves},
     }
     lines = [f"not published: {failure.title}: {reason}" for failure, reason in result.failures]
-    bare = [success.title for success in result.successes if not success.record and success.run.stage != "pull"]
-    lines += [f"published without curves and panels, because its record is gone: {title}" for title in bare]
+    lines += [
+        f"incomplete: {entry.title}: its curves and panels are missing; put the folder *run-*-{entry.run.id}, W&B's record"
+        f" of it, into {traces.places()[0]} and run the same command again"
+        for entry in result.incomplete
+    ]
     if result.failed_moves:
         lines.append(
             f"{tables.count(result.failed_moves, 'alias', 'aliases')} could not be moved; run the same command again"
         )
     total = (
         f"{len(result.successes)} published, {result.present} there already, {len(result.failures)} failed,"
-        f" {tables.count(result.moves, 'alias', 'aliases')} moved  ->  {project.place}"
+        + (f" {len(result.incomplete)} incomplete," if result.incomplete else "")
+        + f" {tables.count(result.moves, 'alias', 'aliases')} moved  ->  {project.place}"
     )
-    return Answer(data, [*lines, total], code=1 if result.failures or result.failed_moves else 0)
+    return Answer(data, [*lines, total], code=1 if result.failures or result.incomplete or result.failed_moves else 0)
 
 
 def _dry_run(store: Store, plan: Sequence[upload.Upload]) -> Answer:

@@ -3,16 +3,16 @@
 The command line's `verify` and `gc` print what these functions return; `drop` alone changes the store.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from train.tracking.problem import Problem
-from train.tracking.store import Store, home
+from train.tracking.store import Store
 from train.tracking.store.records import File, Version
 from train.tracking.store.registry import Damaged
+from train.tracking.traces import staged_copies
 
 # -- damage ------------------------------------------------------------------------------------------------------------
 
@@ -127,12 +127,14 @@ def garbage(store: Store, superseded: Sequence[Version]) -> list[Garbage]:
     others = set(loose)
     their_own = [path for path in orphans(store, superseded) if path not in others]
     killed = [path for path in loose if path.parent in (store.scratch, store.root)]
+    rows = store.rows("SELECT id FROM runs WHERE stage != 'pull' AND id NOT IN (SELECT run FROM published)")
+    unsent = [row["id"] for row in rows]  # their records are needed yet
     return [
         _garbage("superseded versions", their_own, len(superseded)),
         _garbage("files of no version", [path for path in loose if path.is_relative_to(store.objects)]),
         _garbage("folders of no version", [path for path in loose if path.is_relative_to(store.folders)]),
         _garbage("left by killed runs", killed),
-        _garbage("left by W&B", _staged_copies()),
+        _garbage("left by W&B", staged_copies(unsent)),
     ]
 
 
@@ -181,36 +183,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-# -- what W&B leaves ---------------------------------------------------------------------------------------------------
-
-TEMPORARY = "tmp[a-z0-9_]{8}"  # tempfile's names
-BLOCK = 32768
-
-
-def _staged_copies() -> list[Path]:
-    """Copies that wandb staged for upload and that no run on this machine refers to."""
-    staging = home() / "wandb" / "data" / "artifacts" / "staging"
-    copies = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(TEMPORARY, path.name)}
-    if copies:
-        for record in (home() / "wandb").glob("*run-*/*.wandb"):
-            for name in re.findall(f"staging/({TEMPORARY})".encode(), _payload(record.read_bytes())):
-                copies.pop(name.decode(), None)
-    return list(copies.values())
-
-
-def _payload(log: bytes) -> bytes:
-    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
-    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
-    pieces = []
-    at = 7
-    while at + 7 <= len(log):
-        room = BLOCK - at % BLOCK
-        if room < 7:  # the rest of a block is padding
-            at += room
-            continue
-        length = int.from_bytes(log[at + 4 : at + 6], "little")
-        pieces.append(log[at + 7 : at + 7 + length])
-        at += 7 + length
-    return b"".join(pieces)

@@ -28,17 +28,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
+from train.tracking.environment import home
 from train.tracking.problem import Problem
 from train.tracking.store.journal import Change, disk_cure, sync_folder
 from train.tracking.store.records import Draft, File, Run, Version
 from train.tracking.store.registry import Registry, unpack
 
 CHANGED = "has changed since it was stored"  # what is wrong with a file that has another digest
-
-
-def home() -> Path:
-    """The folder that holds everything: $PEEL_HOME, else .peel here."""
-    return Path(os.environ.get("PEEL_HOME") or ".peel").absolute()
 
 
 @contextlib.contextmanager
