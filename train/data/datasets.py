@@ -17,7 +17,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from train.data import folder
+from train.data import fingerprints, folder
 from train.data.images import SPLITS, Images, Pixels, blank
 from train.tracking.declarations import listing
 from train.tracking.problem import Problem, one_line
@@ -79,9 +79,9 @@ def data_folder() -> Path | None:
 
 
 def fingerprint(dataset: str) -> object:
-    """Changes when the images of `dataset` do."""
+    """Changes when the images of `dataset` do; the name of one that is made or downloaded."""
     source = own(dataset)
-    return dataset if source is None else folder.fingerprint(source)
+    return dataset if source is None else fingerprints.fingerprint(source)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------

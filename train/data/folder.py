@@ -33,11 +33,12 @@ WINDOW = 1024  # images decoded before the next are begun: bounds the memory in 
 class Tree:
     """What a folder or a zip holds under train/ and test/, hidden files left out.
 
-    images: path inside -> size in bytes, and time or checksum. folders: paths inside. content: the bytes of an image.
+    images: path inside -> size in bytes, and what else differs once the file was written to. folders: paths inside.
+    content: the bytes of an image.
     """
 
     source: Path
-    images: dict[str, tuple[int, int]]
+    images: dict[str, tuple[int, ...]]
     folders: set[str]
     content: Callable[[str], bytes]
 
@@ -72,12 +73,6 @@ def read(source: Path, size: int, skip_corrupt: bool) -> tuple[tuple[str, ...], 
     return classes, arrays
 
 
-def fingerprint(source: Path) -> object:
-    """Changes when an image of `source` is added, removed or replaced; the same wherever it lies."""
-    with open_tree(source) as tree:
-        return sorted(tree.images.items())
-
-
 # -- what is there -----------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +97,7 @@ def open_tree(source: Path) -> Iterator[Tree]:
 
 
 def _walk(source: Path) -> Tree:
-    images: dict[str, tuple[int, int]] = {}
+    images: dict[str, tuple[int, ...]] = {}
     folders: set[str] = set()
     for split in filter(lambda split: (source / split).is_dir(), SPLITS):
         # Class folders may be links; links below them may go in circles and are left out.
@@ -113,9 +108,13 @@ def _walk(source: Path) -> Tree:
             folders.add(here.relative_to(source).as_posix())
             for path in (here / name for name in names if not _hidden(name) and _is_image(name)):
                 if path.is_file():
-                    about = path.stat()
-                    images[path.relative_to(source).as_posix()] = about.st_size, about.st_mtime_ns
+                    images[path.relative_to(source).as_posix()] = mark(path.stat())
     return Tree(source, images, folders, lambda path: (source / path).read_bytes())
+
+
+def mark(about: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, time of the last write, time of the last change (which nobody can set) and inode of a file."""
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
 
 
 def _unreadable(error: OSError) -> NoReturn:
@@ -147,7 +146,7 @@ def _entries(source: Path, archive: zipfile.ZipFile) -> Tree:
     folders = {str(path) for path, entry in entries.items() if entry is None}
     for path in {path.parent for path in entries}:
         folders.update(map(str, (path, *path.parents)))
-    about = {path: (entry.file_size, entry.CRC) for path, entry in images.items()}
+    about: dict[str, tuple[int, ...]] = {path: (entry.file_size, entry.CRC) for path, entry in images.items()}
     return Tree(source, about, folders, lambda path: archive.read(images[path]))
 
 
