@@ -51,7 +51,14 @@ def main(config: Config) -> None:
         test_features, test = embed(encoder, images.test, config.batch_size, "test")
         labels = np.array(images.train_labels[: len(train)]), np.array(images.test_labels)
         embeddings = Embeddings(
-            images.classes, train, test, train_features, test_features, *labels, own=images.name == home
+            images.classes,
+            train,
+            test,
+            train_features,
+            test_features,
+            *labels,
+            own=images.name == home,
+            duplicates=images.duplicates,
         )
         stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
         stage.panel("embed/spread", spread_figure(embeddings.test))

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
+from train.data.images import SPLITS, load_array
+from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
 from train.tracking.origin import alias, settings
@@ -39,8 +42,12 @@ class Config:
     """What is asked, and of which representations: one of eval/studies/."""
     dataset: str = "digits"
     """The image set: a name that train.prepare knows, or a folder or zip of your own."""
+    name: str = ""
+    """What that set is called; by default by itself, or by its folder or zip, and a hash of its images where that is taken."""
     anomalies: str = "photos"
     """The image set that shall look strange beside it."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, and list them, instead of stopping."""
     seeds: int = 1
     """How often each representation is made, with the seeds 0, 1, ...; from 2 on the intervals cover seeds too."""
     fresh: bool = False
@@ -91,7 +98,7 @@ class Driver:
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
                 raise Problem(
-                    f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again"
+                    f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again{hint(stage)}"
                 )
         self.steps.append(Step(command, state, time.monotonic() - started))
         return {version.name: version for version in versions}
@@ -119,12 +126,19 @@ def main(config: Config) -> None:
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step in its order. Returns the lab book's file in the store."""
-    images = driver.make("train.prepare", "--dataset", config.dataset)["images"]
+    images = prepare(driver, config.dataset, config.name, config.skip_corrupt)
     name = driver.called(images)
+    train, test = (labels(driver.store.folder(images), split) for split in SPLITS)
+    study.check_counts(name, train, test)
     anomalies = None
     if study.asks_for_anomalies:
-        anomalies = driver.called(driver.make("train.prepare", "--dataset", config.anomalies)["images"])
-    recipe = preset(count(driver.store.folder(images)))
+        anomalies = driver.called(prepare(driver, config.anomalies, "", config.skip_corrupt))
+        if anomalies == name:
+            raise Problem(
+                f"{config.anomalies!r} holds the images of {config.dataset!r}, which cannot be their own anomalies; give"
+                " another set (ANOMALIES=...)"
+            )
+    recipe = preset(len(train))
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):
@@ -139,6 +153,14 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
         driver.make(*study.deciding(name))
     report = driver.make(*study.reporting(variants, anomalies))["report"]
     return driver.store.folder(report) / "lab-book.html"
+
+
+def prepare(driver: Driver, dataset: str, name: str, skip_corrupt: bool) -> Version:
+    """Makes the images of a data set, under a name that no other has."""
+    flags = {"--dataset": dataset, "--name": name or spare_name(driver.store, dataset)}
+    if skip_corrupt:
+        flags["--skip-corrupt"] = "True"
+    return driver.make("train.prepare", *(f"{flag}={value}" for flag, value in flags.items() if value))["images"]
 
 
 def represent(
@@ -174,9 +196,16 @@ def run_stage(stage: str, flags: Sequence[str]) -> None:
     answer(stage, lambda: stage_command(stage).run(flags))
 
 
-def count(images: Path) -> int:
-    """How many training images an images artifact holds."""
-    return len(np.load(images / "train_labels.npy", mmap_mode="r", allow_pickle=False))
+def hint(stage: str) -> str:
+    """How the flags that a failed stage may have asked for are given here, and to make."""
+    if stage != "train.prepare":
+        return ""
+    return " (make run takes --name and --skip-corrupt as NAME=... and SKIP_CORRUPT=1)"
+
+
+def labels(images: Path, split: str) -> NDArray[np.int64]:
+    """Of the images of a split of an images artifact."""
+    return load_array(images / f"{split}_labels.npy")
 
 
 def place(page: Path, name: str = "lab-book.html") -> Path:

@@ -13,7 +13,7 @@ from train.data.images import Images
 from train.data.neighbors import build, nearest
 from train.data.views import batch, normalize
 from train.methods.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
-from train.methods.ranges import AtLeast, check_ranges
+from train.methods.ranges import AtLeast, check_ranges, fit_default
 from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure
 
@@ -31,7 +31,7 @@ class Config:
     """Neighbors of each image in the graph. With 10 the graphs of digits and of CIFAR-10 are connected (with 5 the digits fall
     apart), and on held-out training images of CIFAR-10 a probe moves by less than a point between 10 and 20."""
     dimension: Annotated[int, AtLeast(1)] = 128
-    """Dimensions of the representation: the smallest eigenvectors, but for the constant one."""
+    """Dimensions of the representation: the smallest eigenvectors, but for the constant one; of fewer images all others."""
     count: Annotated[int, AtLeast(0)] = 0
     """Training images to embed, drawn by the seed of the embeddings (0 with --images); 0 is all. The test images are always all embedded, so
     that accuracies are over the same images as other methods'."""
@@ -60,14 +60,20 @@ def main(config: Config) -> None:
 
         rows = subset(len(images.train), config.count, stage.seed)
         vectors = np.concatenate([source.train[rows], source.test]) if source else pixels(images, rows)
-        _, ids = nearest(build(vectors), vectors, vectors, config.k, among_themselves=True)
+        k, dimension = (
+            fit_default(name, getattr(config, name), getattr(Config, name), len(vectors) - 1)
+            for name in ("k", "dimension")
+        )
+        _, ids = nearest(build(vectors), vectors, vectors, k, among_themselves=True)
         graph = neighbor_graph(ids)
-        maps = eigenmaps(graph, config.dimension, stage.seed)
+        maps = eigenmaps(graph, dimension, stage.seed)
         report(stage, maps, graph.nnz // 2)
 
         train, test = maps.vectors[: len(rows)], maps.vectors[len(rows) :]
         labels = np.array(images.train_labels[rows]), np.array(images.test_labels)
-        result = Embeddings(images.classes, train, test, train, test, *labels, own=True, transductive=True)
+        result = Embeddings(
+            images.classes, train, test, train, test, *labels, transductive=True, duplicates=images.duplicates
+        )
         stage.publish("embeddings", result.save)
 
 

@@ -7,6 +7,7 @@ starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 
 from train.data.images import Images
 from train.engine import checkpoint
@@ -14,8 +15,9 @@ from train.engine.devices import device_of
 from train.engine.loop import Training
 from train.engine.processes import process_group
 from train.methods.partners import Partners
+from train.methods.ranges import fit_default
 from train.methods.siamese import Config, Siamese
-from train.methods.variants import neighbors_alias, variant_name
+from train.methods.variants import baseline, neighbors_alias, variant_name
 from train.methods.vicreg import VICReg
 from train.tracking import Command, Problem, Stage
 from train.tracking.command import choice
@@ -34,9 +36,11 @@ def main(config: Config) -> None:
         source = stage.fetch("images", config.images)
         stage.about(source)
         images = Images.load(source.folder)
-        if config.batch_size > len(images.train):
+        size = fit_default("batch-size", config.batch_size, baseline(config).batch_size, len(images.train))
+        if size > len(images.train):
             raise Problem(
-                f"--batch-size {config.batch_size} is larger than the {len(images.train)} images of {images.name}"
+                f"--batch-size {size} is larger than the {len(images.train)} images of {images.name}; give {len(images.train)}"
+                " or less"
             )
         partners = None
         if config.views == "neighbors":
@@ -45,7 +49,7 @@ def main(config: Config) -> None:
         stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
         path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
         with process_group(device) as processes, checkpoint.lock(path) if processes.leads else nullcontext():
-            method = METHODS[config.method](config, images, partners)
+            method = METHODS[config.method](replace(config, batch_size=size), images, partners)
             training = Training(method, stage, device, processes)
             training.run(path)
             if processes.leads:

@@ -63,9 +63,10 @@ def measure(
         "retrieve/background": color_ratios(border_colors(images.train), ids, seed),
         "retrieve/hubness": among_hubs(far),
     }
+    ends = mean_interval(hits, seed)
     values: dict[str, Value] = {
         **{path: None if sample is None else float(sample.mean()) for path, sample in samples.items()},
-        "retrieve/precision@5/interval": list(mean_interval(hits, seed)),
+        "retrieve/precision@5/interval": list(ends) if ends else None,
         "retrieve/farthest_distinct": len(np.unique(far)),
     }
     return values, {path: sample.astype(np.float32) for path, sample in samples.items() if sample is not None}

@@ -200,6 +200,7 @@ def test_stage_publishes_what_scikit_learn_measures() -> None:
     assert values["probe/classes"] == list(embeddings.classes)
     assert values["probe/counts"] == [60] * 4
     assert values["probe/chance"] == 0.25
+    assert "probe/duplicates" not in values  # what is in the scores of clean sets stays what it was
 
 
 def test_test_labels_change_no_choice_and_no_prediction() -> None:

@@ -60,6 +60,9 @@ def test_settings_change_with_the_images_and_not_with_the_place(tmp_path: Path) 
     picture = tmp_path / "moved-set/train/cat/0.png"
     before = now(tmp_path / "moved-set")
     os.utime(picture, ns=(1, 1))
+    assert now(tmp_path / "moved-set") == before
+    picture.write_bytes(png(pixels(8, 8, 3, seed=99)))
+    os.utime(picture, ns=(1, 1))
     assert now(tmp_path / "moved-set") != before
     assert len({settings("train.prepare", prepare.Config(name, "x")) for name in datasets.NAMES}) == len(datasets.NAMES)
 

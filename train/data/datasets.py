@@ -17,7 +17,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from train.data import folder, pictures
+from train.data import fingerprints, folder, pictures
 from train.data.images import SPLITS, Images, Pixels, blank
 from train.tracking import environment
 from train.tracking.declarations import listing
@@ -78,9 +78,9 @@ def data_folder() -> Path | None:
 
 
 def fingerprint(dataset: str, encoding: str = "") -> object:
-    """Changes when the images of `dataset` do."""
+    """Changes when the images of `dataset` do; the name of one that is made or downloaded."""
     source = own(dataset)
-    return dataset if source is None else folder.fingerprint(source, encoding)
+    return dataset if source is None else fingerprints.fingerprint(source, encoding)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------

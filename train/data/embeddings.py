@@ -8,6 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from train.data.duplicates import Duplicates
 from train.data.images import SPLITS, check_labels, load_array
 from train.tracking.problem import reading
 
@@ -19,6 +20,7 @@ Layer = Literal["representation", "features"]
 class Embeddings:
     """own: whether the images are of the set that the encoder was made from; else it was transferred to another one.
     transductive: whether train and test images were embedded together, without an encoder that could embed others.
+    duplicates: of the images, None where all of them differ.
 
     train, test: representation (n, d) float32. train_features, test_features: what the encoder's head reads, (n, f);
     the same arrays where an encoder has no head. *_labels: (n,) int64, indices into `classes`."""
@@ -32,6 +34,7 @@ class Embeddings:
     test_labels: NDArray[np.int64]
     own: bool = True
     transductive: bool = False
+    duplicates: Duplicates | None = None
 
     def save(self, folder: Path) -> None:
         for split in SPLITS:
@@ -39,6 +42,8 @@ class Embeddings:
                 np.save(folder / f"{key}.npy", getattr(self, key))
         about = {"classes": self.classes, "own": self.own, "transductive": self.transductive}
         (folder / "embeddings.json").write_text(json.dumps(about, indent=1))
+        if self.duplicates:
+            self.duplicates.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -60,7 +65,8 @@ class Embeddings:
                         )
                 check_labels(arrays[f"{split}_labels"], len(arrays[split]), len(classes), f"{split}_labels.npy")
             transductive = bool(about.get("transductive"))  # older versions are all of encoders, and do not say so
-            return cls(classes, **arrays, own=bool(about["own"]), transductive=transductive)
+            duplicates = Duplicates.load(folder)
+            return cls(classes, **arrays, own=bool(about["own"]), transductive=transductive, duplicates=duplicates)
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""

@@ -95,12 +95,6 @@ def read(
     return classes, arrays
 
 
-def fingerprint(source: Path, encoding: str = "") -> object:
-    """Changes when an image of `source` is added, removed or replaced; the same wherever it lies."""
-    with open_tree(source, encoding) as tree:
-        return sorted(tree.images.items())
-
-
 # -- what is there -----------------------------------------------------------------------------------------------------
 
 
@@ -166,9 +160,9 @@ def _about(path: Path) -> tuple[int, ...] | str:
     return mark(about) if stat.S_ISREG(about.st_mode) else "special files"
 
 
-def mark(about: os.stat_result) -> tuple[int, ...]:
-    """Size, and time of the last write."""
-    return about.st_size, about.st_mtime_ns
+def mark(about: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, time of the last write, time of the last change (which nobody can set) and inode of a file."""
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
 
 
 def _unreadable(error: OSError) -> NoReturn:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from train.data.duplicates import Duplicates
 from train.tracking.problem import reading
 from train.tracking.store import home
 
@@ -24,7 +25,7 @@ Pixels = NDArray[np.uint8]
 @dataclass(frozen=True)
 class Images:
     """train, test: (n, height, width, 3) uint8. train_labels, test_labels: (n,) int64, indices into `classes`.
-    mean, std: of the training images scaled to [0, 1], by channel."""
+    mean, std: of the training images scaled to [0, 1], by channel. duplicates: None where all images differ."""
 
     name: str
     classes: tuple[str, ...]
@@ -34,10 +35,11 @@ class Images:
     test_labels: NDArray[np.int64]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    duplicates: Duplicates | None = None
 
     @classmethod
     def from_arrays(cls, name: str, classes: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Self:
-        """With the mean and standard deviation of the training images, in float64."""
+        """With the mean and standard deviation of the training images, in float64, and the count of equal images."""
         values = np.arange(256) / 255
         counts = np.zeros((3, 256), np.int64)
         for start in range(0, len(arrays["train"]), CHUNK):
@@ -48,7 +50,8 @@ class Images:
         mean = weights @ values
         std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 0))
         red, green, blue = ((float(m), float(s) or 1.0) for m, s in zip(mean, std, strict=True))
-        return cls(name, classes, **arrays, mean=(red[0], green[0], blue[0]), std=(red[1], green[1], blue[1]))
+        mean, deviation = (red[0], green[0], blue[0]), (red[1], green[1], blue[1])
+        return cls(name, classes, **arrays, mean=mean, std=deviation, duplicates=Duplicates.of(**arrays))
 
     def save(self, folder: Path) -> None:
         for split in SPLITS:
@@ -56,6 +59,8 @@ class Images:
             np.save(folder / f"{split}_labels.npy", getattr(self, f"{split}_labels"))
         about = {"name": self.name, "classes": self.classes, "mean": self.mean, "std": self.std}
         (folder / "images.json").write_text(json.dumps(about, indent=1))
+        if self.duplicates:
+            self.duplicates.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -70,7 +75,8 @@ class Images:
                     raise ValueError(f"{split}.npy is {images.dtype} {images.shape}, not uint8 (n, size, size, 3)")
                 check_labels(arrays[f"{split}_labels"], len(images), len(classes), f"{split}_labels.npy")
             mean, std = ((float(r), float(g), float(b)) for r, g, b in (about["mean"], about["std"]))
-            return cls(str(about["name"]), classes, **arrays, mean=mean, std=std)
+            duplicates = Duplicates.load(folder)
+            return cls(str(about["name"]), classes, **arrays, mean=mean, std=std, duplicates=duplicates)
 
     @property
     def size(self) -> int:

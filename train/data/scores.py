@@ -13,7 +13,7 @@ import plotly.io
 from numpy.typing import NDArray
 
 from train.data.pictures import open_png
-from train.tracking.problem import reading
+from train.tracking.problem import Problem, reading
 from train.tracking.stage import Stage
 
 Value = float | int | str | list[Any] | None
@@ -32,7 +32,15 @@ class Scores:
 
     def save(self, folder: Path) -> None:
         """Writes scores.json, figures/PATH.json, pictures/PATH.png and samples/PATH.npy, the same bytes for the same
-        content."""
+        content. Raises Problem where a value is NaN or infinite."""
+        for name, value in self.values.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except ValueError as error:
+                raise Problem(
+                    f"{name} came out as {value}, which is no number, and nothing was published; give more images, or train"
+                    " again with a lower --learning-rate"
+                ) from error
         (folder / "scores.json").write_text(json.dumps(self.values, indent=1, sort_keys=True, allow_nan=False))
         for name, figure in self.figures.items():
             _file(folder, "figures", name, "json").write_text(figure.to_json())

@@ -8,20 +8,26 @@ from torch import Tensor
 from train.data.images import Images
 from train.engine.collapse import dimension_std, effective_rank
 from train.models.encoder import Encoder
+from train.tracking.problem import Problem
 
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
+LEAST = 2  # of them: one alone has no spread
 BANK = 10_000  # training images that vote
 BATCH = 50  # images encoded at a time: on a CPU what lies between two layers then stays in its caches
 
 
 def monitor_split(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the training set: held out (5,000, or a fifth of a small set), and the others.
+    """Rows of the training set: held out (5,000, or a fifth of a small set, but two at least), and the others.
 
     One draw for all trainings, whatever their seed. A probe holds out other rows, anew for each seed and by class:
-    `held_out` of eval/evidence/linear_probe.py.
+    `validation_rows` of eval/evidence/linear_probe.py. Raises Problem where no others are left.
     """
+    count = max(LEAST, min(HELD_OUT, len(labels) // 5))
+    if count >= len(labels):
+        raise Problem(
+            f"{len(labels)} training images are too few: {LEAST} are held out to measure on; give {LEAST + 1} or more"
+        )
     order = np.random.default_rng(seed).permutation(len(labels))
-    count = min(HELD_OUT, len(labels) // 5)
     return order[:count], order[count:]
 
 
@@ -29,8 +35,11 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
     """Share of the queries whose class is the most frequent among their k nearest bank vectors (L2; a tie goes to the
     lower class).
 
-    queries: (n, d). bank: (m, d). Labels: (n,) and (m,) int64.
+    queries: (n, d). bank: (m, d). Labels: (n,) and (m,) int64. 1 where there is one class. Fewer than k in the bank: all of
+    them vote. Raises ValueError where there are no queries, or no bank.
     """
+    if not len(queries) or not len(bank):
+        raise ValueError(f"{len(queries)} queries and a bank of {len(bank)} give no accuracy")
     classes = int(max(query_labels.max(), bank_labels.max())) + 1
     correct = 0
     for vectors, labels in zip(queries.split(1000), query_labels.split(1000), strict=True):

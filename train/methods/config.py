@@ -33,7 +33,7 @@ class Config:
     epochs: Annotated[int, AtLeast(0)] = 2
     """Passes over the training images; 0 publishes the untrained encoder."""
     batch_size: Annotated[int, AtLeast(1)] = 64
-    """Images a step."""
+    """Images a step; the default takes all images of a set that is smaller."""
 
     backbone: Literal["compact", "whitened", "resnet18", "fourconv"] = "whitened"
     """whitened (its first layer is whitened patches of the images, and not trained), compact (a small one, trained whole),

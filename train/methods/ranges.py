@@ -33,6 +33,14 @@ class Share:
         return "between 0 and 1"
 
 
+def fit_default(flag: str, value: int, default: int, most: int) -> int:
+    """`value`, or `most` where that is less and nobody asked for another than the default, which is for sets of any size."""
+    if value != default or not 0 < most < value:
+        return value
+    print(f"--{flag} {most}: the images are too few for {value}, the default")
+    return most
+
+
 def check_ranges(config: "DataclassInstance") -> None:
     """Raises Problem for the first field whose value is outside its range."""
     for name, limit in _ranges(type(config)):
