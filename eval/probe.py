@@ -41,7 +41,7 @@ def main(config: Config) -> None:
         stage.about(source)
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
-        check(embeddings, ("representation", "features"))
+        check(embeddings)
         seed = stage.seed or 0
         representation = probe(embeddings, "representation", seed)
         features = probe(embeddings, "features", seed) if embeddings.has_head else representation
