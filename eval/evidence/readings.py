@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from eval.evidence.kinds import check_kinds
 from train.data.scores import Scores
 from train.tracking.declarations import declaration, declarations, listing
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, reading
 from train.tracking.stage import Input, Stage
 
 
@@ -36,7 +37,12 @@ def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str 
 def read(stage: Stage, name: str, request: str) -> Reading | None:
     """None where no such artifact was made."""
     source = stage.fetch_if_made(name, request)
-    return Reading(source, Scores.load(source.folder)) if source else None
+    if source is None:
+        return None
+    scores = Scores.load(source.folder)
+    with reading(source.folder):
+        check_kinds(scores.values, name)
+    return Reading(source, scores)
 
 
 def read_all(

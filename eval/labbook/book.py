@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eval.evidence.comparison import Comparison
+from eval.evidence.kinds import check_form
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
+from eval.labbook.drawings import Drawing, drawing
 from eval.labbook.study import absent, preset
 from train.data.images import Images
 from train.data.scores import Value
@@ -14,6 +16,7 @@ from train.tracking import Origin, Problem, stage_command
 from train.tracking.declarations import declaration, declarations
 from train.tracking.lineage import command_line, maker
 from train.tracking.origin import identity
+from train.tracking.problem import reading
 from train.tracking.stage import Input, Stage
 
 if TYPE_CHECKING:
@@ -80,6 +83,12 @@ class Book:
         chapters = [chapter for chapter in self.study.chapters if variant in chapter.variants(self)]
         paths = {panel.path for chapter in chapters for panel in chapter.panels}
         return path in {*paths, "retrieve/farthest"}  # which stands beside the nearest
+
+    def drawing(self, artifact: str, variant: str, path: str) -> Drawing:
+        """A figure as the page draws it. Raises Problem where it cannot be drawn."""
+        entry = self.evidence[artifact, variant]
+        with reading(entry.source.folder):
+            return drawing(entry.scores.figures[path])
 
     def impossible(self, name: str, variant: str) -> str | None:
         """In a word or two why this variant can have no such artifact; None where it can."""
@@ -155,10 +164,14 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     datasets: dict[str, str] = {}
     makers: dict[str, Origin] = {}
     for variant in variants:
-        for name, reading in read_all(stage, variant, anomalies, study.scores).items():
-            evidence[name, variant] = reading
-            datasets[variant] = reading.source.dataset
-            makers[variant] = maker(stage.store, reading.source.origin)
+        for name, entry in read_all(stage, variant, anomalies, study.scores).items():
+            with reading(entry.source.folder):
+                for measure in study.measures:
+                    if measure.artifact == name:
+                        check_form(measure.path, entry.scores.values.get(measure.path), measure.form)
+            evidence[name, variant] = entry
+            datasets[variant] = entry.source.dataset
+            makers[variant] = maker(stage.store, entry.source.origin)
         if variant not in datasets:
             raise nothing_made(stage, variant)
     dataset = one_dataset(datasets)
@@ -169,4 +182,15 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
     makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
     images = Images.load(source.folder)
+    for (name, _), entry in evidence.items():
+        queries = entry.scores.values.get("retrieve/queries")
+        if (
+            name == "retrieve"
+            and isinstance(queries, list)
+            and any(not 0 <= row < len(images.train) for row in queries)
+        ):
+            raise Problem(
+                f"{entry.source.version.reference} asks for other images than {source.version.reference} holds; remake it:"
+                f" {again(entry.source.origin) or 'python -m ' + entry.source.origin.stage}"
+            )
     return Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.images import SPLITS, Classes, check_classes, check_labels, load_array
+from train.data.images import SPLITS, Classes, Images, check_classes, check_labels, load_array
 from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
 
@@ -88,6 +88,16 @@ class Embeddings:
                         f"{maker}: {listed(rows, len(vectors))} of {key} hold NaN or infinite values, as those of an encoder"
                         " that diverged do; train it again with a lower --learning-rate"
                     )
+
+    def check_of(self, images: Images) -> None:
+        """Raises Problem unless there is one vector for each of the images; those of training may all have none."""
+        for split in SPLITS:
+            vectors, pictures = len(getattr(self, split)), len(getattr(images, split))
+            if vectors != pictures and (vectors or split == "test"):
+                raise Problem(
+                    f"{vectors} {split} vectors for the {pictures} {split} images of {images.name}; name embeddings of all"
+                    " of them"
+                )
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""

@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 import PIL.Image
 import plotly.graph_objects as go
-import plotly.io
 from numpy.typing import NDArray
 
+from train.data.images import load_array
+from train.tracking.contents import LARGEST, read_json
 from train.tracking.problem import reading
 from train.tracking.stage import Stage
 
@@ -45,13 +46,10 @@ class Scores:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
             return cls(
-                dict(json.loads((folder / "scores.json").read_text())),
-                {name: plotly.io.read_json(path) for name, path in _paths(folder, "figures").items()},
-                {name: PIL.Image.open(path) for name, path in _paths(folder, "pictures").items()},
-                {
-                    name: np.load(path, mmap_mode="r", allow_pickle=False)
-                    for name, path in _paths(folder, "samples").items()
-                },
+                read_json(folder / "scores.json", dict[str, Any]),
+                {name: _figure(path) for name, path in _paths(folder, "figures").items()},
+                {name: _picture(path) for name, path in _paths(folder, "pictures").items()},
+                {name: _sample(path) for name, path in _paths(folder, "samples").items()},
             )
 
     def log(self, stage: Stage) -> None:
@@ -65,6 +63,25 @@ def _file(folder: Path, kind: str, name: str, suffix: str) -> Path:
     path = folder / kind / f"{name}.{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _figure(path: Path) -> go.Figure:
+    return go.Figure(read_json(path, dict[str, Any]))
+
+
+def _picture(path: Path) -> PIL.Image.Image:
+    with PIL.Image.open(path, formats=["PNG"]) as picture:
+        picture.load()
+        return picture
+
+
+def _sample(path: Path) -> NDArray[Any]:
+    sample = load_array(path)
+    if sample.ndim != 1 or not sample.size or sample.dtype.kind not in "biuf":
+        raise ValueError(f"{path.name} is {sample.dtype} {sample.shape}, not a number of each image")
+    if not (np.abs(sample.astype(np.float64)) <= LARGEST).all():
+        raise ValueError(f"{path.name} holds NaN or values above {LARGEST:g}")
+    return sample
 
 
 def _paths(folder: Path, kind: str) -> Mapping[str, Path]:
