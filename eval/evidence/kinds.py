@@ -16,11 +16,9 @@ Kinds = tuple[tuple[str, Any], ...]  # patterns of paths, the first that fits, a
 
 @dataclass(frozen=True)
 class Most:
-    """One of the most anomalous images."""
+    """One of the most anomalous images, as far as the page reads it."""
 
     set: str
-    row: int
-    score: Number
 
 
 FORMS: Mapping[Form, Any] = {

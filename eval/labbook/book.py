@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eval.evidence.comparison import Comparison
 from eval.evidence.kinds import check_form
@@ -83,6 +83,18 @@ class Book:
         chapters = [chapter for chapter in self.study.chapters if variant in chapter.variants(self)]
         paths = {panel.path for chapter in chapters for panel in chapter.panels}
         return path in {*paths, "retrieve/farthest"}  # which stands beside the nearest
+
+    def check(self) -> None:
+        """Raises Problem where what was read is not of the kind that the study's measures show."""
+        for (name, _), entry in self.evidence.items():
+            values = entry.scores.values
+            with reading(entry.source.folder):
+                for measure in self.study.measures:
+                    if measure.artifact == name:
+                        check_form(measure.path, values.get(measure.path), measure.form)
+                rows: Any = values.get("retrieve/queries") or []
+                if strays := [row for row in rows if not 0 <= row < len(self.images.train)]:
+                    raise ValueError(f"query {strays[0]} is none of the {len(self.images.train)} training images")
 
     def drawing(self, artifact: str, variant: str, path: str) -> Drawing:
         """A figure as the page draws it. Raises Problem where it cannot be drawn."""
@@ -165,10 +177,6 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     makers: dict[str, Origin] = {}
     for variant in variants:
         for name, entry in read_all(stage, variant, anomalies, study.scores).items():
-            with reading(entry.source.folder):
-                for measure in study.measures:
-                    if measure.artifact == name:
-                        check_form(measure.path, entry.scores.values.get(measure.path), measure.form)
             evidence[name, variant] = entry
             datasets[variant] = entry.source.dataset
             makers[variant] = maker(stage.store, entry.source.origin)
@@ -182,15 +190,6 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
     makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
     images = Images.load(source.folder)
-    for (name, _), entry in evidence.items():
-        queries = entry.scores.values.get("retrieve/queries")
-        if (
-            name == "retrieve"
-            and isinstance(queries, list)
-            and any(not 0 <= row < len(images.train) for row in queries)
-        ):
-            raise Problem(
-                f"{entry.source.version.reference} asks for other images than {source.version.reference} holds; remake it:"
-                f" {again(entry.source.origin) or 'python -m ' + entry.source.origin.stage}"
-            )
-    return Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)
+    book = Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)
+    book.check()
+    return book

@@ -91,7 +91,7 @@ def load(
         moments = {key: tensors.pop(key) for key in list(tensors) if key.startswith("optimizer/")}
         check_weights(tensors, {_key(name): value for name, value in module.state_dict().items()})
         check_weights(moments, {key: _parameter(parameters, key) for key in moments}, scalars=True)
-        _check_whole(moments)
+        _check_moments(moments, progress.step)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Misfit(one_line(error)) from error
 
@@ -120,8 +120,8 @@ def _parameter(parameters: Sequence[Tensor], key: str) -> Tensor:
     return parameters[index]
 
 
-def _check_whole(moments: Mapping[str, Tensor]) -> None:
-    """Raises ValueError unless each parameter that has moments has all that an optimizer keeps of one of its kind."""
+def _check_moments(moments: Mapping[str, Tensor], step: int) -> None:
+    """Raises ValueError unless each parameter that has moments has all that an optimizer keeps of one, as of `step` steps."""
     entries: dict[str, set[str]] = {}
     for key in moments:
         _, index, entry = key.split("/", 2)
@@ -129,6 +129,10 @@ def _check_whole(moments: Mapping[str, Tensor]) -> None:
     for index, names in entries.items():
         if names not in MOMENTS:
             raise ValueError(f"it has {', '.join(sorted(names))} of parameter {index}")
+        if not 0 <= float(moments[f"optimizer/{index}/step"]) <= step:
+            raise ValueError(f"it has another step of parameter {index} than {step}")
+        if "exp_avg_sq" in names and (moments[f"optimizer/{index}/exp_avg_sq"] < 0).any():
+            raise ValueError(f"it has a mean of squares below 0 of parameter {index}")
 
 
 def remove(path: Path) -> None:
