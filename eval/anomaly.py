@@ -60,6 +60,7 @@ def main(config: Config) -> None:
         pictures = stage.fetch("images", config.images or source.dataset)
         source.check_made_from(pictures)
         normal = Images.load(pictures.folder)
+        embeddings.check_of(normal)
 
         other_source = stage.fetch("embeddings", config.anomalies)
         other, against = Embeddings.load(other_source.folder), other_source.dataset
@@ -68,6 +69,7 @@ def main(config: Config) -> None:
         other_pictures = stage.fetch("images", against)
         other_source.check_made_from(other_pictures)
         anomalies = Images.load(other_pictures.folder)
+        other.check_of(anomalies)
 
         names = (source.dataset, against)
         copies = repeated(normal, anomalies)

@@ -41,7 +41,7 @@ def main(config: Config) -> None:
         stage.about(source)
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
-        check(embeddings, ("representation", "features"))
+        check(embeddings)
         if embeddings.duplicates:
             print(f"{source.dataset}: {embeddings.duplicates}")
         seed = stage.seed or 0

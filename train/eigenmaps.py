@@ -55,6 +55,7 @@ def main(config: Config) -> None:
         if embeddings and source:
             check(source, str(config.embeddings), embeddings.alias)
             embeddings.check_made_from(pictures)
+            source.check_of(images)
         stage.variant = variant_name(config, images.name, stage.variant)
         stage.seed = stage.seed or 0
 

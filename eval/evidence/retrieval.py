@@ -36,6 +36,15 @@ def retrieve(embeddings: Embeddings, neighbors: Neighbors, seed: int) -> Retriev
         raise Problem(
             f"the index holds k = {k} neighbors of each image; remake it with python -m eval.index --k {PER_QUERY}"
         )
+    if len(neighbors.train_ids) != len(embeddings.train):
+        raise Problem(
+            f"the index is of {len(neighbors.train_ids)} images, and there are {len(embeddings.train)} vectors; remake it with"
+            " python -m eval.index"
+        )
+    present = np.bincount(embeddings.train_labels, minlength=len(embeddings.classes))
+    if not present.all():
+        name = embeddings.classes[int(np.argmin(present))]
+        raise Problem(f"class {name!r} has no train image to ask for; prepare images in which each class has some")
     queries = query_rows(embeddings.train_labels, len(embeddings.classes), seed)
     return Retrieval(
         queries, neighbors.train_ids[queries, :PER_QUERY], farthest_of(embeddings.train, queries, PER_QUERY)

@@ -94,6 +94,12 @@ class Study:
         return tuple(chapter.number for chapter in (*self.chapters, *filter(None, [self.floors])))
 
     @property
+    def measures(self) -> "tuple[Measure, ...]":
+        """All that its page shows."""
+        chapters = (*self.chapters, *filter(None, [self.floors]))
+        return (*self.summary, *(measure for chapter in chapters for measure in chapter.measures))
+
+    @property
     def scores(self) -> tuple[str, ...]:
         """The artifacts that its comparison and its page read of a variant, in the order of artifacts.yaml."""
         return tuple(

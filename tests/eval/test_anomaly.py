@@ -215,7 +215,7 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Embeddings, Embeddi
     publish_embedded(dataclasses.replace(normal, test=normal.test + 1), "blobs-pixels", "blobs")
     assert "not made from embeddings:blobs-pixels" in error("blobs-pixels", on, "blobs-vicreg")
 
-    narrow = dataclasses.replace(other, test=other.test[:, :5].copy())
+    narrow = dataclasses.replace(other, train=other.train[:, :5].copy(), test=other.test[:, :5].copy())
     publish_embedded(narrow, "blobs-vicreg", "others", on="others")
     line = error("blobs-vicreg", on)
     assert "5 dimensions" in line and "8" in line

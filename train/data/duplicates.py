@@ -9,8 +9,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt, TypeAdapter
+from pydantic import NonNegativeInt
 from tqdm import tqdm
+
+from train.tracking.contents import read_json
 
 Place = tuple[Literal["training", "test"], NonNegativeInt]  # an image: its split and its row there
 
@@ -72,7 +74,7 @@ class Duplicates:
     def load(cls, folder: Path) -> Self | None:
         """None where the artifact in `folder` has no such file. Raises ValueError where it holds something else."""
         path = folder / FILE
-        return TypeAdapter(cls).validate_json(path.read_bytes()) if path.exists() else None
+        return read_json(path, cls) if path.exists() else None
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(dataclasses.asdict(self), indent=1))

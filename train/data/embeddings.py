@@ -9,11 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.duplicates import Duplicates
-from train.data.images import SPLITS, check_labels, load_array
-from train.tracking.problem import reading
+from train.data.images import SPLITS, Classes, Images, check_classes, check_labels, load_array
+from train.tracking.contents import read_json
+from train.tracking.problem import Problem, reading
 
 Vectors = NDArray[np.float32]
 Layer = Literal["representation", "features"]
+
+CHUNK = 4_096  # rows: what is computed of them stays in a processor's cache
+NAMED = 5  # rows that an error names
+
+
+@dataclass(frozen=True)
+class About:
+    """What stands in embeddings.json."""
+
+    classes: Classes
+    own: bool
+    transductive: bool = False  # older versions are all of encoders, and do not say so
 
 
 @dataclass(frozen=True)
@@ -49,24 +62,53 @@ class Embeddings:
     def load(cls, folder: Path) -> Self:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
-            about = json.loads((folder / "embeddings.json").read_text())
-            classes = tuple(map(str, about["classes"]))
+            about = read_json(folder / "embeddings.json", About)
+            check_classes(about.classes)
             keys = [key for split in SPLITS for key in (split, f"{split}_features", f"{split}_labels")]
             arrays = {key: load_array(folder / f"{key}.npy") for key in keys}
             for split in SPLITS:
                 for key in (split, f"{split}_features"):
-                    if (
-                        arrays[key].dtype != np.float32
-                        or arrays[key].ndim != 2
-                        or len(arrays[key]) != len(arrays[split])
-                    ):
-                        raise ValueError(
-                            f"{key}.npy is {arrays[key].dtype} {arrays[key].shape}, not float32 ({len(arrays[split])}, d)"
-                        )
-                check_labels(arrays[f"{split}_labels"], len(arrays[split]), len(classes), f"{split}_labels.npy")
-            transductive = bool(about.get("transductive"))  # older versions are all of encoders, and do not say so
-            duplicates = Duplicates.load(folder)
-            return cls(classes, **arrays, own=bool(about["own"]), transductive=transductive, duplicates=duplicates)
+                    array, count = arrays[key], len(arrays[split])
+                    if array.dtype != np.float32 or array.ndim != 2 or len(array) != count:
+                        raise ValueError(f"{key}.npy is {array.dtype} {array.shape}, not float32 ({count}, d)")
+                    # Of another set than the encoder's own the training images may be left out.
+                    if not array.size and (split == "test" or about.own or count):
+                        raise ValueError(f"{key}.npy is {array.shape} and holds no vector")
+                check_labels(arrays[f"{split}_labels"], len(arrays[split]), len(about.classes), f"{split}_labels.npy")
+            for layer in ("", "_features"):
+                train, test = arrays[f"train{layer}"], arrays[f"test{layer}"]
+                if len(train) and train.shape[1] != test.shape[1]:
+                    raise ValueError(f"train{layer}.npy is {train.shape}, and test{layer}.npy is {test.shape}")
+            embeddings = cls(
+                about.classes,
+                **arrays,
+                own=about.own,
+                transductive=about.transductive,
+                duplicates=Duplicates.load(folder),
+            )
+            embeddings.check_finite(folder.name)
+            return embeddings
+
+    def check_finite(self, maker: str) -> None:
+        """Raises Problem, naming `maker`, where a vector holds NaN or an infinity."""
+        for split in SPLITS:
+            for key in (split, f"{split}_features"):
+                vectors = getattr(self, key)
+                if len(rows := not_finite(vectors)):
+                    raise Problem(
+                        f"{maker}: {listed(rows, len(vectors))} of {key} hold NaN or infinite values, as those of an encoder"
+                        " that diverged do; train it again with a lower --learning-rate"
+                    )
+
+    def check_of(self, images: Images) -> None:
+        """Raises Problem unless there is one vector for each of the images; those of training may all have none."""
+        for split in SPLITS:
+            vectors, pictures = len(getattr(self, split)), len(getattr(images, split))
+            if vectors != pictures and (vectors or split == "test"):
+                raise Problem(
+                    f"{vectors} {split} vectors for the {pictures} {split} images of {images.name}; name embeddings of all"
+                    " of them"
+                )
 
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""
@@ -76,3 +118,18 @@ class Embeddings:
     def has_head(self) -> bool:
         """Whether features and representation differ."""
         return not np.array_equal(self.train_features[:16], self.train[:16])
+
+
+def not_finite(vectors: Vectors) -> NDArray[np.int64]:
+    """The rows that hold NaN or an infinity."""
+    parts = [
+        start + np.flatnonzero(~np.isfinite(vectors[start : start + CHUNK]).all(axis=1))
+        for start in range(0, len(vectors), CHUNK)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def listed(rows: NDArray[np.int64], count: int) -> str:
+    """Which of `count` vectors, for an error: `3 of 165 vectors (rows 4, 8, 9)`."""
+    more = ", ..." if len(rows) > NAMED else ""
+    return f"{len(rows)} of {count} vectors (row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:NAMED]))}{more})"

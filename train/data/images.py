@@ -7,12 +7,15 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from train.data.duplicates import Duplicates
+from train.tracking.contents import read_json
+from train.tracking.declarations import check_name
 from train.tracking.problem import reading
 from train.tracking.store import home
 
@@ -20,6 +23,19 @@ SPLITS = ("train", "test")
 CHUNK = 4_096  # images: numpy counts values as int64, eight bytes for each pixel's one
 
 Pixels = NDArray[np.uint8]
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(ge=1e-9, le=1)]  # less, and float32 could not divide by it
+Classes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class About:
+    """What stands in images.json."""
+
+    name: str
+    classes: Classes
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Deviation, Deviation, Deviation]
 
 
 @dataclass(frozen=True)
@@ -66,17 +82,22 @@ class Images:
     def load(cls, folder: Path) -> Self:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
-            about = json.loads((folder / "images.json").read_text())
-            classes = tuple(map(str, about["classes"]))
+            about = read_json(folder / "images.json", About)
+            check_name(about.name, "name of an image set")
+            check_classes(about.classes)
             arrays = {key: load_array(folder / f"{key}.npy") for split in SPLITS for key in (split, f"{split}_labels")}
             for split in SPLITS:
                 images = arrays[split]
                 if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (images.shape[1],) * 2 + (3,):
                     raise ValueError(f"{split}.npy is {images.dtype} {images.shape}, not uint8 (n, size, size, 3)")
-                check_labels(arrays[f"{split}_labels"], len(images), len(classes), f"{split}_labels.npy")
-            mean, std = ((float(r), float(g), float(b)) for r, g, b in (about["mean"], about["std"]))
-            duplicates = Duplicates.load(folder)
-            return cls(str(about["name"]), classes, **arrays, mean=mean, std=std, duplicates=duplicates)
+                if not images.size:
+                    raise ValueError(f"{split}.npy is {images.shape} and holds no image")
+                check_labels(arrays[f"{split}_labels"], len(images), len(about.classes), f"{split}_labels.npy")
+            if arrays["train"].shape[1] != arrays["test"].shape[1]:
+                raise ValueError(f"train images have {arrays['train'].shape[1]} pixels, test {arrays['test'].shape[1]}")
+            return cls(
+                about.name, about.classes, **arrays, mean=about.mean, std=about.std, duplicates=Duplicates.load(folder)
+            )
 
     @property
     def size(self) -> int:
@@ -97,6 +118,12 @@ def blank(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
         return np.ndarray(shape, kind, mmap.mmap(file.fileno(), count))
 
 
+def check_classes(classes: tuple[str, ...]) -> None:
+    """Raises ValueError where two classes have one name: a figure or a table could not tell them apart."""
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"two classes are called {max(classes, key=classes.count)!r}")
+
+
 def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> None:
     """Raises ValueError unless `labels` are `count` indices into so many classes."""
     if labels.dtype != np.int64 or labels.shape != (count,):
@@ -107,4 +134,4 @@ def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> N
 
 def load_array(path: Path) -> NDArray[Any]:
     """An array mapped into memory: read as it is used, never unpickled."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    return np.lib.format.open_memmap(path, mode="r")

@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 import PIL.Image
 import plotly.graph_objects as go
-import plotly.io
 from numpy.typing import NDArray
 
+from train.data.images import load_array
 from train.data.pictures import open_png
+from train.tracking.contents import LARGEST, read_json
 from train.tracking.problem import Problem, reading
 from train.tracking.stage import Stage
 
@@ -54,13 +55,10 @@ class Scores:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
             return cls(
-                dict(json.loads((folder / "scores.json").read_text())),
-                {name: plotly.io.read_json(path) for name, path in _paths(folder, "figures").items()},
+                read_json(folder / "scores.json", dict[str, Any]),
+                {name: _figure(path) for name, path in _paths(folder, "figures").items()},
                 {name: open_png(path) for name, path in _paths(folder, "pictures").items()},
-                {
-                    name: np.load(path, mmap_mode="r", allow_pickle=False)
-                    for name, path in _paths(folder, "samples").items()
-                },
+                {name: _sample(path) for name, path in _paths(folder, "samples").items()},
             )
 
     def log(self, stage: Stage) -> None:
@@ -74,6 +72,19 @@ def _file(folder: Path, kind: str, name: str, suffix: str) -> Path:
     path = folder / kind / f"{name}.{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _figure(path: Path) -> go.Figure:
+    return go.Figure(read_json(path, dict[str, Any]))
+
+
+def _sample(path: Path) -> NDArray[Any]:
+    sample = load_array(path)
+    if sample.ndim != 1 or not sample.size or sample.dtype.kind not in "biuf":
+        raise ValueError(f"{path.name} is {sample.dtype} {sample.shape}, not a number of each image")
+    if not (np.abs(sample.astype(np.float64)) <= LARGEST).all():
+        raise ValueError(f"{path.name} holds NaN or values above {LARGEST:g}")
+    return sample
 
 
 def _paths(folder: Path, kind: str) -> Mapping[str, Path]:

@@ -3,23 +3,35 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from train.models.encoder import check_weights
 from train.tracking import Problem
-from train.tracking.problem import one_line
+from train.tracking.contents import parse
+from train.tracking.problem import one_line, set_aside
+
+Count = Annotated[int, Field(ge=0)]
+Entry = dict[str, int | float]
+MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum"})  # AdamW's and Muon's, of a parameter
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Held while a process trains towards `path`. Raises Problem where another one does."""
+    strangers = [path.parent] if path.parent.is_file() else []
+    strangers += [file for suffix in (".lock", ".draft") if (file := path.with_suffix(suffix)).is_dir()]
+    for stranger in strangers:
+        print(f"{stranger} is not what trainings keep there; it is now {set_aside(stranger)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a") as file:
         try:
@@ -30,10 +42,20 @@ def lock(path: Path) -> Iterator[None]:
 
 
 class Misfit(Exception):
-    """A checkpoint is not of this training's networks. Its text says where they differ."""
+    """A checkpoint is not of this training. Its text says where they differ."""
 
 
-def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is. batches, epochs: its curves, an entry each; processes: that share it."""
+
+    step: Count
+    batches: tuple[Entry, ...]
+    epochs: tuple[Entry, ...]
+    processes: Annotated[int, Field(ge=1)] = 1
+
+
+def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Replaces `path` (safetensors) with the weights, the optimizer's state and `progress` (JSON).
 
     A weight's key begins with its part of the module: `encoder/head.0.weight`. No part may be called `optimizer`.
@@ -44,30 +66,34 @@ def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progre
     draft = path.with_suffix(".draft")
     # Clones: safetensors wants contiguous tensors that share no memory, and channels_last ones are not.
     own = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    save_file(own, draft, metadata={"progress": json.dumps(progress)})
+    save_file(own, draft, metadata={"progress": json.dumps(asdict(progress))})
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
 
 
-def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Brings module and optimizer to the state in `path` and returns its progress; None where there is no such file.
+def load(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, check: Callable[[Progress], None]
+) -> Progress | None:
+    """Brings module and optimizer to the state in `path` and returns its progress; None where there is nothing.
 
-    Raises Misfit, and changes nothing, where the file is of other networks.
+    check: raises ValueError for progress that this training cannot have made. Raises Misfit, and changes nothing, where the
+    file is of another training, or no checkpoint.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
         with safe_open(path, framework="pt") as file:
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dictionary)
-            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            progress = parse(file.metadata()["progress"], Progress)
+        check(progress)
+        moments = {key: tensors.pop(key) for key in list(tensors) if key.startswith("optimizer/")}
+        check_weights(tensors, {_key(name): value for name, value in module.state_dict().items()})
+        check_weights(moments, {key: _parameter(parameters, key) for key in moments}, scalars=True)
+        _check_moments(moments, progress.step)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Misfit(one_line(error)) from error
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments = {key: tensors.pop(key) for key in list(tensors) if key.startswith("optimizer/")}
-    weights = {_key(name): value for name, value in module.state_dict().items()}
-    _check(tensors, weights)
-    _check(moments, {key: _parameter(parameters, key) for key in moments}, scalars=True)
 
     module.load_state_dict({name: tensors[_key(name)] for name in module.state_dict()})
     states: dict[int, dict[str, Tensor]] = {}
@@ -89,20 +115,27 @@ def _key(name: str) -> str:
 def _parameter(parameters: Sequence[Tensor], key: str) -> Tensor:
     """The parameter that a key of the optimizer's state belongs to."""
     index = int(key.split("/", 2)[1])
-    if index >= len(parameters):
-        raise Misfit(f"it has {key}, and there are {len(parameters)} parameters")
+    if not 0 <= index < len(parameters):
+        raise ValueError(f"it has {key}, and there are {len(parameters)} parameters")
     return parameters[index]
 
 
-def _check(tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], scalars: bool = False) -> None:
-    """Raises Misfit unless each tensor has the shape of its place, and each place its tensor; scalars fit anywhere."""
-    for key in sorted(tensors.keys() ^ places.keys()):
-        raise Misfit(f"it has {key}, and the networks have not" if key in tensors else f"it has no {key}")
-    for key, value in tensors.items():
-        if value.shape != places[key].shape and not (scalars and not value.dim()):
-            raise Misfit(f"its {key} is {tuple(value.shape)}, not {tuple(places[key].shape)}")
+def _check_moments(moments: Mapping[str, Tensor], step: int) -> None:
+    """Raises ValueError unless each parameter that has moments has all that an optimizer keeps of one, as of `step` steps."""
+    entries: dict[str, set[str]] = {}
+    for key in moments:
+        _, index, entry = key.split("/", 2)
+        entries.setdefault(index, set()).add(entry)
+    for index, names in entries.items():
+        if names not in MOMENTS:
+            raise ValueError(f"it has {', '.join(sorted(names))} of parameter {index}")
+        if not 0 <= float(moments[f"optimizer/{index}/step"]) <= step:
+            raise ValueError(f"it has another step of parameter {index} than {step}")
+        if "exp_avg_sq" in names and (moments[f"optimizer/{index}/exp_avg_sq"] < 0).any():
+            raise ValueError(f"it has a mean of squares below 0 of parameter {index}")
 
 
 def remove(path: Path) -> None:
+    """Of a training that has ended: its checkpoint, its lock, and what a killed one was writing."""
     for suffix in (path.suffix, ".draft", ".lock"):
         path.with_suffix(suffix).unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """What is measured once an epoch, without test labels: kNN accuracy on held-out training labels, and collapse."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from train.engine.collapse import dimension_std, effective_rank
 from train.models.encoder import Encoder
 from train.tracking.problem import Problem
 
+MEASURES = ("knn/top1", "collapse/std", "collapse/effective_rank")
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
 LEAST = 2  # of them: one alone has no spread
 BANK = 10_000  # training images that vote
@@ -51,17 +54,18 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
 
 
 def measure(encoder: Encoder, images: Images) -> dict[str, float]:
-    """kNN accuracy and collapse measures of the representation of held-out training images."""
+    """kNN accuracy and collapse measures of the representation of held-out training images: NaN where vectors are not finite,
+    of which there are no neighbors and no eigenvalues."""
     queries, others = monitor_split(images.train_labels)
     rows = np.concatenate([queries, others[:BANK]])
     pixels = images.train[np.sort(rows)]
     place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
     parts = [encoder.encode(pixels, start, start + BATCH)[1].float() for start in range(0, len(pixels), BATCH)]
     vectors = torch.cat(parts)[place]
+    if not vectors.isfinite().all():
+        return dict.fromkeys(MEASURES, math.nan)
     labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
     count = len(queries)
-    return {
-        "knn/top1": knn_accuracy(vectors[:count], labels[:count], vectors[count:], labels[count:]),
-        "collapse/std": float(dimension_std(vectors[:count])),
-        "collapse/effective_rank": float(effective_rank(vectors[:count])),
-    }
+    accuracy = knn_accuracy(vectors[:count], labels[:count], vectors[count:], labels[count:])
+    values = accuracy, float(dimension_std(vectors[:count])), float(effective_rank(vectors[:count]))
+    return dict(zip(MEASURES, values, strict=True))

@@ -5,7 +5,7 @@ the shares add up. Statistics of batch normalization are each share's own; the f
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ class Processes:
         if self.count == 1:
             yield path
             return
-        content = np.fromfile(path, np.uint8) if self.leads and path.exists() else np.empty(0, np.uint8)
+        content = np.empty(0, np.uint8)
+        with suppress(OSError):  # what is no file, or cannot be read, is to the first process alone to set aside
+            content = np.fromfile(path, np.uint8) if self.leads and path.exists() else content
         size = torch.tensor(len(content), device=device)
         with _meeting():
             dist.broadcast(size, 0)

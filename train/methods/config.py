@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from train.methods.ranges import AtLeast, Share, check_ranges
+from train.methods.ranges import SEEDS, AtLeast, Below, Share, check_ranges
 from train.tracking import MACHINE, Problem
 from train.tracking.command import choice
 
@@ -28,7 +28,7 @@ class Config:
     """Where the other defaults come from: default (CIFAR-sized sets on a CPU: whitened patches, muon, many small crops),
     compact (a residual network trained whole with adamw), small (that for sets under 10,000 images), exercise (the
     course's recipe to the letter)."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int, AtLeast(0), Below(SEEDS)] = 0
     """Of the weights, the order of the images and all other draws."""
     epochs: Annotated[int, AtLeast(0)] = 2
     """Passes over the training images; 0 publishes the untrained encoder."""

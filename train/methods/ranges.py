@@ -1,6 +1,7 @@
 """Marks beside the fields of a configuration: the values that a field takes. `flip: Annotated[float, Share()] = 0.5`."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -9,6 +10,9 @@ from train.tracking import Problem
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+SEEDS = 2**32  # scikit-learn, of all that take a seed, takes the fewest
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,17 @@ class AtLeast:
 
     def __str__(self) -> str:
         return f"at least {self.least:g}"
+
+
+@dataclass(frozen=True)
+class Below:
+    limit: int
+
+    def __contains__(self, value: int) -> bool:
+        return value < self.limit
+
+    def __str__(self) -> str:
+        return f"below {self.limit}"
 
 
 @dataclass(frozen=True)
@@ -42,20 +57,23 @@ def fit_default(flag: str, value: int, default: int, most: int) -> int:
 
 
 def check_ranges(config: "DataclassInstance") -> None:
-    """Raises Problem for the first field whose value is outside its range."""
+    """Raises Problem for the first field whose value is outside its range, or is NaN or an infinity, which no file holds."""
     for name, limit in _ranges(type(config)):
         value = getattr(config, name)
         if value not in limit:
             raise Problem(f"--{name.replace('_', '-')} {value:g} is not {limit}")
+    for name, value in vars(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Problem(f"--{name.replace('_', '-')} {value:g} is not a finite number")
 
 
 @cache
-def _ranges(kind: Any) -> tuple[tuple[str, AtLeast | Share], ...]:
+def _ranges(kind: Any) -> tuple[tuple[str, AtLeast | Below | Share], ...]:
     """Fields and their ranges, in the order of the fields."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
         (field.name, mark)
         for field in dataclasses.fields(kind)
         for mark in getattr(hints[field.name], "__metadata__", ())
-        if isinstance(mark, AtLeast | Share)
+        if isinstance(mark, AtLeast | Below | Share)
     )

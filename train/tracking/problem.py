@@ -1,7 +1,9 @@
 """Bad input: one line for whoever gave it."""
 
 import contextlib
+import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 
@@ -25,3 +27,14 @@ def reading(folder: Path) -> Iterator[None]:
         raise Problem(
             f"{folder.name} does not hold what its stage writes ({one_line(error)}); make it again, or take another version"
         ) from error
+
+
+def set_aside(path: Path) -> Path:
+    """Renames what stands at `path`, whatever it is, and says where to: a file of ours that cannot be read is made anew, and
+    nothing is lost. Raises Problem where that is not allowed."""
+    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in count())
+    target = next(name for name in names if not os.path.lexists(name))
+    try:
+        return path.rename(target)
+    except OSError as error:
+        raise Problem(f"{path} cannot be read, nor moved away: {error.strerror}; remove it") from error
