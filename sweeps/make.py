@@ -19,6 +19,7 @@ from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
+from train.tracking.declarations import check_room
 from train.tracking.origin import alias, settings
 from train.tracking.remote import destination
 from train.tracking.store import Store, home, write_whole
@@ -124,6 +125,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
     anomalies = None
     if study.asks_for_anomalies:
         anomalies = driver.called(driver.make("train.prepare", "--dataset", config.anomalies)["images"])
+        check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
     recipe = preset(count(driver.store.folder(images)))
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}

@@ -55,14 +55,14 @@ def main(config: Config) -> None:
         if embeddings and source:
             check(source, str(config.embeddings), embeddings.alias)
             embeddings.check_made_from(pictures)
-        stage.variant = variant_name(config, images.name, stage.variant)
-        stage.seed = stage.seed or 0
+        seed = stage.seed or 0
+        stage.introduce(variant=variant_name(config, images.name, stage.variant), seed=seed)
 
-        rows = subset(len(images.train), config.count, stage.seed)
+        rows = subset(len(images.train), config.count, seed)
         vectors = np.concatenate([source.train[rows], source.test]) if source else pixels(images, rows)
         _, ids = nearest(build(vectors), vectors, vectors, config.k, among_themselves=True)
         graph = neighbor_graph(ids)
-        maps = eigenmaps(graph, config.dimension, stage.seed)
+        maps = eigenmaps(graph, config.dimension, seed)
         report(stage, maps, graph.nnz // 2)
 
         train, test = maps.vectors[: len(rows)], maps.vectors[len(rows) :]
