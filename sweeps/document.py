@@ -58,8 +58,10 @@ def parse(text: str) -> Document:
         return Document(content, _written(loader, node))
     except Problem:
         raise
-    except Exception as error:  # of a date that there is not it is a ValueError, of other words other ones
+    except yaml.YAMLError as error:
         raise Problem(f"is not YAML: {one_line(error)}; correct it") from error
+    except Exception as error:  # of a date that there is not it is a ValueError, of a wrong tag whatever comes
+        raise Problem(f"holds a value that YAML cannot read ({one_line(error)}); correct it") from error
 
 
 def _check_bounds(text: str) -> None:

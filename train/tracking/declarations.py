@@ -181,14 +181,13 @@ def check_room(stage: str, fields: Mapping[str, object]) -> None:
     name = str(fields.get("variant") or fields["dataset"])
     blanks = {field: "x" * count for field, count in ROOM.items()}
     values = {**blanks, "dataset": name, "variant": name + blanks["method"], **fields}
-    for entry in _made_from(stage):
-        for template in entry.aliases:
-            beyond = len(template.format(**values)) - LONGEST
-            if beyond > 0:
-                raise Problem(
-                    f"the name {name!r} has {len(name)} characters, and leaves no room for others in {entry.name}:{template};"
-                    f" give the image set a --name that is {beyond} shorter"
-                )
+    aliases = [(f"{entry.name}:{template}", template) for entry in _made_from(stage) for template in entry.aliases]
+    beyond, longest = max((len(template.format(**values)) - LONGEST, words) for words, template in aliases)
+    if beyond > 0:
+        raise Problem(
+            f"the name {name!r} has {len(name)} characters, and leaves no room for others in {longest};"
+            f" give the image set a --name that is {beyond} shorter"
+        )
 
 
 def _made_from(stage: str) -> list[Declaration]:

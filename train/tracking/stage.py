@@ -157,8 +157,8 @@ class Stage(Recorder):
         self.dataset = dataset or self.dataset
         if variant is not None:
             self.variant, self.seed = variant, seed
-        self.expect()
         check_room(self.job, self._names)
+        self.expect()
 
     def expect(self, **fields: object) -> None:
         """Before the work: raises Problem where `publish` could not give an alias that is made of these fields, and of data
