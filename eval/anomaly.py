@@ -64,6 +64,7 @@ def main(config: Config) -> None:
 
         other_source = stage.fetch("embeddings", config.anomalies)
         other, against = Embeddings.load(other_source.folder), other_source.dataset
+        stage.expect(anomalies=against)
         check_comparable(embeddings, other)
         check_same_encoder(source.origin, other_source.origin, source.alias)
         other_pictures = stage.fetch("images", against)

@@ -42,6 +42,8 @@ def main(config: Config) -> None:
         source = stage.fetch("images", config.images or model.dataset)
         encoder, home = Encoder.load(model.folder).to(config.device), model.dataset
         images = Images.load(source.folder)
+        if images.name != home:
+            stage.expect(images=images.name)
         if images.name == home and not config.train:
             raise Problem(
                 f"--train False leaves out the training images of {home}, and its evaluations need them; leave the flag out"

@@ -22,6 +22,7 @@ from train.data.images import SPLITS, load_array
 from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
+from train.tracking.declarations import check_room
 from train.tracking.origin import alias, settings
 from train.tracking.remote import destination
 from train.tracking.store import Store, home, write_whole
@@ -138,6 +139,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
                 f"{config.anomalies!r} holds the images of {config.dataset!r}, which cannot be their own anomalies; give"
                 " another set (ANOMALIES=...)"
             )
+        check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
     recipe = preset(len(train))
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}

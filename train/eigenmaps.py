@@ -56,10 +56,10 @@ def main(config: Config) -> None:
             check(source, str(config.embeddings), embeddings.alias)
             embeddings.check_made_from(pictures)
             source.check_of(images)
-        stage.variant = variant_name(config, images.name, stage.variant)
-        stage.seed = stage.seed or 0
+        seed = stage.seed or 0
+        stage.introduce(variant=variant_name(config, images.name, stage.variant), seed=seed)
 
-        rows = subset(len(images.train), config.count, stage.seed)
+        rows = subset(len(images.train), config.count, seed)
         vectors = np.concatenate([source.train[rows], source.test]) if source else pixels(images, rows)
         k, dimension = (
             fit_default(name, getattr(config, name), getattr(Config, name), len(vectors) - 1)
@@ -67,7 +67,7 @@ def main(config: Config) -> None:
         )
         _, ids = nearest(build(vectors), vectors, vectors, k, among_themselves=True)
         graph = neighbor_graph(ids)
-        maps = eigenmaps(graph, dimension, stage.seed)
+        maps = eigenmaps(graph, dimension, seed)
         report(stage, maps, graph.nnz // 2)
 
         train, test = maps.vectors[: len(rows)], maps.vectors[len(rows) :]

@@ -34,7 +34,7 @@ def main(config: Config) -> None:
         source = stage.fetch("images", config.images)
         stage.about(source)
         images = Images.load(source.folder)
-        stage.variant, stage.seed = variant_name(config, images.name), config.seed
+        stage.introduce(variant=variant_name(config, images.name), seed=config.seed)
         count = config.patches if config.kind == "patches" else 0
         encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
         encoder.fit(images.train, np.random.default_rng(config.seed))

@@ -76,12 +76,12 @@ def reserved(name: str) -> bool:
 
 def main(config: Config) -> None:
     with Stage("train.prepare", config) as stage:
+        stage.introduce(dataset=config.name)
         refuse_other_source(stage, config)
         config.fingerprint()  # of what is there before it is read, not of what replaces it meanwhile
         images = datasets.load(config.dataset, config.name, config.size, config.skip_corrupt, config.encoding)
         if images.duplicates:
             print(f"images:{config.name}: {images.duplicates}")
-        stage.dataset = config.name
         stage.panel("images/samples", sample_sheet(images, np.random.default_rng(SAMPLE_SEED)))
         stage.panel("images/classes", classes_figure(images))
         stage.panel("images/table", sample_table(images, np.random.default_rng(SAMPLE_SEED)))

@@ -46,7 +46,7 @@ def main(config: Config) -> None:
         if config.views == "neighbors":
             alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
             partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
-        stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
+        stage.introduce(variant=variant_name(config, images.name, len(images.train)), seed=config.seed)
         path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
         with process_group(device) as processes, checkpoint.lock(path) if processes.leads else nullcontext():
             method = METHODS[config.method](replace(config, batch_size=size), images, partners)

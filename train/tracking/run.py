@@ -4,11 +4,12 @@ The half of a Stage that logs. It touches no store; what it logs goes to W&B, or
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +117,43 @@ class Recorder:
         elif isinstance(content, PIL.Image.Image):
             media = wandb.Image(content)
         elif isinstance(content, pandas.DataFrame):
+            columns = [_cells(content.iloc[:, place].tolist()) for place in range(content.shape[1])]
             rows = [
                 [wandb.Image(cell) if isinstance(cell, PIL.Image.Image) else cell for cell in row]
-                for row in content.to_numpy(object).tolist()
+                for row in zip(*columns, strict=True)
             ]
-            media = wandb.Table(columns=[str(column) for column in content.columns], data=rows)
+            media = wandb.Table(columns=_apart([str(column) for column in content.columns]), data=rows)
         else:
             raise TypeError(
                 f"no panel for a {type(content).__name__}: give a plotly Figure, a PIL Image or a DataFrame"
             )
         self.run.log({name: media})
+
+
+def _cells(column: Sequence[Any]) -> list[Any]:
+    """The cells of a column as W&B takes them: of one kind, or nothing. Where they are of several, each is a text."""
+    import pandas
+    import PIL.Image
+
+    cells, kinds = [], set()
+    for cell in column:
+        cell = cell.item() if hasattr(cell, "dtype") and cell.ndim == 0 else cell
+        if pandas.api.types.is_scalar(cell) and pandas.isna(cell):
+            cell = None
+        elif isinstance(cell, bytes):
+            cell = cell.decode(errors="replace")
+        elif not isinstance(cell, bool | int | float | str | PIL.Image.Image):
+            cell = str(cell)
+        cells.append(cell)
+        kinds.add("picture" if isinstance(cell, PIL.Image.Image) else float if type(cell) is int else type(cell))
+    several = len(kinds - {type(None)}) > 1
+    return [str(cell) if several and cell is not None else cell for cell in cells]
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names of columns, each once: of two that are alike W&B would show one."""
+    unique: list[str] = []
+    for name in names:
+        places = (f"{name} ({place})" for place in itertools.count(2))
+        unique.append(name if name not in unique else next(other for other in places if other not in unique))
+    return unique

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from train.tracking import remote
-from train.tracking.declarations import declaration, reference
+from train.tracking.declarations import check_aliases, check_room, declaration, reference
 from train.tracking.origin import Origin, alias, digest_of, identity, revision, settings
 from train.tracking.problem import Problem
 from train.tracking.remote import online
@@ -64,7 +64,7 @@ class Stage(Recorder):
     """A context: what it published becomes visible, all at once, when the block ends without an error.
 
     job: the stage's module path, as in artifacts.yaml. What comes out belongs to the `variant`, `seed` and `dataset` that
-    the stage sets, or takes from an input by `about`, before its first log. Of several processes of one run the first
+    the stage introduces, or takes from an input by `about`, before its first log. Of several processes of one run the first
     alone tracks it and publishes; in the others nothing is logged.
     """
 
@@ -172,6 +172,26 @@ class Stage(Recorder):
         """What comes out belongs to the data set, variant and seed of `source`."""
         origin = source.origin
         self.dataset, self.variant, self.seed = origin.dataset, origin.variant, origin.seed
+        self.expect()
+
+    def introduce(self, dataset: str | None = None, variant: str | None = None, seed: int | None = None) -> None:
+        """What comes out has a new name. Raises Problem where that can be no alias, or would leave no room in those that
+        later stages make of it."""
+        self.dataset = dataset or self.dataset
+        if variant is not None:
+            self.variant, self.seed = variant, seed
+        check_room(self.job, self._names)
+        self.expect()
+
+    def expect(self, **fields: object) -> None:
+        """Before the work: raises Problem where `publish` could not give an alias that is made of these fields, and of data
+        set, variant and seed."""
+        check_aliases(self.job, {**self._names, **fields})
+
+    @property
+    def _names(self) -> dict[str, object]:
+        names = {"dataset": self.dataset, "variant": self.variant, "seed": self.seed}
+        return {field: value for field, value in names.items() if value is not None}
 
     @property
     def alias(self) -> str:
