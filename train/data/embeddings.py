@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.images import SPLITS, check_labels, load_array
+from train.data.images import SPLITS, check_labels, load_array, save_array
 from train.tracking.problem import reading
 
 Vectors = NDArray[np.float32]
@@ -36,7 +36,7 @@ class Embeddings:
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (split, f"{split}_features", f"{split}_labels"):
-                np.save(folder / f"{key}.npy", getattr(self, key))
+                save_array(folder / f"{key}.npy", getattr(self, key))
         about = {"classes": self.classes, "own": self.own, "transductive": self.transductive}
         (folder / "embeddings.json").write_text(json.dumps(about, indent=1))
 

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import plotly.io
 from numpy.typing import NDArray
 
+from train.data.images import save_array
 from train.tracking.problem import reading
 from train.tracking.stage import Stage
 
@@ -38,7 +39,7 @@ class Scores:
         for name, picture in self.pictures.items():
             picture.save(_file(folder, "pictures", name, "png"))
         for name, sample in self.samples.items():
-            np.save(_file(folder, "samples", name, "npy"), sample)
+            save_array(_file(folder, "samples", name, "npy"), sample)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -16,7 +16,7 @@ from train.data.views import batch, normalize
 from train.models.backbones import BACKBONES
 from train.models.heads import head
 from train.models.patches import sample
-from train.tracking.problem import reading
+from train.tracking.problem import naming, reading
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Encoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and encoder.json."""
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, folder / "weights.safetensors")
+        with naming(folder / "weights.safetensors") as path:
+            save_file(weights, path)
         (folder / "encoder.json").write_text(json.dumps(dataclasses.asdict(self.architecture), indent=1))
 
     @classmethod

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import difflib
-import errno
 import importlib
 import io
 import os
@@ -17,7 +16,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from train.tracking.origin import digest_of, identity
-from train.tracking.problem import Problem
+from train.tracking.problem import Incident, Problem, incident
 
 C = TypeVar("C")
 
@@ -170,20 +169,17 @@ def answer(name: str, body: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # W&B's agents and schedulers stop a run so
     try:
         body()
-    except Problem as problem:
-        sys.exit(_fail(name, str(problem), 2))
     except KeyboardInterrupt:
         sys.exit(_fail(name, "interrupted; the same command goes on from here", 130))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    except Exception as error:
+        problem = error if isinstance(error, Problem) else incident(error)
+        if problem is None:
             raise
-        cure = (
-            "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set PEEL_HOME to a folder of yours"
-        )
-        sys.exit(_fail(name, f"{error.filename or 'the disk'}: {error.strerror}; {cure} and run again", 2))
+        sys.exit(_fail(name, str(problem), 2, alone=isinstance(problem, Incident)))
 
 
-def _fail(name: str, line: str, code: int) -> int:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine, however many processes torchrun has started there
+def _fail(name: str, line: str, code: int, alone: bool = False) -> int:
+    """alone: whether it may have happened in this process and in no other that torchrun has started."""
+    if alone or os.environ.get("LOCAL_RANK", "0") == "0":  # else once a machine, however many processes there are
         print(f"{name}: {line}", file=sys.stderr)
     return code

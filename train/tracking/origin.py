@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from train.tracking.declarations import check_name
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -57,7 +57,7 @@ class Origin:
             if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
                 raise TypeError(f"seed {origin.seed!r}")
         except (OSError, ValueError, TypeError, KeyError, Problem) as error:
-            raise Problem(
+            raise incident(error) or Problem(
                 f"{folder.name}/{file} is not an origin ({one_line(error)}); make the artifact again, or name another version"
             ) from error
         return origin

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from train.tracking.record import entries
 from train.tracking.store import Store, home
 from train.tracking.store.records import File, Version, manifest_digest
 
@@ -148,7 +149,6 @@ def drop(store: Store, versions: Iterable[Version], paths: Iterable[Path]) -> No
 # -- what W&B leaves ---------------------------------------------------------------------------------------------------
 
 TEMPORARY = "tmp[a-z0-9_]{8}"  # tempfile's names
-BLOCK = 32768
 
 
 def _staged_copies() -> list[Path]:
@@ -157,22 +157,6 @@ def _staged_copies() -> list[Path]:
     copies = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(TEMPORARY, path.name)}
     if copies:
         for record in (home() / "wandb").glob("*run-*/*.wandb"):
-            for name in re.findall(f"staging/({TEMPORARY})".encode(), _payload(record.read_bytes())):
+            for name in re.findall(f"staging/({TEMPORARY})".encode(), b"".join(entries(record.read_bytes()))):
                 copies.pop(name.decode(), None)
     return list(copies.values())
-
-
-def _payload(log: bytes) -> bytes:
-    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
-    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
-    pieces = []
-    at = 7
-    while at + 7 <= len(log):
-        room = BLOCK - at % BLOCK
-        if room < 7:  # the rest of a block is padding
-            at += room
-            continue
-        length = int.from_bytes(log[at + 4 : at + 6], "little")
-        pieces.append(log[at + 7 : at + 7 + length])
-        at += 7 + length
-    return b"".join(pieces)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, naming
 from train.tracking.store.records import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 
 
@@ -104,6 +104,7 @@ def sync_folder(folder: Path) -> None:
     """Makes the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

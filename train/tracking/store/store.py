@@ -13,6 +13,7 @@ state before or the state after. What a killed run leaves in `objects/` is refer
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
-from train.tracking.problem import Problem
+from train.tracking.problem import CURES, Incident, Problem, incident, naming
 from train.tracking.store.records import Draft, File, Run, Version
 from train.tracking.store.registry import Registry, sync_folder
 
@@ -50,7 +51,7 @@ class Store(Registry):
                 folder.mkdir(parents=True, exist_ok=True)
             super().__init__(self.root / "registry.sqlite", self.scratch)
         except OSError as error:
-            raise Problem(
+            raise incident(error) or Problem(
                 f"cannot write to {self.root}: {error.strerror}; set PEEL_HOME to a folder of yours"
             ) from error
 
@@ -62,10 +63,13 @@ class Store(Registry):
             path.touch()
             lock = path.open()
         except OSError as error:
-            raise Problem(f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours") from error
+            raise incident(error) or Problem(
+                f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours"
+            ) from error
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusively else fcntl.LOCK_SH)
+                with naming(path):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusively else fcntl.LOCK_SH)
             except BlockingIOError as error:
                 raise Problem(f"a stage is using {self.root}; run gc again when it has ended") from error
             yield
@@ -177,6 +181,8 @@ class Store(Registry):
             return "is missing"
         try:
             return None if hash_file(path) == content.md5 else CHANGED
+        except Incident:
+            raise
         except Problem:
             return "cannot be read"
 
@@ -233,7 +239,7 @@ class Store(Registry):
             target = self.object(content.md5)
             target.parent.mkdir(exist_ok=True)
             path.chmod(0o444)
-            with path.open("rb") as file:
+            with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
             files[path.relative_to(folder).as_posix()] = content
             path.replace(target)  # also over an equal or a damaged copy: these bytes are the right ones
@@ -337,14 +343,21 @@ class Store(Registry):
 def write_whole(path: Path, content: bytes) -> None:
     """Whoever reads `path` meanwhile sees the old content or the new one."""
     draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def hash_file(path: Path) -> str:
-    """MD5 in hexadecimal. Raises Problem where the file cannot be read."""
+    """MD5 in hexadecimal. Raises Problem where the file cannot be read, Incident where no file could be."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise Problem(f"cannot read {path}: {error.strerror}; make it readable") from error
+        kind = Problem if error.errno in (None, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR) else Incident
+        raise kind(
+            f"cannot read {path}: {error.strerror}; {CURES.get(error.errno or 0, 'make it readable')}"
+        ) from error
