@@ -5,11 +5,13 @@ A step whose inputs, settings and outputs are all as they were is reused; `--fre
 
 import contextlib
 import multiprocessing
+import os
 import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from train.tracking.store import Store, home, write_whole
 from train.tracking.store.records import Version
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
+UNTOLD = 255  # what multiprocessing has for the exit code of a stage whose fork server was killed
 # What most stages import, and what takes long; the last three are imported when a stage starts, by torch.optim, by our flags
 # and by wandb.init. None of them starts a thread or touches a GPU by being imported.
 PRELOADED = [
@@ -98,9 +101,7 @@ class Driver:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
-                raise Problem(
-                    f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again{hint(stage)}"
-                )
+                raise Problem(f"python -m {shlex.join(command)} {failure(code)} and run this again{hint(stage)}")
         self.steps.append(Step(command, state, time.monotonic() - started))
         return {version.name: version for version in versions}
 
@@ -181,16 +182,30 @@ def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:
     way it is waited for, so that a training can save what it has."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
-    process = server.Process(target=body, args=arguments)
-    process.start()
+    process: BaseProcess = server.Process(target=body, args=arguments)
+    try:
+        process.start()
+    except (EOFError, OSError):  # the server was killed, or the path of its socket is too long
+        process = multiprocessing.get_context("spawn").Process(target=body, args=arguments)
+        process.start()
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
         while process.exitcode is None:
             with contextlib.suppress(KeyboardInterrupt):
                 process.join()
+        if process.exitcode == UNTOLD and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)  # else it goes on alone; a training saves what it has
         return process.exitcode
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def failure(code: int) -> str:
+    """How a stage with this exit code ended, and what helps."""
+    if code == UNTOLD or code == -signal.SIGKILL:
+        return "was killed, maybe because memory was short; close other programs"
+    return f"failed (exit code {code}); mend that"
 
 
 def run_stage(stage: str, flags: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 
 from train.data.images import Images
@@ -32,7 +32,7 @@ def configured(flags: Mapping[str, str]) -> Config:
 
 
 def main(config: Config) -> None:
-    with Stage("train.pretrain", config) as stage:
+    with ExitStack() as held, Stage("train.pretrain", config) as stage:
         source = stage.fetch("images", config.images)
         stage.about(source)
         images = Images.load(source.folder)
@@ -47,8 +47,12 @@ def main(config: Config) -> None:
             alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
             partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
         stage.introduce(variant=variant_name(config, images.name, len(images.train)), seed=config.seed)
-        path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
-        with process_group(device) as processes, checkpoint.lock(path) if processes.leads else nullcontext():
+        path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config.device)
+        with process_group(device, config.patience) as processes:
+            # Held until all is published: the next one that asks for it then finds what was made.
+            ended = held.enter_context(checkpoint.lock(path, processes, device))
+            if ended and processes.any(processes.leads and stage.made(), device):
+                return
             method = METHODS[config.method](replace(config, batch_size=size), images, partners)
             training = Training(method, stage, device, processes)
             training.run(path)
@@ -57,8 +61,6 @@ def main(config: Config) -> None:
                 scores.log(stage)
                 stage.publish("encoder", method.encoder.save)
                 stage.publish("training", scores.save)
-    if processes.leads:
-        checkpoint.remove(path)
 
 
 COMMAND = Command(main, configured)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.duplicates import Duplicates
-from train.data.images import SPLITS, Classes, Images, check_classes, check_labels, load_array
+from train.data.images import SPLITS, Classes, Images, check_classes, check_labels, load_array, save_array
 from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
 
@@ -52,7 +52,7 @@ class Embeddings:
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (split, f"{split}_features", f"{split}_labels"):
-                np.save(folder / f"{key}.npy", getattr(self, key))
+                save_array(folder / f"{key}.npy", getattr(self, key))
         about = {"classes": self.classes, "own": self.own, "transductive": self.transductive}
         (folder / "embeddings.json").write_text(json.dumps(about, indent=1))
         if self.duplicates:

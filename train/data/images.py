@@ -1,5 +1,6 @@
 """The artifact `images`: a prepared image set, uint8 arrays on disk, mapped into memory."""
 
+import errno
 import json
 import math
 import mmap
@@ -16,7 +17,7 @@ from pydantic import Field
 from train.data.duplicates import Duplicates
 from train.tracking.contents import read_json
 from train.tracking.declarations import check_name
-from train.tracking.problem import reading
+from train.tracking.problem import naming, reading
 from train.tracking.store import home
 
 SPLITS = ("train", "test")
@@ -71,8 +72,8 @@ class Images:
 
     def save(self, folder: Path) -> None:
         for split in SPLITS:
-            np.save(folder / f"{split}.npy", getattr(self, split))
-            np.save(folder / f"{split}_labels.npy", getattr(self, f"{split}_labels"))
+            save_array(folder / f"{split}.npy", getattr(self, split))
+            save_array(folder / f"{split}_labels.npy", getattr(self, f"{split}_labels"))
         about = {"name": self.name, "classes": self.classes, "mean": self.mean, "std": self.std}
         (folder / "images.json").write_text(json.dumps(about, indent=1))
         if self.duplicates:
@@ -110,11 +111,15 @@ def blank(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
     memory is short, and that is gone with the array. Raises OSError where the disk has no room for it."""
     count = math.prod(shape) * np.dtype(kind).itemsize
     home().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=home()) as file:
+    with naming(home()), tempfile.TemporaryFile(dir=home()) as file:
         file.truncate(count)
-        # Without room, the first write to a page would end the process. macOS has no such call.
+        # Without room, the first write to a page would end the process. macOS and some file systems have no such call.
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, count)
+            try:
+                os.posix_fallocate(file.fileno(), 0, count)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
         return np.ndarray(shape, kind, mmap.mmap(file.fileno(), count))
 
 
@@ -130,6 +135,14 @@ def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> N
         raise ValueError(f"{what} is {labels.dtype} {labels.shape}, not int64 ({count},)")
     if ((labels < 0) | (labels >= classes)).any():
         raise ValueError(f"{what} has labels outside 0 to {classes - 1}")
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes what numpy.save writes, which loses the end of a file in silence where the disk is full. Raises OSError."""
+    about = np.lib.format.header_data_from_array_1_0(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, about)
+        file.write(np.ascontiguousarray(array.T if about["fortran_order"] else array).data)
 
 
 def load_array(path: Path) -> NDArray[Any]:

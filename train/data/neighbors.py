@@ -14,7 +14,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors, listed
-from train.data.images import SPLITS, load_array
+from train.data.images import SPLITS, load_array, save_array
 from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
 
@@ -55,8 +55,9 @@ class Neighbors:
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (f"{split}_ids", f"{split}_distances"):
-                np.save(folder / f"{key}.npy", getattr(self, key))
-        faiss.write_index(self.index, str(folder / "index.faiss"))
+                save_array(folder / f"{key}.npy", getattr(self, key))
+        with (folder / "index.faiss").open("wb") as file:  # by its name FAISS loses the end in silence on a full disk
+            faiss.write_index(self.index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         if self.recall is not None:
             (folder / "index.json").write_text(json.dumps({"recall": self.recall, **describe(self.index)}, indent=1))
 

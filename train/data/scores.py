@@ -11,7 +11,7 @@ import PIL.Image
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from train.data.images import load_array
+from train.data.images import load_array, save_array
 from train.data.pictures import open_png
 from train.tracking.contents import LARGEST, read_json
 from train.tracking.problem import Problem, reading
@@ -48,7 +48,7 @@ class Scores:
         for name, picture in self.pictures.items():
             picture.save(_file(folder, "pictures", name, "png"))
         for name, sample in self.samples.items():
-            np.save(_file(folder, "samples", name, "npy"), sample)
+            save_array(_file(folder, "samples", name, "npy"), sample)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,30 +16,79 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from train.engine.processes import Processes
 from train.models.encoder import check_weights
-from train.tracking import Problem
 from train.tracking.contents import parse
-from train.tracking.problem import one_line, set_aside
+from train.tracking.problem import incident, naming, one_line, set_aside
 
 Count = Annotated[int, Field(ge=0)]
 Entry = dict[str, int | float]
 MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum"})  # AdamW's and Muon's, of a parameter
+POLL = 1.0  # seconds between two looks at a lock
+
+
+class Lock:
+    """A file that one process has at a time, and that holds its process id."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ended = False  # whether a process that had it came to its end, and removed the file, since this one asked
+        strangers = [path.parent] if path.parent.is_file() else []
+        strangers += [file for suffix in (".lock", ".draft") if (file := path.with_suffix(suffix)).is_dir()]
+        for stranger in strangers:
+            print(f"{stranger} is not what trainings keep there; it is now {set_aside(stranger)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = path.open("a+")
+
+    def acquire(self) -> bool:
+        """Whether this process has it now."""
+        while True:
+            try:
+                with naming(self.path):
+                    fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if self._is_current():
+                break
+            self.ended = True
+            self.file.close()
+            self.file = self.path.open("a+")
+        self.file.truncate(0)
+        print(os.getpid(), file=self.file, flush=True)
+        return True
+
+    def _is_current(self) -> bool:
+        """Whether the file at the path is the one that is open."""
+        try:
+            return os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def holder(self) -> str:
+        self.file.seek(0)
+        return f"process {self.file.read().strip() or 'unknown'}"
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Held while a process trains towards `path`. Raises Problem where another one does."""
-    strangers = [path.parent] if path.parent.is_file() else []
-    strangers += [file for suffix in (".lock", ".draft") if (file := path.with_suffix(suffix)).is_dir()]
-    for stranger in strangers:
-        print(f"{stranger} is not what trainings keep there; it is now {set_aside(stranger)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Problem(f"another process is running this training (it holds {file.name}); wait for it") from error
-        yield
+def lock(path: Path, processes: Processes, device: torch.device) -> Iterator[bool]:
+    """Held by the first of the processes while they train towards `path`. Waits while another training does that, and yields
+    whether it came to its end meanwhile. What is at `path` is removed once the block has ended without an error."""
+    own = Lock(path.with_suffix(".lock")) if processes.leads else None
+    try:
+        silent = True
+        while processes.any(own is not None and not own.acquire(), device):
+            if own and silent:
+                line = f"{own.holder()} is running this training and holds {own.path}; waiting for it, Ctrl-C ends this"
+                print(line, flush=True)
+            silent = False
+            time.sleep(POLL)
+        yield processes.any(own is not None and own.ended, device)
+        if own:
+            for suffix in (path.suffix, ".draft", ".lock"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
+    finally:
+        if own:
+            own.file.close()
 
 
 class Misfit(Exception):
@@ -66,10 +116,15 @@ def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progre
     draft = path.with_suffix(".draft")
     # Clones: safetensors wants contiguous tensors that share no memory, and channels_last ones are not.
     own = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    save_file(own, draft, metadata={"progress": json.dumps(asdict(progress))})
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with naming(draft):
+            save_file(own, draft, metadata={"progress": json.dumps(asdict(progress))})
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def load(
@@ -93,7 +148,7 @@ def load(
         check_weights(moments, {key: _parameter(parameters, key) for key in moments}, scalars=True)
         _check_moments(moments, progress.step)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise Misfit(one_line(error)) from error
+        raise incident(error) or Misfit(one_line(error)) from error
 
     module.load_state_dict({name: tensors[_key(name)] for name in module.state_dict()})
     states: dict[int, dict[str, Tensor]] = {}
@@ -133,9 +188,3 @@ def _check_moments(moments: Mapping[str, Tensor], step: int) -> None:
             raise ValueError(f"it has another step of parameter {index} than {step}")
         if "exp_avg_sq" in names and (moments[f"optimizer/{index}/exp_avg_sq"] < 0).any():
             raise ValueError(f"it has a mean of squares below 0 of parameter {index}")
-
-
-def remove(path: Path) -> None:
-    """Of a training that has ended: its checkpoint, its lock, and what a killed one was writing."""
-    for suffix in (path.suffix, ".draft", ".lock"):
-        path.with_suffix(suffix).unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class Training:
             raise Problem(
                 f"--batch-size {config.batch_size} cannot be shared by {self.processes.count} processes; give a multiple"
             )
-        self.device = device or device_of(config)
+        self.device = device or device_of(config.device)
         self.autocast = autocast(config, self.device)
         self.method = method.to(self.device)
         self.forward = torch.compile(self.method) if config.compile else self.method

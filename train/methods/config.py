@@ -60,6 +60,8 @@ class Config:
 
     device: Annotated[str, MACHINE] = "auto"
     """cpu, cuda, mps; auto takes cuda where there is one."""
+    patience: Annotated[int, MACHINE, AtLeast(1)] = 900
+    """Of several processes: for how many seconds one waits for the others until it gives them up."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks (autocast); auto is bfloat16 where the hardware multiplies it: cuda, CPUs with AMX or AVX512-BF16."""
     compile: Annotated[bool, MACHINE] = False

@@ -20,7 +20,7 @@ from train.models.backbones import BACKBONES
 from train.models.heads import head
 from train.models.patches import sample
 from train.tracking.contents import read_json
-from train.tracking.problem import reading
+from train.tracking.problem import naming, reading
 
 LARGEST = 4096  # pixels of a side; train.prepare makes no image half as large
 SMALLEST = 8  # of which every backbone makes a map
@@ -71,7 +71,8 @@ class Encoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and encoder.json."""
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, folder / "weights.safetensors")
+        with naming(folder / "weights.safetensors") as path:
+            save_file(weights, path)
         (folder / "encoder.json").write_text(json.dumps(dataclasses.asdict(self.architecture), indent=1))
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from train.tracking import environment, remote
 from train.tracking.origin import digest_of, identity
-from train.tracking.problem import Problem
+from train.tracking.problem import Incident, Problem, incident
 
 C = TypeVar("C")
 
@@ -178,17 +178,13 @@ def answer(name: str, body: Callable[[], object]) -> None:
             body()
         finally:
             _flush()
-    except Problem as problem:
-        sys.exit(_fail(name, str(problem), 2))
     except KeyboardInterrupt:
         sys.exit(_fail(name, "interrupted; the same command goes on from here", 130))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    except Exception as error:
+        problem = error if isinstance(error, Problem) else incident(error)
+        if problem is None:
             raise
-        cure = (
-            "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set PEEL_HOME to a folder of yours"
-        )
-        sys.exit(_fail(name, f"{error.filename or 'the disk'}: {error.strerror}; {cure} and run again", 2))
+        sys.exit(_fail(name, str(problem), 2, alone=isinstance(problem, Incident)))
 
 
 class _Stream(io.FileIO):
@@ -238,10 +234,11 @@ def _descriptor(stream: Any) -> int | None:
     return None
 
 
-def _fail(name: str, line: str, code: int) -> int:
+def _fail(name: str, line: str, code: int, alone: bool = False) -> int:
+    """alone: whether it may have happened in this process and in no other that torchrun has started."""
     local = 0
     with contextlib.suppress(Problem):  # that the environment is wrong is what it says
         local = environment.rank().local
-    if not local:  # once a machine, however many processes torchrun has started there
+    if alone or not local:  # else once a machine, however many processes torchrun has started there
         print(f"{name}: {line}", file=sys.stderr)
     return code

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from train.tracking.contents import read_json
 from train.tracking.declarations import check_name
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +60,7 @@ class Origin:
             if strays := [entry for entry in origin.inputs if not re.fullmatch(r"[^@]+@\w+", entry)]:
                 raise ValueError(f"input {strays[0]!r} is no NAME@DIGEST")
         except (OSError, ValueError, Problem) as error:
-            raise Problem(
+            raise incident(error) or Problem(
                 f"{folder.name}/{file} is not an origin ({one_line(error)}); make the artifact again, or name another version"
             ) from error
         return origin

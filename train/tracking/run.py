@@ -9,17 +9,21 @@ import json
 import os
 import secrets
 import string
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.tracking import environment, remote, traces
 from train.tracking.origin import revision
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Incident, Problem, one_line
 from train.tracking.remote import online
+from train.tracking.traces import is_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+RECORD_SECONDS = 30  # W&B's client may still write when it has finished a run
 
 
 def leads() -> bool:
@@ -82,9 +86,15 @@ class Recorder:
             self._run.use_artifact(artifact)
 
     def finish(self, failed: bool) -> None:
-        """Ends the run where one was started."""
+        """Ends the run where one was started. Raises Problem where one that has not failed left no whole record."""
         if self._run is not None:
+            record = None if failed or online() else Path(self._run.dir).parent / f"run-{self.id}.wandb"
             self._run.finish(exit_code=int(failed))
+            end = time.monotonic() + RECORD_SECONDS
+            while record is not None and not is_whole(record):
+                if time.monotonic() > end:
+                    raise Incident(f"{record} has not all that was logged; free some space and run again")
+                time.sleep(0.05)
 
     def log(self, values: Mapping[str, float]) -> None:
         if leads():

@@ -98,7 +98,7 @@ class Stage(Recorder):
                     failed = False
             finally:
                 self.finish(failed)
-            if kind is None and leads():
+            if kind is None and self._drafts:
                 self._commit()  # last: what is visible has a run whose record is whole
 
     @contextlib.contextmanager
@@ -203,6 +203,13 @@ class Stage(Recorder):
         """Hash of the stage, its resolved configuration and the digests of what was fetched so far."""
         digests = [[*request, version and version.digest] for request, version in sorted(self.inputs.items())]
         return digest_of([settings(self.job, self.config), digests])
+
+    def made(self) -> bool:
+        """Whether another process has just made what this one would, and says so. Not before all has been fetched."""
+        versions = self.store.reuse(self.job, settings(self.job, self.config))
+        for version in versions or ():
+            print(f"{version.reference}  {', '.join(version.aliases)}  {version.digest}  (made by another process)")
+        return versions is not None
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ import glob
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from train.tracking.environment import folder, home
 
 TEMPORARY = "tmp[a-z0-9_]{8}"  # tempfile's names
 BLOCK = 32768
+WHOLE, FIRST, LAST = 1, 2, 4  # kinds of pieces; 3 is one in the middle
 
 # -- records of runs ---------------------------------------------------------------------------------------------------
 
@@ -47,6 +49,41 @@ def link(record: Path) -> None:
         target.symlink_to(record.absolute())
 
 
+def entries(log: bytes) -> Iterator[bytes]:
+    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
+    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
+    entry = b""
+    at = 7
+    while at + 7 <= len(log):
+        room = BLOCK - at % BLOCK
+        if room < 7:  # the rest of a block is padding
+            at += room
+            continue
+        length, kind = int.from_bytes(log[at + 4 : at + 6], "little"), log[at + 6]
+        piece = log[at + 7 : at + 7 + length]
+        entry = piece if kind in (WHOLE, FIRST) else entry + piece
+        if kind in (WHOLE, LAST):
+            yield entry
+        at += 7 + length
+    if entry and kind not in (WHOLE, LAST):
+        yield entry
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the record at `path` has all that was logged. W&B's client, a process of its own, writes it, and says nothing
+    where the disk takes it no more."""
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    count, last = 0, b""
+    try:
+        for entry in entries(path.read_bytes()):
+            count, last = count + 1, entry
+        record: Any = messages.Record.FromString(last)  # type: ignore[attr-defined]
+    except Exception:  # protobuf has several versions and several errors
+        return False
+    return bool(record.num == count and record.WhichOneof("record_type") == "exit")
+
+
 # -- copies staged for upload ------------------------------------------------------------------------------------------
 
 
@@ -61,7 +98,7 @@ def staged_copies(runs: Iterable[str]) -> list[Path]:
     if {f"run-{run}.wandb" for run in runs} - {log.name for log in logs}:
         return []
     for log in logs:
-        for name in re.findall(f"staging/({TEMPORARY})".encode(), _payload(log.read_bytes())):
+        for name in re.findall(f"staging/({TEMPORARY})".encode(), b"".join(entries(log.read_bytes()))):
             copies.pop(name.decode(), None)
     return list(copies.values())
 
@@ -70,19 +107,3 @@ def _logs() -> Iterator[Path]:
     """The files that hold the records."""
     for place in places():
         yield from place.glob("*run-*/*.wandb")
-
-
-def _payload(log: bytes) -> bytes:
-    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
-    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
-    pieces = []
-    at = 7
-    while at + 7 <= len(log):
-        room = BLOCK - at % BLOCK
-        if room < 7:  # the rest of a block is padding
-            at += room
-            continue
-        length = int.from_bytes(log[at + 4 : at + 6], "little")
-        pieces.append(log[at + 7 : at + 7 + length])
-        at += 7 + length
-    return b"".join(pieces)

@@ -1,7 +1,6 @@
 """What the command line answers about a store: every command returns an `Answer`."""
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -13,7 +12,7 @@ from typing import Any
 from train.tracking import remote, traces, upload
 from train.tracking.cli import tables
 from train.tracking.declarations import check_path, declaration, declarations, reference
-from train.tracking.problem import Problem
+from train.tracking.problem import CURES, ELSEWHERE, Problem
 from train.tracking.store import Store, hash_file, housekeeping
 from train.tracking.store.rebuild import FOLDERS
 from train.tracking.store.rebuild import rebuild as rebuild_registry
@@ -139,8 +138,9 @@ def copy_files(store: Store, ref: str, to: Path) -> Answer:
     try:
         count = _copy(store, version, files, to)
     except OSError as error:
-        cure = "free some space" if error.errno == errno.ENOSPC else "choose another --to"
-        raise Problem(f"cannot copy to {to}: {error.strerror}; {cure}") from error
+        if error.errno in CURES.keys() - ELSEWHERE:
+            raise
+        raise Problem(f"cannot copy to {to}: {error.strerror}; choose another --to") from error
     data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
     rest = f", {len(files) - count} already there" if count < len(files) else ""
     return Answer(

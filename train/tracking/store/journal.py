@@ -5,7 +5,6 @@ before the registry commits the change: the registry is what the journal makes w
 """
 
 import contextlib
-import errno
 import fcntl
 import functools
 import hashlib
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from train.tracking.problem import Problem
+from train.tracking.problem import CURES, Problem, naming
 from train.tracking.store.records import MOVABLE, SCHEMA, SCHEMA_VERSION, TABLES
 
 PATIENCE = 60  # seconds that a process waits for another's change
@@ -28,7 +27,7 @@ ACCESS = "make its folder writable, or set PEEL_HOME to a folder of yours"
 
 def disk_cure(error: OSError) -> str:
     """What to do where a store cannot be written."""
-    return FREE if error.errno in (errno.ENOSPC, errno.EDQUOT) else ACCESS
+    return f"{CURES[error.errno]} and run again" if error.errno in CURES else ACCESS
 
 
 @dataclass
@@ -150,6 +149,7 @@ def sync_folder(folder: Path) -> None:
     """Makes the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
 from train.tracking.environment import home
-from train.tracking.problem import Problem
+from train.tracking.problem import CURES, Incident, Problem, incident, naming
 from train.tracking.store.journal import Change, disk_cure, sync_folder
 from train.tracking.store.records import Draft, File, Run, Version
 from train.tracking.store.registry import Registry, unpack
@@ -45,10 +45,11 @@ def in_use(root: Path, command: str | None = None) -> Iterator[None]:
         path.touch()
         lock = path.open()
     except OSError as error:
-        raise Problem(f"cannot write {path}: {error.strerror}; {disk_cure(error)}") from error
+        raise incident(error) or Problem(f"cannot write {path}: {error.strerror}; {disk_cure(error)}") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if command else fcntl.LOCK_SH)
+            with naming(path):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if command else fcntl.LOCK_SH)
         except BlockingIOError as error:
             raise Problem(f"a stage is using {root}; run {command} again when it has ended") from error
         yield
@@ -70,7 +71,9 @@ class Store(Registry):
                 folder.mkdir(parents=True, exist_ok=True)
             super().__init__(self.root / "registry.sqlite")
         except OSError as error:
-            raise Problem(f"cannot write to {self.root}: {error.strerror}; {disk_cure(error)}") from error
+            raise incident(error) or Problem(
+                f"cannot write to {self.root}: {error.strerror}; {disk_cure(error)}"
+            ) from error
 
     def in_use(self, exclusively: bool = False) -> contextlib.AbstractContextManager[None]:
         """Held by a stage for as long as it runs, so that `gc`, which takes it exclusively, frees nothing under it."""
@@ -184,6 +187,8 @@ class Store(Registry):
             return "is missing"
         try:
             return None if hash_file(path) == content.md5 else CHANGED
+        except Incident:
+            raise
         except Problem:
             return "cannot be read"
 
@@ -240,7 +245,7 @@ class Store(Registry):
             target = self.object(content.md5)
             target.parent.mkdir(exist_ok=True)
             path.chmod(0o444)
-            with path.open("rb") as file:
+            with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
             files[path.relative_to(folder).as_posix()] = content
             _move(path, target)  # also over an equal or a damaged copy: these bytes are the right ones
@@ -359,14 +364,21 @@ def _move(path: Path, target: Path) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Whoever reads `path` meanwhile sees the old content or the new one."""
     draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def hash_file(path: Path) -> str:
-    """MD5 in hexadecimal. Raises Problem where the file cannot be read."""
+    """MD5 in hexadecimal. Raises Problem where the file cannot be read, Incident where no file could be."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise Problem(f"cannot read {path}: {error.strerror}; make it readable") from error
+        kind = Problem if error.errno in (None, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR) else Incident
+        raise kind(
+            f"cannot read {path}: {error.strerror}; {CURES.get(error.errno or 0, 'make it readable')}"
+        ) from error
