@@ -195,3 +195,21 @@ def test_a_file_that_was_cut_short_or_is_gone_loses_nothing(scale: int, count: C
         crashes += more[1]
     count(f"{name} cut short or gone", each + 1, len(wrong), len(crashes))
     assert (wrong, crashes) == ([], [])
+
+
+def test_registry_and_journal_damaged_together_lose_no_stored_file(scale: int, count: Count) -> None:
+    lab = Lab(log=False)
+    contents = {path.read_bytes() for path in lab.needed}
+    each = 50 * scale // 10
+    lost, crashes = 0, []
+    for one, other in zip(flips(lab, REGISTRY, each), flips(lab, JOURNAL, each), strict=True):
+        try:
+            lab.ask("rebuild", **one, **other)
+            verdict = lab.again("verify")
+            lab.again("gc", "--yes")
+            assert verdict[0] == 0, verdict
+        except Exception as error:
+            crashes.append(repr(error))
+        lost += not contents <= {path.read_bytes() for path in lab.root.rglob("*") if path.is_file()}
+    count("registry and journal damaged together", each, lost, len(crashes))
+    assert (lost, crashes) == (0, [])

@@ -193,7 +193,7 @@ class _Folder:
 def _add_folders(database: sqlite3.Connection, root: Path) -> None:
     """Adds the versions whose folders are whole, the runs that made them, and the aliases that follow from the origins.
 
-    Each has an alias `rebuilt-vN` besides: which versions were superseded is not known, and `gc` shall free none of them.
+    Every version gets an alias `rebuilt-vN` besides: which were superseded is not known, and `gc` shall free none.
     """
     change = Change(database)
     versions = database.execute("SELECT id, name, number, digest FROM versions").fetchall()
@@ -212,7 +212,7 @@ def _add_folders(database: sqlite3.Connection, root: Path) -> None:
     for folder in folders:
         version = ids[folder.name, folder.digest]
         aliases = _aliases(folder, origins)
-        for alias in (*aliases, "latest", f"rebuilt-v{folder.number}"):
+        for alias in (*aliases, "latest"):
             change.put("aliases", folder.name, alias, version)
         if folder.origin:
             md5 = folder.files[ORIGIN].md5  # the same for all that a run made
@@ -222,6 +222,8 @@ def _add_folders(database: sqlite3.Connection, root: Path) -> None:
                 runs.add(run)
                 _add_run(change, folder, folder.origin, run, ids)
             change.put("outputs", run, version, json.dumps(aliases))
+    for id_, name, number in database.execute("SELECT id, name, number FROM versions").fetchall():
+        change.put("aliases", name, f"rebuilt-v{number}", id_)
 
 
 def _add_version(change: Change, folder: _Folder, id_: int) -> int:
