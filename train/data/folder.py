@@ -261,9 +261,10 @@ def class_names(tree: Tree) -> tuple[str, ...]:
     for split in SPLITS:
         if split not in tree.folders:
             raise tree.problem(f"it has no folder {split}/{remainder}; lay it out as {LAYOUT}")
-    for path in sorted(tree.images):
-        if path.count("/") == 1:
-            raise tree.problem(f"the image {path!r} is in no class folder; lay it out as {LAYOUT}")
+    loose = sorted(path for path in tree.images if path.count("/") == 1)
+    if loose:
+        others = f" and {len(loose) - 1:,} others lie" if loose[1:] else " lies"
+        raise tree.problem(f"{loose[0]!r}{others} in no class folder; lay it out as {LAYOUT}")
     for split in SPLITS:
         folders, filled = tree.classes_of(split)
         if not filled:

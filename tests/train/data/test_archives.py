@@ -162,7 +162,7 @@ def test_an_entry_unpacks_to_no_more_than_it_says(tmp_path: Path, method: int) -
             archive.content(packed, entry)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert peak < 60 << 20  # a block of bzip2 is 46 MB
+    assert peak < 95 << 20  # a block of bzip2 is 46 MB, joined from parts; unpacked whole, all of it is 200 MB
 
 
 @pytest.mark.parametrize(
