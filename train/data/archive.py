@@ -74,6 +74,7 @@ def entries(archive: zipfile.ZipFile, source: Path, encoding: str) -> list[tuple
             fault = f"lies more than {DEEPEST} folders deep"
         if fault:
             raise Problem(f"{str(source)!r}: the entry {shown(text)} {fault}; pack the zip again without it")
+        entry.filename = str(path)  # what zipfile calls it when it cannot be read
         if path.parts:
             pairs.append((f"{path}/" if name.endswith("/") else str(path), entry))
     return pairs
