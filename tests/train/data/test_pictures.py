@@ -234,6 +234,17 @@ def test_an_image_over_its_formats_limit_is_refused_with_its_size(limit: str, mo
     assert "9 x 8 pixels" in line or "72 pixels" in line
 
 
+def test_a_tile_larger_than_its_image_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 x 8 pixels in a tile of 40,000 x 40,000 would take 1.5 GB in each thread."""
+    data = zlib.compress(bytes(64 * 64))
+    head = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: 64, 323: 64, 324: 134, 325: len(data)}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in head.items())
+    content = b"II*\0" + struct.pack("<IH", 8, len(head)) + tags + struct.pack("<I", 0) + data
+    assert isinstance(decode(content), pictures.Picture)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 64 * 64 - 1)
+    assert "tile" in reason(content)
+
+
 def test_a_photo_of_108_megapixels_is_read_halved_by_its_decoder() -> None:
     small = PIL.Image.fromarray(pixels(13, 13))
     photo = small.resize((10_400, 10_400), PIL.Image.Resampling.NEAREST)
