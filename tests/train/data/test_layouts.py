@@ -75,7 +75,7 @@ def test_links_that_lead_nowhere_and_what_is_no_file_are_counted(
     (source / "train/cat/others").symlink_to(source / "test")
     (source / "up").symlink_to(tmp_path)
     assert len(load_set(source).train) == 6
-    assert capsys.readouterr().out.splitlines() == ["left out: 2 broken links, 2 linked folders, 1 special files"]
+    assert capsys.readouterr().out.splitlines() == ["left out: 2 broken links, 2 linked folders, 1 special file"]
 
 
 # -- where the set lies ------------------------------------------------------------------------------------------------
