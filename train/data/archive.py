@@ -16,7 +16,7 @@ METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ",
 CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 CANDIDATES = ("cp437", "cp1252", "cp932", "gbk", "big5", "cp949", "cp866", "cp1251")  # of packers that state none
 DEEPEST = 64  # folders one in another: each costs the length of its path
-PIECE = 16  # bytes unpacked at a time where forty can become a bzip2 block of 46 MB
+PIECE = 32  # bytes unpacked at a time where forty can become a bzip2 block of 46 MB
 SIGNATURES = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a RAR archive", b"\x1f\x8b": "packed by gzip",
               b"BZh": "packed by bzip2", b"\xfd7zXZ": "packed by xz", b"\x28\xb5\x2f\xfd": "packed by Zstandard"}  # fmt: skip
 
@@ -74,6 +74,7 @@ def entries(archive: zipfile.ZipFile, source: Path, encoding: str) -> list[tuple
             fault = f"lies more than {DEEPEST} folders deep"
         if fault:
             raise Problem(f"{str(source)!r}: the entry {shown(text)} {fault}; pack the zip again without it")
+        entry.filename = str(path)  # what zipfile calls it when it cannot be read
         if path.parts:
             pairs.append((f"{path}/" if name.endswith("/") else str(path), entry))
     return pairs

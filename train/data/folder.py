@@ -28,6 +28,7 @@ CLUTTER = frozenset(
      "system volume information")
 )  # fmt: skip
 JOINERS = {0x200C: None, 0x200D: None}  # letters of Persian and Indic words, which Python takes for controls
+UNREADABLE, LINKED, BROKEN, SPECIAL = "unreadable folder", "linked folder", "broken link", "special file"
 MOST_KINDS = 10  # named in the line of what was left out
 SHARE_USED = 8  # a set that uses less than an eighth of its range is probably one of fewer bits
 
@@ -64,7 +65,8 @@ class Tree:
     def remainder(self) -> str:
         """What was left out, such as `25 .txt, 3 .psd`."""
         kinds = sorted(self.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
-        parts = [f"{count:,} {kind}" for kind, count in kinds[:MOST_KINDS]]
+        several = (UNREADABLE, LINKED, BROKEN, SPECIAL)
+        parts = [f"{count:,} {kind}{'s' * (count > 1 and kind in several)}" for kind, count in kinds[:MOST_KINDS]]
         others = sum(count for _, count in kinds[MOST_KINDS:])
         return ", ".join([*parts, *([f"{others:,} of other kinds"] if others else [])])
 
@@ -122,7 +124,7 @@ def _walk(source: Path) -> Tree:
         place = Path(error.filename)
         if place in ahead or any(split in place.parents for split in splits):
             _unreadable(error)
-        left_out["unreadable folders"] += 1
+        left_out[UNREADABLE] += 1
 
     for top, inner, names in os.walk(source, onerror=pass_over, followlinks=True):
         here = Path(top)
@@ -130,7 +132,7 @@ def _walk(source: Path) -> Tree:
         for name in list(inner):
             # Class folders may be links; links below them may go in circles and are left out.
             if here not in splits and here / name not in ahead and (here / name).is_symlink():
-                left_out["linked folders"] += 1
+                left_out[LINKED] += 1
                 inner.remove(name)
         folders.add(_inside(here, source))
         files.extend((_inside(here / name, source), here / name) for name in names)
@@ -155,9 +157,9 @@ def _about(path: Path) -> tuple[int, ...] | str:
         about = path.stat()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return "broken links"
+            return BROKEN
         _unreadable(error)
-    return mark(about) if stat.S_ISREG(about.st_mode) else "special files"
+    return mark(about) if stat.S_ISREG(about.st_mode) else SPECIAL
 
 
 def mark(about: os.stat_result) -> tuple[int, int, int, int]:
@@ -255,9 +257,10 @@ def class_names(tree: Tree) -> tuple[str, ...]:
     for split in SPLITS:
         if split not in tree.folders:
             raise tree.problem(f"it has no folder {split}/{remainder}; lay it out as {LAYOUT}")
-    for path in sorted(tree.images):
-        if path.count("/") == 1:
-            raise tree.problem(f"the image {path!r} is in no class folder; lay it out as {LAYOUT}")
+    loose = sorted(path for path in tree.images if path.count("/") == 1)
+    if loose:
+        others = f" and {len(loose) - 1:,} others lie" if loose[1:] else " lies"
+        raise tree.problem(f"{loose[0]!r}{others} in no class folder; lay it out as {LAYOUT}")
     for split in SPLITS:
         folders, filled = tree.classes_of(split)
         if not filled:

@@ -1,8 +1,8 @@
 """Pictures out of files: which formats are taken, within which limits, and how any of them becomes RGB pixels of one size.
 
-Memory: a picture takes at most 8 bytes a pixel, its own and its copy in RGB, beside its file. Those over an eighth of the
-limits are read one at a time, so that eight threads stay within two pictures of MOST_PIXELS and two files of MOST_BYTES, 2 GB;
-a JPEG beyond MOST_PIXELS that is stored in several scans takes another 2 GB inside its decoder.
+Memory: a picture takes at most 8 bytes a pixel, its own and its copy in RGB, beside its file and what its decoder needs. Those
+over an eighth of the limits are read one at a time, so that eight threads stay within two pictures of MOST_PIXELS and two files
+of MOST_BYTES: 2 GB. (Eight PNGs of 88 megapixels take 1.0 GB, a progressive JPEG of 200 megapixels 0.8 GB.)
 """
 
 import contextlib
@@ -67,7 +67,14 @@ TURNS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
-ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339  # tags of EXIF and TIFF
+ORIENTATION, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT = (
+    0x0112,
+    258,
+    262,
+    322,
+    323,
+    339,
+)  # EXIF's and TIFF's
 FRAMES = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")  # a JPEG's or HEIC's further pictures are previews, depths and the like
 
 _turn = threading.RLock()
@@ -142,8 +149,8 @@ def decode(content: bytes, size: int) -> Picture | str:
     try:
         with contextlib.closing(PIL.Image.open(io.BytesIO(content), formats=formats())) as image:
             limit = _check_size(image)
-            with turn(image.width * image.height / limit):
-                if image.format in ("JPEG", "MPO") and image.width * image.height > MOST_PIXELS:
+            with turn(_count(image) / limit):
+                if image.format in ("JPEG", "MPO") and _count(image) > MOST_PIXELS:
                     image.draft(None, (image.width // 2, image.height // 2))
                 mode = image.mode
                 black, white = _ends(image)
@@ -161,11 +168,18 @@ def _check_size(image: PIL.Image.Image) -> int:
     """The most pixels that an image of this format may have. Raises ValueError where it has more."""
     most = {"JPEG": MOST_JPEG_PIXELS, "MPO": MOST_JPEG_PIXELS, "JPEG2000": MOST_JPEG2000_PIXELS}
     limit = most.get(image.format or "", MOST_PIXELS)
-    if image.width * image.height > limit:
+    if _count(image) > limit:
         raise ValueError(
-            f"{image.width} x {image.height} pixels are more than {limit // 10**6} million, the most for a {image.format}"
+            f"{image.width} x {image.height} pixels, or those of one tile, are more than {limit // 10**6} million, "
+            f"the most for a {image.format}"
         )
     return limit
+
+
+def _count(image: PIL.Image.Image) -> int:
+    """The pixels of an image, or of one of its tiles where a TIFF has tiles larger than itself."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return max(image.width * image.height, int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_HEIGHT, 0)))
 
 
 def _several(image: PIL.Image.Image) -> bool:

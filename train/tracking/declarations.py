@@ -3,6 +3,7 @@
 import difflib
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -229,8 +230,8 @@ def check_path(text: str, artifact: str) -> str:
 
 
 def clean_name(text: str) -> str:
-    """`text` with everything that a name cannot hold replaced by a hyphen."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:128]
+    """`text` with everything that a name cannot hold replaced by a hyphen; the same for both Unicode forms of an accent."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", unicodedata.normalize("NFC", text)).strip(".-")[:128]
 
 
 def reference(text: str, name: str | None = None) -> tuple[str, str]:
