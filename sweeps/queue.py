@@ -39,12 +39,14 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.definition import Definition
 from sweeps.locks import acquire, alone, is_held
 from sweeps.parameters import Parameter, Value
 from sweeps.rounding import Rounding
 from train.tracking import Problem
+from train.tracking.problem import one_line
 
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 HEARTBEAT = "heartbeat"  # a trial's attribute by which runners without a lock of their own were known to live
@@ -82,19 +84,21 @@ class Queue:
             try:
                 with contextlib.closing(self._connection()) as connection:
                     connection.execute("PRAGMA schema_version")
-            except sqlite3.Error as error:
-                raise Problem(f"cannot use {self.path}: {error}; move it away") from error
-            # A path in the address would be read as an address: `?` begins its options.
-            self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": self._connection})
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=definition.name,
-                direction=DIRECTIONS[definition.goal],
-                load_if_exists=True,
-            )
-            self._id = self._storage.get_study_id_from_name(definition.name)
-            self._check_definition()
-            self._take_over_choices()
+                # A path in the address would be read as an address: `?` begins its options.
+                self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": self._connection})
+                self._study = optuna.create_study(
+                    storage=self._storage,
+                    study_name=definition.name,
+                    direction=DIRECTIONS[definition.goal],
+                    load_if_exists=True,
+                )
+                self._id = self._storage.get_study_id_from_name(definition.name)
+                self._check_definition()
+                self._take_over_choices()
+            except (sqlite3.Error, SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
+                raise Problem(
+                    f"cannot use {self.path}: {one_line(error)}; move it away (what its trials made is reused)"
+                ) from error
             if definition.method == "grid":
                 self._queue_grid()
 
@@ -114,7 +118,7 @@ class Queue:
             return {key: value for key, value in content.items() if key not in INESSENTIAL}
 
         earlier = self._study.user_attrs.get("definition")
-        if earlier is not None and essence(earlier) != essence(self.definition.content):
+        if isinstance(earlier, Mapping) and essence(earlier) != essence(self.definition.content):
             raise Problem(
                 f"{self.definition.file} differs from the file that the study {self.definition.name} began with; rename the file,"
                 f" or move {self.path} away (what its trials made is reused)"
