@@ -25,7 +25,7 @@ import itertools
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ from train.tracking.problem import one_line
 
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 HEARTBEAT = "heartbeat"  # a trial's attribute by which runners without a lock of their own were known to live
+PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+MOVE = "move it away (what its trials made is reused)"
 INESSENTIAL = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
 
 
@@ -81,24 +83,19 @@ class Queue:
         acquire(self._life)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._alone():
-            try:
-                with contextlib.closing(self._connection()) as connection:
-                    connection.execute("PRAGMA schema_version")
-                # A path in the address would be read as an address: `?` begins its options.
-                self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": self._connection})
-                self._study = optuna.create_study(
-                    storage=self._storage,
-                    study_name=definition.name,
-                    direction=DIRECTIONS[definition.goal],
-                    load_if_exists=True,
-                )
-                self._id = self._storage.get_study_id_from_name(definition.name)
-                self._check_definition()
-                self._take_over_choices()
-            except (sqlite3.Error, SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
-                raise Problem(
-                    f"cannot use {self.path}: {one_line(error)}; move it away (what its trials made is reused)"
-                ) from error
+            with contextlib.closing(self._connection()) as connection:
+                connection.execute("PRAGMA schema_version")
+            # A path in the address would be read as an address: `?` begins its options.
+            self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": self._connection})
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=definition.name,
+                direction=DIRECTIONS[definition.goal],
+                load_if_exists=True,
+            )
+            self._id = self._storage.get_study_id_from_name(definition.name)
+            self._check_definition()
+            self._take_over_choices()
             if definition.method == "grid":
                 self._queue_grid()
 
@@ -242,8 +239,19 @@ class Queue:
 
     # -- under the lock ------------------------------------------------------------------------------------------------
 
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
-        return alone(self.path.with_suffix(".lock"))
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Raises Problem where the study's file cannot be used: what is passing is not the file's fault."""
+        with alone(self.path.with_suffix(".lock")):
+            try:
+                yield
+            except (sqlite3.Error, SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
+                cause: BaseException = error
+                while cause.__cause__ is not None:
+                    cause = cause.__cause__
+                passing = getattr(cause, "sqlite_errorname", "").startswith(PASSING)
+                cure = "make room for it and let it be written to" if passing else MOVE
+                raise Problem(f"cannot use {self.path}: {one_line(cause)}; {cure}, and run this again") from error
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

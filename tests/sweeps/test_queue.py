@@ -5,6 +5,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import resource
 import signal
 import sqlite3
 import time
@@ -269,3 +270,19 @@ def test_a_sweep_called_as_the_file_of_another_is_refused(tmp_path: Path, name: 
     open_queue(write_sweep(tmp_path, FLOORS))
     with pytest.raises(Problem, match="rename"):
         open_queue(write_sweep(tmp_path, FLOORS, name))
+
+
+def test_a_full_disk_is_not_the_studys_fault(tmp_path: Path) -> None:
+    own = open_queue(write_sweep(tmp_path, FLOORS))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(Problem, match="make room") as error:
+            own.lease(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "move" not in str(error.value)
+    lease = own.lease(None)
+    assert lease is not None and own.finish(lease.number, TrialState.COMPLETE, 1.0, {})
+    own.close()
+    assert [trial.state.name for trial in read_study("floors").trials] == ["COMPLETE", "WAITING", "WAITING"]
