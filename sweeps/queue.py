@@ -79,10 +79,10 @@ class Queue:
             self.files.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise Problem(f"{self.files} is another sweep's file; rename {definition.file.name}") from error
-        self._life = (self.files / f"{self.runner}.runner").open("w")
-        acquire(self._life)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._alone():
+            self._life = (self.files / f"{self.runner}.runner").open("w")
+            acquire(self._life)  # alone, so that nobody takes it for a dead one's in between
             with contextlib.closing(self._connection()) as connection:
                 connection.execute("PRAGMA schema_version")
             # A path in the address would be read as an address: `?` begins its options.
