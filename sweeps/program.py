@@ -87,7 +87,11 @@ class Program:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")  # the last line may be half there
         self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines()]
+        entries = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):  # on a full disk a line may have lost its end
+                entries.append(json.loads(line))
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     def last_line(self) -> str:
         """The last line that it printed: where it failed, the reason."""

@@ -25,7 +25,7 @@ import itertools
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,19 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.definition import Definition
 from sweeps.locks import acquire, alone, is_held
 from sweeps.parameters import Parameter, Value
 from sweeps.rounding import Rounding
 from train.tracking import Problem
+from train.tracking.problem import one_line
 
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 HEARTBEAT = "heartbeat"  # a trial's attribute by which runners without a lock of their own were known to live
+PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+MOVE = "move it away (what its trials made is reused)"
 INESSENTIAL = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
 
 
@@ -75,15 +79,12 @@ class Queue:
             self.files.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise Problem(f"{self.files} is another sweep's file; rename {definition.file.name}") from error
-        self._life = (self.files / f"{self.runner}.runner").open("w")
-        acquire(self._life)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._alone():
-            try:
-                with contextlib.closing(self._connection()) as connection:
-                    connection.execute("PRAGMA schema_version")
-            except sqlite3.Error as error:
-                raise Problem(f"cannot use {self.path}: {error}; move it away") from error
+            self._life = (self.files / f"{self.runner}.runner").open("w")
+            acquire(self._life)  # alone, so that nobody takes it for a dead one's in between
+            with contextlib.closing(self._connection()) as connection:
+                connection.execute("PRAGMA schema_version")
             # A path in the address would be read as an address: `?` begins its options.
             self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": self._connection})
             self._study = optuna.create_study(
@@ -114,7 +115,7 @@ class Queue:
             return {key: value for key, value in content.items() if key not in INESSENTIAL}
 
         earlier = self._study.user_attrs.get("definition")
-        if earlier is not None and essence(earlier) != essence(self.definition.content):
+        if isinstance(earlier, Mapping) and essence(earlier) != essence(self.definition.content):
             raise Problem(
                 f"{self.definition.file} differs from the file that the study {self.definition.name} began with; rename the file,"
                 f" or move {self.path} away (what its trials made is reused)"
@@ -238,8 +239,19 @@ class Queue:
 
     # -- under the lock ------------------------------------------------------------------------------------------------
 
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
-        return alone(self.path.with_suffix(".lock"))
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Raises Problem where the study's file cannot be used: what is passing is not the file's fault."""
+        with alone(self.path.with_suffix(".lock")):
+            try:
+                yield
+            except (sqlite3.Error, SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
+                cause: BaseException = error
+                while cause.__cause__ is not None:
+                    cause = cause.__cause__
+                passing = getattr(cause, "sqlite_errorname", "").startswith(PASSING)
+                cure = "make room for it and let it be written to" if passing else MOVE
+                raise Problem(f"cannot use {self.path}: {one_line(cause)}; {cure}, and run this again") from error
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

@@ -70,7 +70,7 @@ def provide_inputs(definition: Definition, folder: Path) -> None:
 def provide(name: str, alias: str, folder: Path) -> None:
     with contextlib.closing(Store()) as store:
         if name == "images" and not NUMBER.fullmatch(alias) and store.find(name, alias) is None:
-            with alone(folder / f"images-{alias}.lock"):  # another shell may be preparing them
+            with alone(folder / f".images-{alias}.lock"):  # another shell may be preparing them
                 if store.find(name, alias) is None:
                     prepare(alias)
         store.get(name, alias, f"Run: python -m {' or '.join(declaration(name).producers)}")

@@ -31,6 +31,7 @@ class History:
     steps: dict[int, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)  # of all that was logged, finite or not
 
     def add(self, entries: list[dict[str, Any]]) -> dict[int, float]:
         """Returns the steps that are new."""
@@ -39,6 +40,7 @@ class History:
             if "run" in entry:
                 self.about = entry
                 continue
+            self.names |= entry.keys()
             self.last |= scalars(entry)
             if finite(entry.get(self.metric)):
                 new[int(entry.get("epoch", len(self.steps) + len(new)))] = float(entry[self.metric])
@@ -48,12 +50,14 @@ class History:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. text: the same in words. value: the metric of a complete one."""
+    """How a trial ended. text: the same in words. value: the metric of a complete one. nameless: the program knows no such
+    metric."""
 
     state: TrialState
     text: str
     attributes: Mapping[str, Any]
     value: float | None = None
+    nameless: bool = False
 
 
 class Runner:
@@ -102,6 +106,12 @@ class Runner:
         if own:
             self.failures += outcome.state == TrialState.FAIL
             print(self._line(lease, outcome.text), flush=True)
+            states = {trial.state for trial in self.queue.trials()}
+            if outcome.nameless and not states & {TrialState.COMPLETE, TrialState.PRUNED}:
+                raise Problem(
+                    f"{self.definition.file}: {self.definition.program} logs no {self.definition.metric}, so that no trial can be"
+                    " compared; correct metric.name, or run this again to go on with the other trials"
+                )
         else:
             print(f"trial {lease.number}  was taken over by another runner: {self.queue.files} was changed", flush=True)
 
@@ -145,7 +155,8 @@ class Runner:
             return Outcome(TrialState.FAIL, text, attributes)
         if not finite(metrics.get(self.definition.metric)):
             text = f"failed: it logged no {self.definition.metric}; it logged: {', '.join(metrics) or 'nothing'}"
-            return Outcome(TrialState.FAIL, text, attributes)
+            names = history.names | self._values(versions).keys()
+            return Outcome(TrialState.FAIL, text, attributes, nameless=self.definition.metric not in names)
         return self._complete(attributes)
 
     def _complete(self, attributes: Mapping[str, Any], note: str = "") -> Outcome:
@@ -188,10 +199,13 @@ class Runner:
 
     def _scores(self, versions: list[Version] | None) -> dict[str, float]:
         """The scalars of the scores among what a run made."""
-        scores: dict[str, float] = {}
+        return scalars(self._values(versions))
+
+    def _values(self, versions: list[Version] | None) -> dict[str, Any]:
+        scores: dict[str, Any] = {}
         for version in versions or ():
             if version.type == "scores":
-                scores |= scalars(json.loads((self.store.folder(version) / "scores.json").read_text()))
+                scores |= json.loads((self.store.folder(version) / "scores.json").read_text())
         return scores
 
     def _maker(self, versions: list[Version] | None) -> dict[str, Any]:

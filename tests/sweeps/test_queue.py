@@ -1,10 +1,13 @@
 """The study that runners share: each trial is one runner's at a time, and nothing of it is lost."""
 
+import contextlib
 import errno
 import fcntl
 import multiprocessing
 import os
+import resource
 import signal
+import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,7 +124,9 @@ def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         open_queue(path)
 
 
-@pytest.mark.parametrize("folder", ["a%20b", "what?", "it's #1", "x;y&z=1", "%3Fmode=ro", "50%", "ä"])
+@pytest.mark.parametrize(
+    "folder", ["a%20b", "what?", "it's #1", "x;y&z=1", "%3Fmode=ro", "50%", "ä", os.fsdecode(b"\xff")]
+)
 def test_a_study_lies_where_its_folder_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
     monkeypatch.setenv("PEEL_HOME", str(tmp_path / folder))
     own = open_queue(write_sweep(tmp_path, FLOORS, patches={"values": [2]}))
@@ -237,3 +242,47 @@ def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
     path.write_text("something else, and long enough to be taken for a database" * 10)
     with pytest.raises(Problem, match=r"cannot use .*floors\.sqlite"):
         open_queue(write_sweep(tmp_path, FLOORS))
+
+
+@pytest.mark.parametrize("kind", ["other tables", "newer", "cut", "other goal"])
+def test_a_database_that_is_no_study_of_ours_is_named(tmp_path: Path, kind: str) -> None:
+    sweep = write_sweep(tmp_path, FLOORS)
+    path = home() / "sweeps" / "floors.sqlite"
+    path.parent.mkdir(parents=True)
+    if kind == "other tables":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE studies (a TEXT)")
+    else:
+        open_queue(sweep).close()
+    if kind == "newer":
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0'")
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-8192])
+    if kind == "other goal":
+        sweep = write_sweep(tmp_path, {**FLOORS, "metric": {"name": "patches/features", "goal": "minimize"}})
+    with pytest.raises(Problem, match=r"floors\.sqlite.*away"):
+        open_queue(sweep).lease(None)
+
+
+@pytest.mark.parametrize("name", ["floors.sqlite", "floors.lock"])
+def test_a_sweep_called_as_the_file_of_another_is_refused(tmp_path: Path, name: str) -> None:
+    open_queue(write_sweep(tmp_path, FLOORS))
+    with pytest.raises(Problem, match="rename"):
+        open_queue(write_sweep(tmp_path, FLOORS, name))
+
+
+def test_a_full_disk_is_not_the_studys_fault(tmp_path: Path) -> None:
+    own = open_queue(write_sweep(tmp_path, FLOORS))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(Problem, match="make room") as error:
+            own.lease(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "move" not in str(error.value)
+    lease = own.lease(None)
+    assert lease is not None and own.finish(lease.number, TrialState.COMPLETE, 1.0, {})
+    own.close()
+    assert [trial.state.name for trial in read_study("floors").trials] == ["COMPLETE", "WAITING", "WAITING"]

@@ -161,6 +161,14 @@ def test_metrics_are_read_from_the_run_failures_are_recorded_and_what_is_made_is
     assert len(runs("train.pretrain")) == 1
 
 
+def test_a_metric_that_the_program_does_not_log_ends_the_sweep_at_its_first_trial(tmp_path: Path) -> None:
+    publish_images()
+    path = write_sweep(tmp_path, {**FLOORS, "metric": {"name": "patches/feature"}})
+    with pytest.raises(Problem, match=r"logs no patches/feature.*correct metric\.name"):
+        run.main(run.Config(path))
+    assert [trial.state.name for trial in read_study("floors").trials] == ["FAIL", "WAITING", "WAITING"]
+
+
 def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
