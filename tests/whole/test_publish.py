@@ -209,8 +209,7 @@ def test_without_a_record_a_run_is_incomplete_until_the_record_is_back(few: Lab,
     done = publish(few, WANDB_DIR=str(elsewhere.parent))
     assert done.returncode == 0 and done.stdout.startswith("2 published, 0 there already, 0 failed, "), done.stdout
     whole(few)
-    assert "images/samples" in media_of(next(run for run in few.server.state.runs.values() if run is at).history)
-    assert publish(few).stdout.startswith("0 published, 2 there already, 0 failed, 0 aliases moved")
+    assert "images/samples" in media_of(at.history)
 
 
 def test_without_an_account_it_says_how_to_get_one_and_what_would_go(lab: Lab) -> None:

@@ -14,10 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
+from train.tracking import environment
 from train.tracking.cli.answers import Answer, copy_files, gc, lineage, ls, publish_runs, rebuild, show, verify
 from train.tracking.command import answer
 from train.tracking.declarations import reference
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 from train.tracking.store import Store, home
 from train.tracking.store.registry import remains
 
@@ -27,6 +28,16 @@ NAME = "train.tracking"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Problem(f"{message}; see python -m {NAME} --help")
+
+
+def _folder(text: str) -> Path:
+    """`~` is written out here, since a shell leaves it alone in --to=~/DIR."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a folder")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {one_line(error)}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         subparser = command(name, summary)
         subparser.add_argument("ref", metavar="REF", help="NAME:ALIAS, NAME:vN or NAME")
         if name == "pull":
-            subparser.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to copy into")
+            subparser.add_argument("--to", metavar="DIR", type=_folder, required=True, help="folder to copy into")
     publish = command(
         "publish", "send what was made here to W&B, with its lineage; what is there already is not sent again"
     )
@@ -72,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _answer(arguments: argparse.Namespace) -> Answer:
+    environment.check()
     refs = getattr(arguments, "refs", None) or [ref for ref in [getattr(arguments, "ref", None)] if ref is not None]
     for text in refs or [name for name in [getattr(arguments, "name", None)] if name is not None]:
         reference(text)

@@ -28,15 +28,15 @@ def places() -> list[Path]:
 
 
 def record(run: str) -> Path | None:
-    """The folder of W&B's own record of a run, its curves and panels; the latest where it was resumed. None where it is
-    out of reach."""
+    """The folder of W&B's own record of a run, its curves and panels; the latest where it was resumed, an offline one
+    before what was sent as it was made. None where it is out of reach."""
     folders = [
         path
         for place in places()
         for path in place.glob(f"*run-*-{glob.escape(run)}*")
         if (path / f"run-{run}.wandb").is_file()
     ]
-    return max(folders, key=lambda path: path.name.partition("run-")[2], default=None)
+    return max(folders, key=lambda path: (path.name.startswith("offline-"), path.name), default=None)
 
 
 def link(record: Path) -> None:

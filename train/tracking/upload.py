@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -310,6 +311,7 @@ def upload_run(store: Store, name: str) -> None:
         sync_record(record, project)
     with (
         remote.errors_as_problem("W&B did not accept the run"),
+        tempfile.TemporaryDirectory(dir=store.scratch) as folder,  # this run's own record is no record of the stage
         wandb.init(
             entity=entity,
             project=project_name,
@@ -320,7 +322,7 @@ def upload_run(store: Store, name: str) -> None:
             group=upload.run.variant,
             config={**upload.run.config, "revision": upload.run.revision} if record is None else None,
             mode="online",
-            dir=os.environ["WANDB_DIR"],
+            dir=folder,
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
         ) as run,
     ):
