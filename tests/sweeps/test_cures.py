@@ -9,10 +9,12 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from eval.studies.all import get_study
 from sweeps import make, run
 from sweeps.make import Config, Driver
 from tests.parts.artifacts import refusal
@@ -177,11 +179,10 @@ def test_a_name_that_is_taken_is_cured_by_another(
 
 
 def test_a_set_under_two_names_is_not_its_own_anomalies(tmp_path: Path, driver: Driver) -> None:
-    study = make.get_study("peel")
     one = write_folder(tmp_path / "one/pets", two_classes(each=6))
     other = Path(shutil.copytree(one, tmp_path / "other/pets"))
     config = Config(dataset=str(one), anomalies=str(other))
-    assert "ANOMALIES=" in refusal(lambda: make.run(driver, study, config))
+    assert "ANOMALIES=" in refusal(lambda: make.run(driver, get_study("peel"), config))
 
 
 def test_sets_too_small_for_what_is_measured_are_refused_before_anything_is_trained(
@@ -192,7 +193,7 @@ def test_sets_too_small_for_what_is_measured_are_refused_before_anything_is_trai
         ("b", 1, "eval.retrieve needs 6"),
     ):
         source = write_folder(tmp_path / name, two_classes(each=each))
-        line = refusal(lambda source=source: make.run(driver, make.get_study("peel"), Config(dataset=str(source))))
+        line = refusal(partial(make.run, driver, get_study("peel"), Config(dataset=str(source))))
         assert part in line and "add training images" in line
     assert {step.command[0] for step in driver.steps} == {"train.prepare"}
     with closing(Store()) as store:

@@ -89,8 +89,12 @@ class Duplicates:
             parts.append(
                 f"{self.mislabeled:,} images equal one of another class, and no classifier has all of them right"
             )
-        if self.train or self.test:
-            parts.append(f"{self.train:,} training and {self.test:,} test images repeat an earlier one of their split")
+        if self.train:
+            parts.append(
+                f"{self.train:,} training images repeat an earlier one, so that what is held out of training is not all new"
+            )
+        if self.test:
+            parts.append(f"{self.test:,} test images repeat an earlier one, and count twice")
         (split, row), (other, other_row) = self.example
         return (
             f"{'; '.join(parts)} (compared pixel for pixel at {self.size} x {self.size};"
@@ -106,7 +110,7 @@ def digests(images: NDArray[np.uint8]) -> NDArray[Any]:
     """One for each image, (n,), equal where the pixels are. images: (n, height, width, 3)."""
     content = bytearray()
     for image in tqdm(images, "equal images", unit=" images", delay=1, leave=False):
-        content += hashlib.blake2b(np.ascontiguousarray(image), digest_size=DIGEST).digest()
+        content += hashlib.blake2b(image.tobytes(), digest_size=DIGEST).digest()
     return np.frombuffer(bytes(content), f"V{DIGEST}")
 
 

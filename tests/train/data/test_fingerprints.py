@@ -14,6 +14,7 @@ from tests.parts.pictures import CUT, Files, pixels, png, two_classes, write_fol
 from train import prepare
 from train.data import fingerprints
 from train.data.fingerprints import fingerprint
+from train.data.folder import Tree
 from train.tracking.origin import settings
 from train.tracking.store import Store, home
 
@@ -116,7 +117,12 @@ def test_what_was_hashed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.M
     before = [fingerprint(source) for source in sources]
     reads: list[str] = []
     content = fingerprints._content
-    monkeypatch.setattr(fingerprints, "_content", lambda tree, path: reads.append(path) or content(tree, path))
+
+    def watched(tree: Tree, path: str) -> str | None:
+        reads.append(path)
+        return content(tree, path)
+
+    monkeypatch.setattr(fingerprints, "_content", watched)
     assert [fingerprint(source) for source in sources] == before and not reads
     os.utime(sources[0] / PICTURE, ns=(1, 1))
     assert fingerprint(sources[0]) == before[0] and reads == [PICTURE]
