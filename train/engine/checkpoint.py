@@ -29,7 +29,7 @@ MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum"})  # AdamW's a
 def lock(path: Path) -> Iterator[None]:
     """Held while a process trains towards `path`. Raises Problem where another one does."""
     strangers = [path.parent] if path.parent.is_file() else []
-    strangers += [file for suffix in (".lock", ".draft") if (file := path.with_suffix(suffix)).is_dir()]
+    strangers += [path.with_suffix(suffix) for suffix in (".lock", ".draft") if path.with_suffix(suffix).is_dir()]
     for stranger in strangers:
         print(f"{stranger} is not what trainings keep there; it is now {set_aside(stranger)}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -158,7 +158,8 @@ def test_an_index_of_other_vectors_is_refused() -> None:
 
 def test_an_index_that_names_rows_that_there_are_not_is_refused() -> None:
     index = build(DATA.train, Inverted(4, 4))
-    lists = faiss.downcast_index(index.index).invlists
+    inner: Any = faiss.downcast_index(index.index)
+    lists = inner.invlists
     faiss.rev_swig_ptr(lists.get_ids(0), lists.list_size(0))[:] = 10**12
     assert "or others than those" in refusal(lambda: nearest(index, DATA.train, DATA.test, 3))
 
