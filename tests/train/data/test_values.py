@@ -84,12 +84,13 @@ def test_images_of_other_values_are_refused(changes: dict[str, Any], words: str,
     assert words in refusal(lambda: Images.load(tmp_path))
 
 
-@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (165, 0, 0, 3), (165, 12, 12, 3)])
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (165, 0, 0, 3), (165, 7, 7, 3), (165, 12, 12, 3)])
 def test_images_without_any_or_of_two_sizes_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     IMAGES.save(tmp_path)
     np.save(tmp_path / "test.npy", np.zeros(shape, np.uint8))
     np.save(tmp_path / "test_labels.npy", np.zeros(shape[0], np.int64))
-    assert "images-v0" not in refusal(lambda: Images.load(tmp_path))
+    line = refusal(lambda: Images.load(tmp_path))
+    assert f"test.npy is {shape}" in line or "train images have 8 pixels, test 12" in line
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
