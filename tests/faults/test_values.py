@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count as rounds
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def network() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
 def save_comparison(folder: Path) -> None:
     ends, accuracies = [0.5, 0.7], [[0.5, 0.6], [0.4, 0.7]]
     measures = {"probe/top1": {"vicreg": ([0.6, 0.61], ends), "untrained": ([0.4, 0.41], None)}}
-    lists = {
+    lists: dict[str, list[Any]] = {
         "probe/classes": [["cat", "dog"]] * 2,
         "probe/per_class": accuracies,
         "probe/pairs": [[["cat", "dog", 0.1]]] * 2,

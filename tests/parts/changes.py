@@ -11,7 +11,22 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 NUMBERS = [float("nan"), float("inf"), -1, 0, -0.5, 2**31, 2**63, -(2**63), 10**400, 1e-300, 1e149, 1e308]
-VALUES = [*NUMBERS, None, True, "", "\ud800", "x", "..", "--help", [], [[]], {}, {"x": [1]}, [1, "x"], "x" * 300]
+VALUES: list[Any] = [
+    *NUMBERS,
+    None,
+    True,
+    "",
+    "\ud800",
+    "x",
+    "..",
+    "--help",
+    [],
+    [[]],
+    {},
+    {"x": [1]},
+    [1, "x"],
+    "x" * 300,
+]
 KINDS = ["float32", "float64", "int64", "int8", "uint8", "bool", "complex64", ">f4", "U3", "datetime64[s]"]
 
 

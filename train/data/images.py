@@ -21,6 +21,7 @@ from train.tracking.problem import naming, reading
 from train.tracking.store import home
 
 SPLITS = ("train", "test")
+SMALLEST = 8  # pixels of a side: of which every backbone makes a map
 CHUNK = 4_096  # images: numpy counts values as int64, eight bytes for each pixel's one
 
 Pixels = NDArray[np.uint8]
@@ -91,8 +92,8 @@ class Images:
                 images = arrays[split]
                 if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (images.shape[1],) * 2 + (3,):
                     raise ValueError(f"{split}.npy is {images.dtype} {images.shape}, not uint8 (n, size, size, 3)")
-                if not images.size:
-                    raise ValueError(f"{split}.npy is {images.shape} and holds no image")
+                if not len(images) or images.shape[1] < SMALLEST:
+                    raise ValueError(f"{split}.npy is {images.shape} and holds no image of {SMALLEST} pixels or more")
                 check_labels(arrays[f"{split}_labels"], len(images), len(about.classes), f"{split}_labels.npy")
             if arrays["train"].shape[1] != arrays["test"].shape[1]:
                 raise ValueError(f"train images have {arrays['train'].shape[1]} pixels, test {arrays['test'].shape[1]}")

@@ -105,21 +105,20 @@ def read_index(path: Path, count: int) -> Any:
     parts = (kind, trained, metric, transforms, first)
     if parts != (b"IxPT", True, faiss.METRIC_L2, 1, b"VCnt") or total != count or not 0 < width <= path.stat().st_size:
         raise ValueError(f"index.faiss is no index of {count} vectors that eval.index builds")
-    index = faiss.read_index(str(path))
-    inner = flat = faiss.downcast_index(index.index)
-    lists = True
-    if type(inner) is faiss.IndexIVFFlat:
+    index: Any = faiss.read_index(str(path))
+    inner: Any = faiss.downcast_index(index.index)
+    flat: Any = inner
+    sound = True
+    if type(inner) in (faiss.IndexIVFFlat,):
         flat = faiss.downcast_index(inner.quantizer)
-        stored = faiss.downcast_InvertedLists(inner.invlists)
-        lists = (
-            type(stored) is faiss.ArrayInvertedLists and stored.compute_ntotal() == count
-        )  # not those of another file
-        lists = lists and 0 < inner.nprobe <= inner.nlist == flat.ntotal
+        lists: Any = faiss.downcast_InvertedLists(inner.invlists)
+        sound = lists.compute_ntotal() == count and 0 < inner.nprobe <= inner.nlist == flat.ntotal
+        sound = sound and type(lists) is faiss.ArrayInvertedLists  # in memory, and not in another file
     transform = index.chain.at(0)
     widths = {index.d, transform.d_in, transform.d_out, inner.d, flat.d}
     metrics = {inner.metric_type, flat.metric_type}
     if (
-        not lists
+        not sound
         or type(flat) is not faiss.IndexFlatL2
         or (widths, metrics, inner.ntotal) != ({width}, {faiss.METRIC_L2}, count)
     ):

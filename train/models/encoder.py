@@ -14,7 +14,7 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from train.data.images import Deviation, Mean
+from train.data.images import SMALLEST, Deviation, Mean
 from train.data.views import batch, normalize
 from train.models.backbones import BACKBONES
 from train.models.heads import head
@@ -23,7 +23,6 @@ from train.tracking.contents import read_json
 from train.tracking.problem import naming, reading
 
 LARGEST = 4096  # pixels of a side; train.prepare makes no image half as large
-SMALLEST = 8  # of which every backbone makes a map
 
 Width = Annotated[int, Field(ge=0)]
 

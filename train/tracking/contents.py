@@ -42,7 +42,7 @@ def conform(content: Any, kind: type[T]) -> T:
 
     try:
         # Strict, and yet lists become tuples and objects dataclasses, as they must from JSON.
-        return cast(T, _adapter(kind).validate_json(json.dumps(content), strict=True))
+        return cast(T, _adapter(cast(Any, kind)).validate_json(json.dumps(content), strict=True))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -318,3 +318,9 @@ def test_of_several_comparisons_each_says_what_it_came_to() -> None:
     )
     figures = decision({"all": [RULES["holds"], RULES["does not hold"]]}, values).figures
     assert figures == [["probe/top1 of a", 0.5, [0.4, 0.6]]], "what both name is there once"
+
+
+def test_a_ratio_that_no_number_holds_is_not_decided() -> None:
+    values = comparison_values({"a/b": {"x": ([1e149], [1e148, 1e149]), "y": ([1e-200], [1e-200, 1e-199])}})
+    result = decision("a/b of x / a/b of y > 2", values)
+    assert (result.verdict, result.why) == ("not decided", "a/b of x is too large to be divided by a/b of y")

@@ -84,12 +84,13 @@ def test_images_of_other_values_are_refused(changes: dict[str, Any], words: str,
     assert words in refusal(lambda: Images.load(tmp_path))
 
 
-@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (165, 0, 0, 3), (165, 12, 12, 3)])
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (165, 0, 0, 3), (165, 7, 7, 3), (165, 12, 12, 3)])
 def test_images_without_any_or_of_two_sizes_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     IMAGES.save(tmp_path)
     np.save(tmp_path / "test.npy", np.zeros(shape, np.uint8))
     np.save(tmp_path / "test_labels.npy", np.zeros(shape[0], np.int64))
-    assert "images-v0" not in refusal(lambda: Images.load(tmp_path))
+    line = refusal(lambda: Images.load(tmp_path))
+    assert f"test.npy is {shape}" in line or "train images have 8 pixels, test 12" in line
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -158,7 +159,8 @@ def test_an_index_of_other_vectors_is_refused() -> None:
 
 def test_an_index_that_names_rows_that_there_are_not_is_refused() -> None:
     index = build(DATA.train, Inverted(4, 4))
-    lists = faiss.downcast_index(index.index).invlists
+    inner: Any = faiss.downcast_index(index.index)
+    lists = inner.invlists
     faiss.rev_swig_ptr(lists.get_ids(0), lists.list_size(0))[:] = 10**12
     assert "or others than those" in refusal(lambda: nearest(index, DATA.train, DATA.test, 3))
 

@@ -227,9 +227,10 @@ def test_progress_of_other_values_is_no_progress(change: dict[str, Any], words: 
 def test_a_checkpoint_of_weights_that_are_not_finite_is_none(tmp_path: Path) -> None:
     path, module = tmp_path / "x.safetensors", nn.Sequential(nn.Linear(3, 2))
     adam = torch.optim.AdamW(module.parameters())
-    nn.init.constant_(module[0].bias, float("nan"))
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, float("nan"))
     checkpoint.save(path, module, adam, checkpoint.Progress(0, (), ({"epoch": 0.0},)))
-    with pytest.raises(checkpoint.Misfit, match=r"its 0/bias holds NaN"):
+    with pytest.raises(checkpoint.Misfit, match="its 0/bias holds NaN"):
         checkpoint.load(path, module, adam, lambda progress: None)
 
 
