@@ -181,5 +181,6 @@ def answer(name: str, body: Callable[[], object]) -> None:
 def _fail(name: str, line: str, code: int, alone: bool = False) -> int:
     """alone: whether it may have happened in this process and in no other that torchrun has started."""
     if alone or os.environ.get("LOCAL_RANK", "0") == "0":  # else once a machine, however many processes there are
-        print(f"{name}: {line}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # it goes to a file on the disk that is full
+            print(f"{name}: {line}", file=sys.stderr)
     return code
