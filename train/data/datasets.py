@@ -21,7 +21,7 @@ from train.data import fingerprints, folder, pictures
 from train.data.images import SPLITS, Images, Pixels, blank
 from train.tracking import environment
 from train.tracking.declarations import listing
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 from train.tracking.store import home
 
 CROP, STRIDE = 64, 32  # pixels; of the sample photos
@@ -187,7 +187,7 @@ def _local(name: str, root: Path) -> Splits | None:
         reason = one_line(error)
         if "Dataset not found" in reason:
             return None
-        raise Problem(
+        raise incident(error) or Problem(
             f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it from there and run again"
         ) from error
 
@@ -206,7 +206,8 @@ def _download(name: str, downloads: Path) -> Splits:
             return splits
     except (OSError, RuntimeError, HTTPException) as error:
         reason = one_line(error)
-        raise Problem(
+        full = incident(error) if isinstance(error, OSError) and error.filename else None
+        raise full or Problem(
             f"cannot download {name!r} ({reason}); give a folder that holds it as PEEL_DATA (make: DATA=), "
             "a folder or zip of your own as --dataset, or --dataset digits, which needs no network"
         ) from error

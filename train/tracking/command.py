@@ -240,5 +240,6 @@ def _fail(name: str, line: str, code: int, alone: bool = False) -> int:
     with contextlib.suppress(Problem):  # that the environment is wrong is what it says
         local = environment.rank().local
     if alone or not local:  # else once a machine, however many processes torchrun has started there
-        print(f"{name}: {line}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # it goes to a file on the disk that is full
+            print(f"{name}: {line}", file=sys.stderr)
     return code

@@ -46,7 +46,7 @@ CURES = {
 }
 ELSEWHERE = {number for number, cure in CURES.items() if "PEEL_HOME" in cure}  # another folder would do
 # How native code says that memory is short, in exceptions of its own.
-_MEMORY_SIGNS = ("allocate memory", "out of memory", "bad_alloc")
+_MEMORY_SIGNS = ("allocate memory", "out of memory", "bad_alloc", "failed to map segment")
 _THREAD_SIGN = "can't start new thread"
 
 
@@ -79,7 +79,7 @@ def _number(error: BaseException) -> int | None:
     if isinstance(error, PermissionError):  # W&B's client raises it without a number
         return errno.EACCES
     text = str(error)
-    if isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS):
+    if isinstance(error, RuntimeError | ImportError) and any(sign in text for sign in _MEMORY_SIGNS):
         return errno.ENOMEM
     if isinstance(error, RuntimeError) and _THREAD_SIGN in text:
         return errno.EAGAIN

@@ -88,7 +88,7 @@ class Recorder:
     def finish(self, failed: bool) -> None:
         """Ends the run where one was started. Raises Problem where one that has not failed left no whole record."""
         if self._run is not None:
-            record = None if failed or online() else Path(self._run.dir).parent / f"run-{self.id}.wandb"
+            record = None if failed or online() else Path(self._run.dir).parent / f"run-{self._run.id}.wandb"
             self._run.finish(exit_code=int(failed))
             end = time.monotonic() + RECORD_SECONDS
             while record is not None and not is_whole(record):

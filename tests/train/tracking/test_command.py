@@ -222,3 +222,12 @@ def test_a_bad_reference_is_refused(text: str, name: str | None) -> None:
 @pytest.mark.parametrize("text", ["Müller's photos (2)", "..hidden", "a/b\\c", "plain-1.0_x", "-" * 5 + "x", "x" * 300])
 def test_a_cleaned_name_can_be_an_alias(text: str) -> None:
     assert reference(clean_name(text), "images") == ("images", clean_name(text))
+
+
+def test_a_log_on_the_full_disk_changes_no_exit_code() -> None:
+    code = (
+        "from train.tracking.command import answer\nanswer('stage', lambda: open('/dev/full', 'w').write('x' * 99999))"
+    )
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run([sys.executable, "-c", code], stderr=full, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (process.returncode, process.stdout) == (2, "")

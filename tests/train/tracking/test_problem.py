@@ -98,6 +98,21 @@ def test_memory_that_is_not_there_is_one_line_whoever_asked_for_it(allocate: Cal
     assert "close other programs, or take fewer images or a smaller batch and run again" in line
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:125] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        MemoryError(),
+    ],
+)
+def test_short_memory_is_known_by_the_words_of_each_library(error: Exception) -> None:
+    assert "close other programs" in str(incident(error))
+
+
 @pytest.mark.parametrize("number", CURES)
 def test_an_error_of_the_system_is_named_also_where_native_code_says_it_in_its_own_words(number: int) -> None:
     reason = os.strerror(number)
