@@ -267,7 +267,8 @@ content = Path(sys.argv[1]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 results = list(pictures.in_threads(lambda path: pictures.decode(content, 32), list("abcd")))
 assert not any(isinstance(result, str) for result in results), results
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // unit)
 """
 
 
