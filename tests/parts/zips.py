@@ -18,9 +18,7 @@ def raw_zip(
     body, directory = b"", b""
     pairs = list(files.items() if isinstance(files, Mapping) else files)
     for name, content in pairs:
-        flag, field, method = (
-            (part or {}).get(name, empty) for part, empty in ((flags, 0), (extra, b""), (methods, 0))
-        )
+        flag, method, field = (flags or {}).get(name, 0), (methods or {}).get(name, 0), (extra or {}).get(name, b"")
         about = struct.pack(
             "<HHHHIIIHH", flag, method, 0, 0x21, zlib.crc32(content), len(content), len(content), len(name), len(field)
         )

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngInfo
 
 from tests.parts.pictures import Pixels, encode, pixels, png
@@ -112,7 +114,7 @@ def test_an_artifacts_pictures_are_png_whole_and_of_a_size(tmp_path: Path, monke
 # -- the range of values -----------------------------------------------------------------------------------------------
 
 
-def tiff(array: Pixels, bits: int, kind: int = 1, photometric: int = 1) -> bytes:
+def tiff(array: NDArray[Any], bits: int, kind: int = 1, photometric: int = 1) -> bytes:
     """A TIFF of 8 x 8 gray values. kind: of its numbers, 1 unsigned, 2 signed, 3 floating. photometric: 0 where zero is white."""
     data = array.tobytes()
     tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: photometric, 273: 134, 277: 1, 278: 8, 279: len(data), 339: kind}
@@ -142,15 +144,15 @@ def twelve(gray: Pixels) -> Pixels:
     return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8)
 
 
-deep = GRAY.astype(np.uint16) * 257
+DEEP = GRAY.astype(np.uint16) * 257
 RANGED = {
-    "16-bit PNG": png(deep),  # type: ignore[arg-type]
-    "16-bit TIFF": tiff(deep.astype("<u2"), 16),  # type: ignore[arg-type]
-    "16-bit TIFF, zero is white": tiff((65535 - deep).astype("<u2"), 16, photometric=0),  # type: ignore[arg-type]
+    "16-bit PNG": encode(PIL.Image.fromarray(DEEP)),
+    "16-bit TIFF": tiff(DEEP.astype("<u2"), 16),
+    "16-bit TIFF, zero is white": tiff((65535 - DEEP).astype("<u2"), 16, photometric=0),
     "8-bit TIFF, zero is white": tiff(255 - GRAY, 8, photometric=0),
     "12-bit TIFF": tiff(twelve(GRAY), 12),
-    "16-bit JPEG 2000": encode(PIL.Image.fromarray(deep), "JPEG2000"),
-    "16-bit PGM": b"P5 8 8 65535\n" + deep.astype(">u2").tobytes(),
+    "16-bit JPEG 2000": encode(PIL.Image.fromarray(DEEP), "JPEG2000"),
+    "16-bit PGM": b"P5 8 8 65535\n" + DEEP.astype(">u2").tobytes(),
     "12-bit PGM": b"P5 8 8 4095\n" + (GRAY.astype(int) * 4095 / 255).round().astype(">u2").tobytes(),
     "PGM of 0 to 1000": b"P2 8 8 1000\n"
     + b" ".join(b"%d" % round(value * 1000 / 255) for value in GRAY.ravel().tolist()),
@@ -165,7 +167,7 @@ def test_values_whose_range_the_file_states_fill_it(name: str) -> None:
 def test_the_transparent_value_of_a_deep_image_is_white() -> None:
     expected = three(GRAY).copy()
     expected[GRAY[0, 0] == GRAY] = 255
-    content = encode(PIL.Image.fromarray(deep), transparency=int(deep[0, 0]))
+    content = encode(PIL.Image.fromarray(DEEP), transparency=int(DEEP[0, 0]))
     np.testing.assert_array_equal(decoded(content), expected)
 
 
@@ -265,7 +267,8 @@ content = Path(sys.argv[1]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 results = list(pictures.in_threads(lambda path: pictures.decode(content, 32), list("abcd")))
 assert not any(isinstance(result, str) for result in results), results
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // unit)
 """
 
 
