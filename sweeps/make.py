@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
+from train.data.datasets import is_zip
 from train.data.images import SPLITS, load_array
 from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
@@ -52,6 +53,8 @@ class Config:
     """The image set that shall look strange beside it."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
+    encoding: str = ""
+    """Of the file names in a zip that does not say, such as cp932."""
     seeds: int = 1
     """How often each representation is made, with the seeds 0, 1, ...; from 2 on the intervals cover seeds too."""
     fresh: bool = False
@@ -128,13 +131,13 @@ def main(config: Config) -> None:
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step in its order. Returns the lab book's file in the store."""
-    images = prepare(driver, config.dataset, config.name, config.skip_corrupt)
+    images = prepare(driver, config, config.dataset, config.name)
     name = driver.called(images)
     train, test = (labels(driver.store.folder(images), split) for split in SPLITS)
     study.check_counts(name, train, test)
     anomalies = None
     if study.asks_for_anomalies:
-        anomalies = driver.called(prepare(driver, config.anomalies, "", config.skip_corrupt))
+        anomalies = driver.called(prepare(driver, config, config.anomalies))
         if anomalies == name:
             raise Problem(
                 f"{config.anomalies!r} holds the images of {config.dataset!r}, which cannot be their own anomalies; give"
@@ -158,12 +161,15 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
     return driver.store.folder(report) / "lab-book.html"
 
 
-def prepare(driver: Driver, dataset: str, name: str, skip_corrupt: bool) -> Version:
+def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Version:
     """Makes the images of a data set, under a name that no other has."""
-    flags = {"--dataset": dataset, "--name": name or spare_name(driver.store, dataset)}
-    if skip_corrupt:
-        flags["--skip-corrupt"] = "True"
-    return driver.make("train.prepare", *(f"{flag}={value}" for flag, value in flags.items() if value))["images"]
+    flags = {"dataset": dataset, "name": name or spare_name(driver.store, dataset)}
+    if dataset == config.dataset or is_zip(dataset):  # of a set that is none train.prepare says so
+        flags["encoding"] = config.encoding
+    if config.skip_corrupt:
+        flags["skip-corrupt"] = "True"
+    words = [f"--{flag}={value}" for flag, value in flags.items() if value]
+    return driver.make("train.prepare", *words)["images"]
 
 
 def represent(

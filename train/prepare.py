@@ -52,7 +52,7 @@ class Config:
             object.__setattr__(self, "dataset", str(path.resolve()))
         if self.encoding:
             check_encoding(self.encoding)
-            if path is None or not path.is_file():
+            if not datasets.is_zip(self.dataset):
                 raise Problem(f"--encoding {self.encoding!r} is for a zip, and {self.dataset!r} is none; leave it out")
         if not name:
             raise Problem(f"{self.dataset!r} holds no letter or digit to name the image set by; give a --name")

@@ -245,7 +245,9 @@ def limit(size: int) -> Iterator[None]:
 
 def save_checkpoint(folder: Path) -> None:
     network = torch.nn.Linear(20, 20)
-    checkpoint.save(folder / "x.safetensors", network, torch.optim.SGD(network.parameters()), {"step": 1})
+    checkpoint.save(
+        folder / "x.safetensors", network, torch.optim.SGD(network.parameters()), checkpoint.Progress(1, (), ())
+    )
 
 
 def writers() -> dict[str, Callable[[Path], None]]:

@@ -67,6 +67,12 @@ def own(dataset: str) -> Path | None:
     raise Problem(f"no data set {dataset!r}; give the path of a folder or zip, or one of: {listing(NAMES)}")
 
 
+def is_zip(dataset: str) -> bool:
+    """Whether `dataset` is a zip of one's own. Raises Problem as `own` does."""
+    source = own(dataset)
+    return source is not None and source.is_file()
+
+
 def data_folder() -> Path | None:
     """$PEEL_DATA: a torchvision root, or a folder of zips, to look in before anything is downloaded."""
     path = environment.folder("PEEL_DATA")

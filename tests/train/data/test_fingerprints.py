@@ -169,7 +169,7 @@ def test_a_set_prepared_before_is_prepared_once_more_and_nothing_after_it(tmp_pa
     prepare.main(config := prepare.Config(str(source), size=8))
     first = store.get("images", "pets")
     with store.transaction() as registry:
-        registry.execute("UPDATE runs SET settings = 'as it was'")
+        registry.connection.execute("UPDATE runs SET settings = 'as it was'")
     assert store.reuse("train.prepare", settings("train.prepare", config)) is None
     prepare.main(prepare.Config(str(source), size=8))
     assert store.get("images", "pets") == first and len(store.versions("images")) == 1

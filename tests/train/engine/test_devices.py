@@ -60,6 +60,13 @@ def test_every_stage_with_a_network_that_computes_has_the_flag_and_no_other_has(
 def test_the_first_of_several_gpus_is_that_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.device_count() > 1:
         pytest.skip("this machine has a second GPU")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name, value in {
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "x",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
     assert "--device cuda:1 is not available" in refusal(lambda: device_of("cuda"))
     assert device_of("cpu") == torch.device("cpu")
