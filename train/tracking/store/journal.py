@@ -79,7 +79,10 @@ def _insertion(table: str, columns: int) -> str:
     if table not in TABLES:
         raise ValueError(f"a registry has no table {table!r}")
     verb = "INSERT OR REPLACE" if table in MOVABLE else "INSERT"
-    return f"{verb} INTO {table} VALUES ({','.join('?' * columns)})"
+    statement = f"{verb} INTO {table} VALUES ({','.join('?' * columns)})"
+    if table == "artifacts":  # to replace what versions refer to would look at each of them
+        return f"{statement} ON CONFLICT (name) DO UPDATE SET type = excluded.type, next = excluded.next"
+    return statement
 
 
 def parse(content: bytes, head: str = "", start: int = 0) -> tuple[list[Entry], int]:

@@ -18,7 +18,16 @@ from train.tracking.origin import ORIGIN, Origin
 from train.tracking.problem import Problem
 from train.tracking.store.journal import Change, Entry, append, disk_cure, locked, parse, replay, sync_folder
 from train.tracking.store.records import SCHEMA_VERSION, File, manifest_digest
-from train.tracking.store.registry import MAGIC, Damaged, faults, finish, migrate, mismatches, snapshot
+from train.tracking.store.registry import (
+    MAGIC,
+    Damaged,
+    errors_as_problem,
+    faults,
+    finish,
+    migrate,
+    mismatches,
+    snapshot,
+)
 from train.tracking.store.store import Store, in_use
 
 HISTORY = ("runs", "versions", "files")  # tables whose rows never change
@@ -53,7 +62,8 @@ def rebuild(root: Path) -> Rebuilt | None:
         else:
             return None
         try:
-            return _rebuild(root, reason)
+            with errors_as_problem(root / "registry.sqlite"):
+                return _rebuild(root, reason)
         except OSError as error:
             raise Problem(f"cannot write to {root}: {error.strerror}; {disk_cure(error)}") from error
 
@@ -114,20 +124,22 @@ def _own_rows(path: Path, draft: Path) -> tuple[sqlite3.Connection | None, int]:
             shutil.copyfile(source, copy.with_name(copy.name + suffix))
     if not copy.exists() or not copy.read_bytes().startswith(MAGIC):
         return None, 0
-    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, ValueError, TypeError):
-        connection = sqlite3.connect(copy, isolation_level=None)
-        with contextlib.closing(connection):
-            migrate(connection)
-            (format_,) = connection.execute("PRAGMA user_version").fetchone()
-            (runs,) = connection.execute("SELECT count(*) FROM runs").fetchone()
-            sound = not any(faults(connection)) and not any(mismatches(connection))
-            (size,) = connection.execute("SELECT size FROM journal").fetchone()
-            if format_ == SCHEMA_VERSION and runs and sound and type(size) is int:
-                database = replay([])
-                change = Change(database)
-                for table, row in snapshot(connection).rows:
-                    change.put(table, *row)
-                return database, size
+    with (
+        contextlib.suppress(Damaged, sqlite3.IntegrityError, ValueError, TypeError),  # a full disk is no damage
+        errors_as_problem(copy, sqlite3.IntegrityError),
+        contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as connection,
+    ):
+        migrate(connection)
+        (format_,) = connection.execute("PRAGMA user_version").fetchone()
+        (runs,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+        sound = not any(faults(connection)) and not any(mismatches(connection))
+        (size,) = connection.execute("SELECT size FROM journal").fetchone()
+        if format_ == SCHEMA_VERSION and runs and sound and type(size) is int:
+            database = replay([])
+            change = Change(database)
+            for table, row in snapshot(connection).rows:
+                change.put(table, *row)
+            return database, size
     return None, 0
 
 
@@ -146,7 +158,8 @@ def _new_journal(path: Path, database: sqlite3.Connection) -> tuple[int, str]:
 def _set_aside(root: Path, draft: Path, renew: bool) -> Path:
     """Puts what `draft` holds in the place of what is there, which goes to a folder of its own. A kill on the way leaves
     a journal from which the rest is done again."""
-    number = 1 + max((int(path.name.rpartition("-")[2]) for path in root.glob("set-aside-[0-9]*")), default=0)
+    numbers = [path.name.removeprefix("set-aside-") for path in root.glob("set-aside-*")]
+    number = 1 + max((int(text) for text in numbers if text.isdecimal()), default=0)
     aside = root / f"set-aside-{number}"
     aside.mkdir()
     if renew:
@@ -199,16 +212,14 @@ def _add_folders(database: sqlite3.Connection, root: Path) -> None:
     versions = database.execute("SELECT id, name, number, digest FROM versions").fetchall()
     ids = {(name, digest): id_ for id_, name, _, digest in versions}
     numbers = {(name, number) for _, name, number, _ in versions}
-    folders = [
-        folder
-        for folder in sorted(_folders(root), key=lambda folder: (folder.created, folder.name, folder.number))
-        if (folder.name, folder.number) not in numbers and (folder.name, folder.digest) not in ids
-    ]
+    folders = []
+    for folder in sorted(_folders(root), key=lambda folder: (folder.created, folder.name, folder.number)):
+        if (folder.name, folder.number) not in numbers and (folder.name, folder.digest) not in ids:
+            ids[folder.name, folder.digest] = _add_version(change, folder, max(ids.values(), default=0) + 1)
+            folders.append(folder)
     origins = {(folder.name, folder.digest): folder.origin for folder in folders if folder.origin}
-    for folder in folders:
-        ids[folder.name, folder.digest] = _add_version(change, folder, max(ids.values(), default=0) + 1)
     repeats: Counter[tuple[str, str]] = Counter()
-    runs: set[str] = set()
+    runs = {run for (run,) in database.execute("SELECT id FROM runs")}
     for folder in folders:
         version = ids[folder.name, folder.digest]
         aliases = _aliases(folder, origins)
@@ -241,7 +252,9 @@ def _add_version(change: Change, folder: _Folder, id_: int) -> int:
 def _add_run(change: Change, folder: _Folder, origin: Origin, run: str, ids: Mapping[tuple[str, str], int]) -> None:
     """Without a hash of its settings: an origin does not say which optional inputs were missing, so none is reused."""
     config = json.dumps(origin.config)
-    change.put("runs", run, origin.stage, origin.variant or origin.dataset, "", config, "unknown", folder.created, 0.0)
+    change.put(
+        "runs", run, str(origin.stage), origin.variant or origin.dataset, "", config, "unknown", folder.created, 0.0
+    )
     for reference in origin.inputs:
         name, _, digest = reference.partition("@")
         if (name, digest) in ids:

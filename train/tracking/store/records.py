@@ -21,7 +21,7 @@ POSITION = (  # how much of the journal the registry holds, and the checksum the
 MIGRATIONS = {1: REMOTES, 2: POSITION}  # what makes a registry of one format into one of the next
 # All that the journal tells, what others refer to first.
 TABLES = ("artifacts", "versions", "files", "aliases", "runs", "inputs", "outputs", "remotes", "published")
-MOVABLE = ("artifacts", "aliases", "remotes", "published")  # a row takes the place of one with its key
+MOVABLE = ("aliases", "remotes", "published")  # a row takes the place of one with its key
 SCHEMA = """
 CREATE TABLE artifacts (name TEXT PRIMARY KEY, type TEXT NOT NULL, next INTEGER NOT NULL);
 CREATE TABLE versions (

@@ -49,12 +49,15 @@ class Damaged(Problem):
 
 
 @contextlib.contextmanager
-def errors_as_problem(database: Path) -> Iterator[None]:
-    """Turns SQLite's errors into a Problem with a cure, and what only damage explains into Damaged."""
+def errors_as_problem(database: Path, other: type[sqlite3.Error] = sqlite3.ProgrammingError) -> Iterator[None]:
+    """Turns SQLite's errors into a Problem with a cure, and what only damage explains into Damaged.
+
+    Mistakes of this code and the `other` pass.
+    """
     try:
         yield
-    except sqlite3.ProgrammingError:
-        raise  # a mistake in this code
+    except (sqlite3.ProgrammingError, other):
+        raise
     except (sqlite3.Error, UnicodeDecodeError) as error:
         code = getattr(error, "sqlite_errorcode", None)  # none where a text is no UTF-8
         passing = CURES.get(code & 0xFF) if code and code != sqlite3.SQLITE_IOERR_SHORT_READ else None

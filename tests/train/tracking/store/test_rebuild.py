@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import resource
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -268,6 +270,45 @@ def test_without_registry_and_journal_folders_and_origins_tell_what_was_made(sto
         assert not any((housekeeping.superseded(again), housekeeping.orphans(again), housekeeping.verify(again)))
         assert again.reuse("train.prepare", "") is None or maker.settings == ""
         assert put(again, "embeddings", {"e": "new"}, kind="embeddings").number == 3
+
+
+def test_a_store_may_be_made_from_its_folders_twice(store: Store) -> None:
+    """The second time some of it is in the journal, some of it is not, and a folder stands there twice."""
+    before = {version.reference for version in store.versions()}
+    store.close()
+    for number in (7, 8):
+        store.journal.write_bytes(store.journal.read_bytes()[:-20])
+        (store.root / "registry.sqlite").write_bytes(b"")
+        result = rebuild(store.root)
+        assert result is not None and result.source == FOLDERS
+        with Opened() as again:
+            assert before <= {version.reference for version in again.versions()}
+            source = again.folder(again.get("embeddings", "digits-vicreg"))
+            files = {"e": "made again", "origin.json": (source / "origin.json").read_text()}
+            again.folder(put(again, "embeddings", files, kind=again.get("embeddings", "latest").type))
+            before |= {version.reference for version in again.versions()}
+        shutil.copytree(source, source.with_name(f"embeddings-v{number}"), symlinks=True)
+        (store.root / "set-aside-mine").mkdir(exist_ok=True)
+
+
+def test_a_full_disk_does_not_make_rebuild_take_the_registry_for_damaged(store: Store) -> None:
+    before = content(store)
+    remove_journal(store.root)
+    store.close()
+    room = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for size in range(0, 120_000, 8_192):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, room[1]))
+        try:
+            with contextlib.suppress(Problem):
+                result = rebuild(store.root)
+                assert result is None or result.source != FOLDERS
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, room)
+    signal.signal(signal.SIGXFSZ, handler)
+    rebuild(store.root)
+    with Opened() as again:
+        assert content(again) == before
 
 
 def test_rebuild_waits_for_no_stage(store: Store) -> None:
