@@ -54,7 +54,7 @@ MOST_JPEG2000_PIXELS = MOST_PIXELS // 3  # its decoder takes 16 bytes a pixel mo
 THREADS = min(8, os.cpu_count() or 1)
 WINDOW = 1024  # images decoded before the next are begun: bounds the memory in which they wait
 SHARE = 8  # what is over the limit's eighth waits for its turn
-STRIP = 1 << 20  # pixels converted at a time
+STRIP = 1 << 18  # pixels converted at a time
 BLOCK = 1 << 26  # bytes; of more than 32 MB, malloc keeps nothing back for the thread that frees it
 
 # EXIF's orientations, by what turns them upright.
@@ -130,7 +130,7 @@ def in_threads(decode: Callable[[str], Picture | str], paths: Sequence[str]) -> 
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
         warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable files
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-        PIL.Image.core.set_block_size(BLOCK)
+        PIL.Image.core.set_block_size(BLOCK)  # type: ignore[attr-defined]
         PIL.Image.MAX_IMAGE_PIXELS = MOST_JPEG_PIXELS  # `_check_size` knows the formats' own
         try:
             for start in range(0, len(paths), WINDOW):
