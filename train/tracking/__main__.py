@@ -3,7 +3,7 @@
 It also publishes versions to W&B, frees the space of those that nothing needs, and makes a damaged registry anew.
 
 REF is NAME:ALIAS or NAME:vN; a bare NAME is NAME:latest. With --json the answer is JSON, for a script.
-Exit code 1 where `verify` finds a problem or `publish` cannot send a run, 2 on bad input.
+Exit code 1 where `verify` finds a problem or `publish` cannot send a run or its record, 2 on bad input.
 """
 
 import argparse

@@ -109,12 +109,23 @@ def _write_all(
         for path, content in files.items():
             if stop.is_set():
                 return
-            entry = next(iter(artifact.files(names=[path], per_page=1)), None)
-            if entry is None:
-                raise Problem(f"W&B has no file {path!r}, which the manifest names; run the same command again")
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(session, entry.direct_url, target, content, stop)
+            _write(session, _address(artifact, path, stop), target, content, stop)
+
+
+def _address(artifact: Any, path: str, stop: threading.Event) -> str:
+    """Where W&B says that a file is; its addresses hold for a while alone. Should it call none as the manifest does, its first."""
+    addresses: list[str] = []
+    for entry in artifact.files(names=[path]):
+        if entry.name == path:
+            return str(entry.direct_url)
+        addresses = addresses or [str(entry.direct_url)]
+        if stop.is_set():
+            break
+    if not addresses:
+        raise Problem(f"W&B has no file {path!r}, which the manifest names; run the same command again")
+    return addresses[0]
 
 
 def _write(session: Any, url: str, target: Path, content: File, stop: threading.Event) -> None:

@@ -1,6 +1,6 @@
 """The W&B run of a stage: scalars, panels, and the axes that they are drawn over.
 
-The half of a Stage that logs. It touches no store; what it logs goes to W&B, or to an offline record in PEEL_HOME/wandb.
+The half of a Stage that logs. It touches no store; what it logs goes to W&B, or to an offline record (traces.py says where).
 """
 
 import dataclasses
