@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ CASES = 12
 def few(rng: np.random.Generator) -> Embeddings:
     """One to twelve images a split, of vectors that may be equal and labels that may lack a class."""
     dimensions = int(rng.integers(1, 6))
-    splits = {}
+    splits: dict[str, Any] = {}
     for split in ("train", "test"):
         count = int(rng.integers(1, 13))
         vectors = rng.normal(size=(count, dimensions)) * 10.0 ** rng.integers(-3, 4)
@@ -40,7 +41,7 @@ def few(rng: np.random.Generator) -> Embeddings:
         splits[split] = vectors.astype(np.float32)
         splits[f"{split}_labels"] = rng.integers(0, rng.integers(1, 4), count)
     classes = ("a", "b", "c")[: int(max(splits["train_labels"].max(), splits["test_labels"].max())) + 1]
-    return Embeddings(classes, **splits, train_features=splits["train"], test_features=splits["test"])  # type: ignore[arg-type]
+    return Embeddings(classes, **splits, train_features=splits["train"], test_features=splits["test"])
 
 
 def probed(embeddings: Embeddings) -> Scores:
