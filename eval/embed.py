@@ -53,7 +53,7 @@ def main(config: Config) -> None:
         embeddings = Embeddings(
             images.classes, train, test, train_features, test_features, *labels, own=images.name == home
         )
-        embeddings.check_finite(model.request)
+        embeddings.check_lengths(model.request)
         stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
         stage.panel("embed/spread", spread_figure(embeddings.test))
         stage.dataset = images.name
