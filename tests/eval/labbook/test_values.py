@@ -102,7 +102,15 @@ def test_a_comparison_whose_parts_do_not_fit_together_has_no_verdict(values: dic
 def test_a_claim_of_other_values_makes_no_page(field: dict[str, Any]) -> None:
     publish_images()
     publish_scores("probe", {"probe/top1": 0.5}, FULL)
-    sound = {"number": 1, "question": 3, "text": "It is.", "who": "us", "verdict": "holds", "why": "so", "panels": []}
+    sound: dict[str, Any] = {
+        "number": 1,
+        "question": 3,
+        "text": "It is.",
+        "who": "us",
+        "verdict": "holds",
+        "why": "so",
+        "panels": [],
+    }
     publish_claims({"one": sound})
     collect((FULL,))
     publish_claims({"one": sound | field})
