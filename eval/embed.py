@@ -63,7 +63,7 @@ def main(config: Config) -> None:
             own=images.name == home,
             duplicates=images.duplicates,
         )
-        embeddings.check_finite(model.request)
+        embeddings.check_lengths(model.request)
         stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
         stage.panel("embed/spread", spread_figure(embeddings.test))
         stage.dataset = images.name

@@ -20,5 +20,5 @@ def test_vectors_that_are_not_finite_are_not_published_and_the_encoder_is_named(
         stage.variant, stage.seed = "blobs-vicreg", 0
         stage.publish("encoder", encoder.save)
     line = refusal(lambda: embed.main(embed.Config("blobs-vicreg")))
-    assert line.startswith("encoder:blobs-vicreg: ") and "of 24 vectors (rows " in line and " of train hold NaN" in line
+    assert line.startswith("encoder:blobs-vicreg, train: ") and "of 24 vectors (rows " in line and "hold NaN" in line
     assert Store().versions("embeddings") == []

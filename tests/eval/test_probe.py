@@ -248,7 +248,7 @@ def broken(**arrays: Any) -> Embeddings:
     ("embeddings", "names"),
     [
         (broken(test=np.zeros((30, 7), np.float32)), r"train.npy is \(30, 4\), and test.npy is \(30, 7\)"),
-        (broken(test_features=np.full((30, 4), np.nan, np.float32)), "30 of 30 vectors .* of test_features hold NaN"),
+        (broken(test_features=np.full((30, 4), np.nan, np.float32)), "test_features: 30 of 30 vectors .* hold NaN"),
         (broken(train_labels=np.arange(30) % 2), "'class 2' has no train image"),
         (broken(test_labels=np.arange(30) % 2), "'class 2' has no test image"),
         (broken(test_labels=np.arange(29) % 3), r"test_labels.npy is int64 \(29,\), not int64 \(30,\)"),

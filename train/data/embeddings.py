@@ -18,6 +18,9 @@ Layer = Literal["representation", "features"]
 
 CHUNK = 4_096  # rows: what is computed of them stays in a processor's cache
 NAMED = 5  # rows that an error names
+# Of a squared length: FAISS adds squares in float32, and those of a difference of two centered vectors are 16 times as
+# large at most.
+LONGEST = float(np.finfo(np.float32).max) / 16
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,14 @@ class Embeddings:
                 transductive=about.transductive,
                 duplicates=Duplicates.load(folder),
             )
-            embeddings.check_finite(folder.name)
+            embeddings.check_lengths(folder.name)
             return embeddings
 
-    def check_finite(self, maker: str) -> None:
-        """Raises Problem, naming `maker`, where a vector holds NaN or an infinity."""
+    def check_lengths(self, maker: str) -> None:
+        """Raises Problem, naming `maker`, where a vector is one that `check_lengths` below refuses."""
         for split in SPLITS:
             for key in (split, f"{split}_features"):
-                vectors = getattr(self, key)
-                if len(rows := not_finite(vectors)):
-                    raise Problem(
-                        f"{maker}: {listed(rows, len(vectors))} of {key} hold NaN or infinite values, as those of an encoder"
-                        " that diverged do; train it again with a lower --learning-rate"
-                    )
+                check_lengths(getattr(self, key), f"{maker}, {key}")
 
     def check_of(self, images: Images) -> None:
         """Raises Problem unless there is one vector for each of the images; those of training may all have none."""
@@ -120,13 +118,17 @@ class Embeddings:
         return not np.array_equal(self.train_features[:16], self.train[:16])
 
 
-def not_finite(vectors: Vectors) -> NDArray[np.int64]:
-    """The rows that hold NaN or an infinity."""
-    parts = [
-        start + np.flatnonzero(~np.isfinite(vectors[start : start + CHUNK]).all(axis=1))
-        for start in range(0, len(vectors), CHUNK)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+def check_lengths(vectors: Vectors, what: str) -> None:
+    """Raises Problem, which begins with `what`, unless every vector is finite and short enough for float32 to hold its
+    distance to another: native code would take what comes of such for rows and sizes."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        blocks = (vectors[start : start + CHUNK] for start in range(0, len(vectors), CHUNK))
+        short = [np.einsum("nd,nd->n", block, block) <= LONGEST for block in blocks]
+    if len(rows := np.flatnonzero(~np.concatenate([np.empty(0, bool), *short]))):
+        raise Problem(
+            f"{what}: {listed(rows, len(vectors))} hold NaN or values too large for a distance in float32, as those of an"
+            " encoder that diverged do; train it again with a lower --learning-rate"
+        )
 
 
 def listed(rows: NDArray[np.int64], count: int) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from tqdm import tqdm
 
-from train.data.embeddings import Embeddings, Vectors, listed
+from train.data.embeddings import Embeddings, Vectors, check_lengths
 from train.data.images import SPLITS, load_array, save_array
 from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
@@ -24,9 +24,6 @@ BATCH = 4096  # queries to one search: FAISS multiplies matrices in blocks of th
 MARGIN = 8  # candidates beyond those asked for: FAISS may swap neighbors whose distances differ by its rounding
 SAMPLE = 1000  # queries that the recall of an inverted file is measured on
 CHUNK = 2**22  # float64 values at once while distances are made exact: 32 MB
-# Of a squared length: FAISS adds squares in float32, and those of a difference of two centered vectors are 16 times as
-# large at most.
-LONGEST = float(np.finfo(np.float32).max) / 16
 
 
 @dataclass(frozen=True)
@@ -184,18 +181,6 @@ def build(vectors: Vectors, inverted: Inverted | None = None) -> Any:
         faiss.omp_set_num_threads(threads)
     index.add(contiguous)
     return index
-
-
-def check_lengths(vectors: Vectors, what: str) -> None:
-    """Raises Problem unless every vector is finite and short enough for float32 to hold its distance to another."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        blocks = (vectors[start : start + BATCH] for start in range(0, len(vectors), BATCH))
-        short = [np.einsum("nd,nd->n", block, block) <= LONGEST for block in blocks]
-    if len(rows := np.flatnonzero(~np.concatenate([np.empty(0, bool), *short]))):
-        raise Problem(
-            f"{what}: {listed(rows, len(vectors))} hold NaN or values too large for a distance in float32, as those of an"
-            " encoder that diverged do; train it again with a lower --learning-rate"
-        )
 
 
 def describe(index: Any) -> dict[str, int]:

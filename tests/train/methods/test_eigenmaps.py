@@ -330,10 +330,10 @@ def test_embeddings_made_before_there_were_transductive_ones_are_an_encoders(tmp
 
 def test_a_source_with_a_vector_that_is_not_finite_is_refused_with_its_row() -> None:
     embeddings = publish_source()
-    for value, words in ((np.nan, "hold NaN or infinite"), (np.float32(1e37), "too large for a distance in float32")):
+    for value in (np.nan, np.float32(1e37)):
         train = embeddings.train.copy()
         train[4, 0] = value
         publish_embedded(replace(embeddings, train=train), "blobs-untrained", "blobs")
         line = refusal(lambda: stage.main(stage.Config(embeddings="blobs-untrained")))
-        assert words in line and "(row 4)" in line
+        assert "1 of 90 vectors (row 4) hold NaN or values too large for a distance in float32" in line
     assert not [version for version in Store().versions("embeddings") if any("eigenmaps" in a for a in version.aliases)]
