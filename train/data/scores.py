@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from train.data.images import save_array
 from train.tracking.problem import reading
 from train.tracking.stage import Stage
+from train.tracking.store import files_below
 
 Value = float | int | str | list[Any] | None
 
@@ -70,4 +71,6 @@ def _file(folder: Path, kind: str, name: str, suffix: str) -> Path:
 
 def _paths(folder: Path, kind: str) -> Mapping[str, Path]:
     root = folder / kind
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.*"))}
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path for path in (files_below(root) if root.exists() else ())
+    }

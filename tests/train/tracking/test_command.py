@@ -185,7 +185,9 @@ def test_a_cleaned_name_can_be_an_alias(text: str) -> None:
 
 
 def test_a_log_on_the_full_disk_changes_no_exit_code() -> None:
-    code = "from train.tracking.command import answer\nanswer('stage', lambda: open('/dev/full', 'w').write('x' * 99999))"
+    code = (
+        "from train.tracking.command import answer\nanswer('stage', lambda: open('/dev/full', 'w').write('x' * 99999))"
+    )
     with Path("/dev/full").open("w") as full:
         process = subprocess.run([sys.executable, "-c", code], stderr=full, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert (process.returncode, process.stdout) == (2, "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.tracking.record import entries
-from train.tracking.store import Store, home
+from train.tracking.store import Store, files_below, home
 from train.tracking.store.records import File, Version, manifest_digest
 
 # -- damage ------------------------------------------------------------------------------------------------------------
@@ -156,7 +156,9 @@ def _staged_copies() -> list[Path]:
     staging = home() / "wandb" / "data" / "artifacts" / "staging"
     copies = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(TEMPORARY, path.name)}
     if copies:
-        for record in (home() / "wandb").glob("*run-*/*.wandb"):
+        for record in files_below(home() / "wandb"):
+            if record.suffix != ".wandb":
+                continue
             for name in re.findall(f"staging/({TEMPORARY})".encode(), b"".join(entries(record.read_bytes()))):
                 copies.pop(name.decode(), None)
     return list(copies.values())
