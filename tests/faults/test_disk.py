@@ -208,7 +208,7 @@ def test_an_error_at_any_call_is_one_line_and_the_same_command_works_again(
         with saboteur.at_work(home()):
             assert ended(line, capsys)[0] == 0
             calls = saboteur.calls
-        each = 4 if scale == 1 else 300 if command in QUICK[2:] else 75
+        each = 4 if scale == 1 else 220 if command in QUICK[2:] else 55
         losses = crashes = 0
         for _ in range(each):
             which, number = dice.randint(1, calls), dice.choice(ERRORS)
