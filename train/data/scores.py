@@ -16,6 +16,7 @@ from train.data.pictures import open_png
 from train.tracking.contents import LARGEST, read_json
 from train.tracking.problem import Problem, reading
 from train.tracking.stage import Stage
+from train.tracking.store import files_below
 
 Value = float | int | str | list[Any] | None
 
@@ -89,4 +90,6 @@ def _sample(path: Path) -> NDArray[Any]:
 
 def _paths(folder: Path, kind: str) -> Mapping[str, Path]:
     root = folder / kind
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.*"))}
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path for path in (files_below(root) if root.exists() else ())
+    }

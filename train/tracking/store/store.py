@@ -238,7 +238,7 @@ class Store(Registry):
     def take(self, folder: Path) -> dict[str, File]:
         """Moves every file of `folder` (on the store's own disk) into `objects/` and says what they are."""
         files = {}
-        for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file()):
+        for path in files_below(folder):
             if path.is_symlink():
                 raise ValueError(f"{path} is a link, whose content is not the artifact's own; copy the file")
             content = File(hash_file(path), path.stat().st_size)
@@ -359,6 +359,20 @@ def _move(path: Path, target: Path) -> None:
             copy.unlink(missing_ok=True)
             raise
         path.unlink()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file and link in a folder and those in it, sorted. Raises OSError where one cannot be read: Path.rglob passes
+    over it in silence, and an artifact would be published without what is in it."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    files: list[Path] = []
+    for top, folders, names in os.walk(folder, onerror=refuse):
+        files += [Path(top) / name for name in names]
+        files += [path for path in (Path(top) / name for name in folders) if path.is_symlink()]
+    return sorted(files)
 
 
 def write_whole(path: Path, content: bytes) -> None:
