@@ -163,9 +163,8 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
 
 def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Version:
     """Makes the images of a data set, under a name that no other has."""
-    flags = {"dataset": dataset, "name": name or spare_name(driver.store, dataset)}
-    if dataset == config.dataset or is_zip(dataset):  # of a set that is none train.prepare says so
-        flags["encoding"] = config.encoding
+    encoding = config.encoding if dataset == config.dataset or is_zip(dataset) else ""
+    flags = {"dataset": dataset, "name": name or spare_name(driver.store, dataset, encoding), "encoding": encoding}
     if config.skip_corrupt:
         flags["skip-corrupt"] = "True"
     words = [f"--{flag}={value}" for flag, value in flags.items() if value]

@@ -107,16 +107,16 @@ def other_source(store: Store, config: Config) -> str | None:
     return None if settings("train.prepare", replace(config, **settled)) == maker.settings else str(source)
 
 
-def spare_name(store: Store, dataset: str) -> str:
+def spare_name(store: Store, dataset: str, encoding: str = "") -> str:
     """A --name that is free, of its own name and a hash of its images; empty where that of the set itself will do."""
     path = datasets.own(dataset)
     if path is None or dataset in datasets.NAMES:
         return ""
     name = clean_name(path.name if path.is_dir() else path.stem)
-    free = name and not reserved(name) and not other_source(store, Config(dataset))
+    free = name and not reserved(name) and not other_source(store, Config(dataset, encoding=encoding))
     if free and (len(name) <= LONGEST or store.find("images", name)):
         return ""
-    return f"{name[:LONGEST] or 'images'}-{str(datasets.fingerprint(dataset))[:6]}"
+    return f"{name[:LONGEST] or 'images'}-{str(datasets.fingerprint(dataset, encoding))[:6]}"
 
 
 def sample_sheet(images: Images, generator: np.random.Generator, columns: int = 10) -> PIL.Image.Image:

@@ -38,7 +38,6 @@ from train.tracking.command import answer
 from train.tracking.panels import figure
 from train.tracking.problem import Incident, incident
 from train.tracking.store import Store, home, housekeeping, write_whole
-from train.tracking.upload import SERVICE
 
 ERRORS = [
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
@@ -349,7 +348,7 @@ def body():
 answer("stage", body)
 """
     environment = {
-        name: value for name, value in os.environ.items() if name != SERVICE
+        name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"
     }  # else it is this process's client
     process = processes.run("-c", body, env=environment)
     assert process.returncode == 2, process.stderr

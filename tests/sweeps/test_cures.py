@@ -54,7 +54,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 
 def called(driver: Driver, dataset: Path | str, name: str = "") -> str:
-    return driver.called(make.prepare(driver, str(dataset), name, skip_corrupt=False))
+    return driver.called(make.prepare(driver, make.Config(), str(dataset), name))
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_damaged_image_is_cured_by_leaving_it_out(
     source = write_folder(tmp_path / "pets", {**two_classes(), "train/cat/cut.png": CUT})
     line = refusal(lambda: called(driver, source))
     assert "--skip-corrupt True" in capsys.readouterr().out and "SKIP_CORRUPT=1" in line
-    assert driver.called(make.prepare(driver, str(source), "", skip_corrupt=True)) == "pets"
+    assert driver.called(make.prepare(driver, make.Config(skip_corrupt=True), str(source))) == "pets"
 
 
 def test_a_name_that_is_taken_is_cured_by_another(

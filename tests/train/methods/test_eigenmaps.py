@@ -193,10 +193,10 @@ def test_of_a_set_of_copies_the_default_takes_more_neighbors_and_a_number_that_w
 ) -> None:
     """With ten neighbors the twelve copies of each of fifteen vectors have none but each other."""
     source = blobs(3, 5, 8, seed=0)
-    train, features, labels = (
-        np.repeat(part, 12, axis=0) for part in (source.train, source.train_features, source.train_labels)
-    )
-    copies = replace(source, train=train, train_features=features, train_labels=labels)
+    twelvefold: dict[str, Any] = {
+        key: np.repeat(getattr(source, key), 12, axis=0) for key in ("train", "train_features", "train_labels")
+    }
+    copies = replace(source, **twelvefold)
     publish_images(pictures("blobs", copies))
     publish_encoder("blobs-untrained", "blobs")
     publish_embedded(copies, "blobs-untrained", "blobs")
