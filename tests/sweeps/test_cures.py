@@ -234,9 +234,14 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def outside_make() -> dict[str, str]:
+    """The environment without what `make test` says to a make below it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
 def made(folder: Path, *words: str, **environment: str) -> tuple[Config, dict[str, str | None]]:
     process = subprocess.run(
-        ["make", "--no-print-directory", "run", *words], cwd=folder, env={**os.environ, **environment},
+        ["make", "--no-print-directory", "run", *words], cwd=folder, env={**outside_make(), **environment},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     arguments, shown = json.loads(process.stdout)
@@ -258,7 +263,7 @@ def test_make_passes_every_path_on_as_it_is(recipe: Path, sign: str, way: str) -
 
 def test_make_run_without_words_is_the_driver_without_flags(recipe: Path) -> None:
     clean = {name: "" for name in (*SHOWN, "DATASET", "ANOMALIES", "STUDY", "SEEDS")}
-    environment = {name: value for name, value in os.environ.items() if name not in clean}
+    environment = {name: value for name, value in outside_make().items() if name not in clean}
     process = subprocess.run(
         ["make", "run"], cwd=recipe, env={**environment, "NAME": "host"}, capture_output=True, text=True, check=True
     )

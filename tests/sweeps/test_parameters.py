@@ -54,7 +54,7 @@ def test_nothing_is_a_choice_where_the_field_may_be_nothing(tmp_path: Path) -> N
     [
         ("learning_rate", "[1e-4, 0.0001]", "0.0001 twice, as 1e-4 and 0.0001; leave one out"),
         ("learning_rate", "[1, 1.0]", "1.0 twice"),
-        ("learning_rate", "[.inf]", ".inf is not a finite number"),
+        ("learning_rate", "[.inf]", "inf is not a finite number"),
         ("learning_rate", "[nan]", "nan is not"),
         ("learning_rate", "[0.1, 1:30]", "YAML reads 1:30 as 90; write 90"),
         ("seed", "[08, 010]", "YAML reads 010 as 8; write 8"),

@@ -137,6 +137,8 @@ def load(
     """
     if not os.path.lexists(path):
         return None
+    if not path.is_file():
+        raise Misfit("it is no file")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
         with safe_open(path, framework="pt") as file:

@@ -187,7 +187,7 @@ def check_room(stage: str, fields: Mapping[str, object]) -> None:
     if beyond > 0:
         raise Problem(
             f"the name {name!r} has {len(name)} characters, and leaves no room for others in {longest};"
-            f" give the image set a --name that is {beyond} shorter"
+            f" give the image set a --name (make run: NAME=) that is {beyond} shorter"
         )
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from train.tracking import environment
 from train.tracking.declarations import NUMBER, declaration
 from train.tracking.download import download
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 from train.tracking.store import Store, home
 from train.tracking.store.records import Draft, Run, Version
 
@@ -221,4 +221,4 @@ def errors_as_problem(what: str, cure: str = "run the same command again") -> It
         modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
         if not isinstance(error, OSError | ValueError) and not any(name.startswith("wandb.") for name in modules):
             raise
-        raise Problem(f"{what}: {one_line(error)}; {cure}") from error
+        raise incident(error) or Problem(f"{what}: {one_line(error)}; {cure}") from error
