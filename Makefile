@@ -1,4 +1,5 @@
-# make run    the whole exercise on the digits (STUDY=, DATASET=, ANOMALIES=, SEEDS=, DATA=, MODE=offline, FRESH=1, PEEL_HOME=)
+# make run    the whole exercise on the digits (STUDY=, DATASET=, NAME=, ANOMALIES=, SEEDS=, DATA=, SKIP_CORRUPT=1,
+#             ENCODING=, FRESH=1, MODE=offline, PEEL_HOME=)
 # make test   lint, types and tests
 # make quick  lint, and the tests that start no process, browser or server: for between two edits
 # make faults ten times as many kills, damages and hostile inputs as make test tries, and the table of what was tried
@@ -13,7 +14,15 @@ SEEDS ?= 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-export PEEL_DATA := $(if $(DATA),$(DATA),$(PEEL_DATA))
+# Some shells have a NAME of their own, which is no data set's.
+ifneq ($(origin NAME),command line)
+NAME :=
+endif
+
+# Paths come with any signs: make is kept from reading a $ in them, and the shell sees none of them but in its environment.
+VALUES := STUDY DATASET NAME ANOMALIES SEEDS SKIP_CORRUPT ENCODING FRESH DATA MODE PEEL_DATA PEEL_HOME
+$(foreach name,$(VALUES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+export PEEL_DATA := $(or $(DATA),$(PEEL_DATA))
 ifdef MODE
 export WANDB_MODE := $(MODE)
 endif
@@ -21,7 +30,8 @@ endif
 .PHONY: run test quick style lint faults bench newest clean
 
 run: .venv/run
-	@$(BIN)/python -m sweeps.make --study '$(STUDY)' --dataset '$(DATASET)' --anomalies '$(ANOMALIES)' --seeds '$(SEEDS)' $(if $(FRESH),--fresh True)
+	@$(BIN)/python -m sweeps.make --study="$$STUDY" --dataset="$$DATASET" --name="$$NAME" --anomalies="$$ANOMALIES" --encoding="$$ENCODING" --seeds="$$SEEDS" \
+		$(if $(SKIP_CORRUPT),--skip-corrupt True) $(if $(FRESH),--fresh True)
 
 # The order of the files is that of tests/conftest.py; xdist's own, by their numbers of tests, deals the longest last.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

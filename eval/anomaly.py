@@ -12,6 +12,7 @@ from eval.evidence.density import (
     mutual_distance,
     picture,
     pixels,
+    repeated,
     samples,
     table,
     values,
@@ -20,6 +21,7 @@ from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
 from train.data.scores import Scores
+from train.methods.ranges import fit_default
 from train.tracking import Command, Problem, Stage
 
 
@@ -36,7 +38,7 @@ class Config:
     k: int = 2
     """The score is the mean L2 distance to this many nearest training representations."""
     most: int = 7
-    """How many of the most anomalous images are shown."""
+    """How many of the most anomalous images are shown; all of smaller sets."""
     seed: int = 0
     """Draws the bootstrap."""
 
@@ -58,18 +60,25 @@ def main(config: Config) -> None:
         pictures = stage.fetch("images", config.images or source.dataset)
         source.check_made_from(pictures)
         normal = Images.load(pictures.folder)
+        embeddings.check_of(normal)
 
         other_source = stage.fetch("embeddings", config.anomalies)
         other, against = Embeddings.load(other_source.folder), other_source.dataset
+        stage.expect(anomalies=against)
         check_comparable(embeddings, other)
         check_same_encoder(source.origin, other_source.origin, source.alias)
         other_pictures = stage.fetch("images", against)
         other_source.check_made_from(other_pictures)
         anomalies = Images.load(other_pictures.folder)
+        other.check_of(anomalies)
 
         names = (source.dataset, against)
+        copies = repeated(normal, anomalies)
+        if copies:
+            print(f"{against}: {copies}")
         detection = detect(embeddings, neighbors, other, config.k, config.seed)
-        most = most_anomalous(detection, config.most)
+        count = fit_default("most", config.most, Config.most, len(detection.normal) + len(detection.anomalies))
+        most = most_anomalous(detection, count)
         alike = {
             "anomaly/most/distance": mutual_distance(most, embeddings.test, other.test, config.seed),
             "anomaly/most/pixels": mutual_distance(
@@ -77,7 +86,7 @@ def main(config: Config) -> None:
             ),
         }
         scores = Scores(
-            values(detection, most, config.k, names) | alike,
+            values(detection, most, config.k, names) | alike | ({"anomaly/duplicates": copies} if copies else {}),
             figures(detection, str(stage.variant), names),
             {"anomaly/most": picture(most, normal, anomalies)},
             samples(detection),

@@ -73,6 +73,7 @@ def main(config: Config) -> None:
     with Stage("eval.compare", config) as stage:
         study = get_study(config.study)
         readings = gather(stage, config.variants, config.anomalies, study.scores)
+        stage.expect(**study.fields(str(stage.dataset)))
         values = header(config.variants, str(stage.dataset), config.anomalies, config.resamples)
         values |= entries(readings, study.scores)
         estimates: dict[str, dict[str, Estimate]] = {}

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images, blank
 from train.engine.collapse import dimension_std
+from train.engine.devices import device_of
 from train.models.encoder import Encoder
 from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
@@ -27,8 +28,8 @@ class Config:
     """Embed the training images too. Of a set of anomalies only the test images are read."""
     batch_size: Annotated[int, MACHINE] = 100
     """Images at a time."""
-    device: Annotated[str, MACHINE] = "cpu"
-    """cpu, cuda or mps."""
+    device: Annotated[str, MACHINE] = "auto"
+    """cpu, cuda, mps; auto takes cuda where there is one."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -40,8 +41,10 @@ def main(config: Config) -> None:
         model = stage.fetch("encoder", config.encoder)
         stage.about(model)
         source = stage.fetch("images", config.images or model.dataset)
-        encoder, home = Encoder.load(model.folder).to(config.device), model.dataset
+        encoder, home = Encoder.load(model.folder).to(device_of(config.device)), model.dataset
         images = Images.load(source.folder)
+        if images.name != home:
+            stage.expect(images=images.name)
         if images.name == home and not config.train:
             raise Problem(
                 f"--train False leaves out the training images of {home}, and its evaluations need them; leave the flag out"
@@ -51,8 +54,16 @@ def main(config: Config) -> None:
         test_features, test = embed(encoder, images.test, config.batch_size, "test")
         labels = np.array(images.train_labels[: len(train)]), np.array(images.test_labels)
         embeddings = Embeddings(
-            images.classes, train, test, train_features, test_features, *labels, own=images.name == home
+            images.classes,
+            train,
+            test,
+            train_features,
+            test_features,
+            *labels,
+            own=images.name == home,
+            duplicates=images.duplicates,
         )
+        embeddings.check_lengths(model.request)
         stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
         stage.panel("embed/spread", spread_figure(embeddings.test))
         stage.dataset = images.name

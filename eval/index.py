@@ -10,6 +10,7 @@ from eval.evidence.neighbors import distances_figure, occurrences_figure
 from eval.evidence.validity import check_own
 from train.data.embeddings import Embeddings
 from train.data.neighbors import Inverted, describe, find_neighbors
+from train.methods.ranges import fit_default
 from train.tracking import Command, Problem, Stage
 
 
@@ -18,7 +19,7 @@ class Config:
     embeddings: str
     """Alias of the embeddings."""
     k: int = 10
-    """How many neighbors of each image; an image is never among its own."""
+    """How many neighbors of each image, or all others of a smaller set; an image is never among its own."""
     kind: Literal["exact", "ivf"] = "exact"
     """exact (every image is compared with every other), or ivf (FAISS's inverted file: with the nearest lists of them)."""
     lists: int = 0
@@ -43,7 +44,8 @@ def main(config: Config) -> None:
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
         inverted = Inverted(config.lists, config.probes) if config.kind == "ivf" else None
-        neighbors = find_neighbors(embeddings, config.k, inverted)
+        k = fit_default("k", config.k, Config.k, len(embeddings.train) - 1)
+        neighbors = find_neighbors(embeddings, k, inverted)
         if neighbors.recall is not None:
             about = {"recall": neighbors.recall, **describe(neighbors.index)}
             stage.log({f"neighbors/{name}": value for name, value in about.items()})

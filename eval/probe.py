@@ -41,7 +41,9 @@ def main(config: Config) -> None:
         stage.about(source)
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
-        check(embeddings, ("representation", "features"))
+        check(embeddings)
+        if embeddings.duplicates:
+            print(f"{source.dataset}: {embeddings.duplicates}")
         seed = stage.seed or 0
         representation = probe(embeddings, "representation", seed)
         features = probe(embeddings, "features", seed) if embeddings.has_head else representation
@@ -58,14 +60,16 @@ def probe(embeddings: Embeddings, layer: Layer, seed: int) -> Probe:
 def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: int, resamples: int) -> Scores:
     """Accuracies are shares, 0 to 1. `probe/regularisation` weighs half the squared norm of the weights against the mean
     cross-entropy; `probe/chance` is the accuracy of always naming the most frequent training class. `probe/per_class` and
-    `probe/counts` (test images) are in the order of `probe/classes`. Samples say of each test image whether it is right."""
+    `probe/counts` (test images) are in the order of `probe/classes`. `probe/duplicates` is there where images are equal, and
+    says which of them void the accuracy. Samples say of each test image whether it is right."""
     labels, classes = np.asarray(embeddings.test_labels), embeddings.classes
-    values: dict[str, Value] = {}
+    values: dict[str, Value] = {"probe/duplicates": str(embeddings.duplicates)} if embeddings.duplicates else {}
     samples: dict[str, NDArray[np.bool_]] = {}
     for path, layer_probe in (("probe", representation), ("probe/features", features)):
         correct = layer_probe.predictions == labels
         values[f"{path}/top1"] = float(correct.mean())
-        values[f"{path}/top1/interval"] = list(accuracy_interval(correct, seed, resamples))
+        ends = accuracy_interval(correct, seed, resamples)
+        values[f"{path}/top1/interval"] = list(ends) if ends else None
         values[f"{path}/regularisation"] = layer_probe.regularization
         samples[f"{path}/top1"] = correct
 

@@ -11,13 +11,13 @@ from typing import Annotated
 import plotly.graph_objects as go
 
 from eval.labbook.book import Book, gather
-from eval.labbook.drawings import drawing, overlay
+from eval.labbook.drawings import overlay
 from eval.labbook.page import render
 from eval.labbook.tables import summary_frame
 from eval.studies.all import get_study
 from train.tracking.command import Command
 from train.tracking.origin import LATER
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, set_aside
 from train.tracking.stage import Stage
 from train.tracking.store import home, write_whole
 
@@ -52,8 +52,11 @@ def main(config: Config) -> None:
         for name, figure in overlays(book).items():
             stage.panel(name, figure)
         stage.publish("report", lambda folder: write_whole(folder / PAGE, page), book.study.fields(book.dataset))
-    write_whole(home() / book.study.page, page)
-    print(home() / book.study.page)
+    target = home() / book.study.page
+    if target.is_dir():
+        print(f"{target} is a folder; it is now {set_aside(target)}")
+    write_whole(target, page)
+    print(target)
 
 
 def overlays(book: Book) -> dict[str, go.Figure]:
@@ -63,7 +66,7 @@ def overlays(book: Book) -> dict[str, go.Figure]:
         panel.path: panel for chapter in book.study.chapters for panel in chapter.panels if panel.overlay
     }.values():
         drawings = {
-            variant: drawing(book.evidence[panel.artifact, variant].scores.figures[panel.path])
+            variant: book.drawing(panel.artifact, variant, panel.path)
             for variant in book.variants
             if book.shows(panel.artifact, variant, panel.path)
         }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from eval.evidence.retrieval import measure, pictures, query_values, retrieve, table
+from eval.evidence.validity import check
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
@@ -36,6 +37,7 @@ def main(config: Config) -> None:
         source.check_made_from(original)
 
         embeddings, neighbors = Embeddings.load(source.folder), Neighbors.load(index.folder)
+        check(embeddings)
         images = Images.load(original.folder)
         retrieval = retrieve(embeddings, neighbors, config.seed)
         values, samples = measure(embeddings, neighbors, images, config.seed)

@@ -45,6 +45,7 @@ def main(config: Config) -> None:
                 " let it run on"
             )
         stage.dataset = dataset(sweep)
+        stage.expect(sweep=clean_name(config.sweep))
         tables = {"sweep/table": trials_table(sweep)}
         if over_seeds(sweep):
             tables["sweep/seeds"] = seeds_table(sweep)
@@ -58,7 +59,7 @@ def main(config: Config) -> None:
             for name, table in tables.items():
                 path = folder / "tables" / f"{name}.csv"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                table.to_csv(path, index=False, lineterminator="\n")
+                table.to_csv(path, index=False, lineterminator="\n", errors="backslashreplace")
 
         stage.publish("sweep", save, {"sweep": clean_name(config.sweep)})
 

@@ -24,7 +24,7 @@ from train.data.scores import Scores, Value
 from train.data.views import Augmentation, batch, draw, transform
 from train.methods.ranges import AtLeast, check_ranges
 from train.models.encoder import Encoder
-from train.tracking import Command, Stage
+from train.tracking import Command, Problem, Stage
 
 BATCH = 100  # images at a time
 # What a standard view may go through beside its crop.
@@ -55,6 +55,8 @@ def main(config: Config) -> None:
         source = stage.fetch("images", config.images or model.dataset)
         model.check_made_from(source)
         encoder, images = Encoder.load(model.folder), Images.load(source.folder)
+        if len(images.test) < 2:
+            raise Problem(f"{images.name} has one test image, whose views there is nothing to tell from; prepare more")
         scores = score(encoder, images, config)
         scores.log(stage)
         stage.publish("views", scores.save)
@@ -85,7 +87,8 @@ def score(encoder: Encoder, images: Images, config: Config) -> Scores:
     values["views/harder/shared"] = len(STANDARD & set(OPERATIONS))
     for path, sample in samples.items():
         values[path] = float(sample.mean())
-        values[f"{path}/interval"] = list(mean_interval(sample, config.seed))
+        ends = mean_interval(sample, config.seed)
+        values[f"{path}/interval"] = list(ends) if ends else None
     shown = [[view[i].permute(1, 2, 0).numpy() for view in (*sources[:2], *pairs)] for i in range(min(8, len(rows)))]
     examples = grid(
         [[image, *row] for image, row in zip(pixels.numpy(), shown, strict=False)], [[False] * 5] * len(shown), 1

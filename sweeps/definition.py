@@ -3,7 +3,8 @@
 Pure but for reading the file. A Definition goes to the queue (what is drawn) and to the runner (the commands).
 """
 
-import itertools
+import dataclasses
+import datetime
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,66 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sweeps import document
+from sweeps.document import Document
 from sweeps.hyperband import Hyperband
-from train.tracking.declarations import clean_name, stages
+from sweeps.parameters import EXAMPLES, FURTHEST, Parameter, Value, check_keys, number, one_of, read_parameter, shown
+from train.tracking import Command, Problem
+from train.tracking.declarations import check_alias, clean_name, stages
 from train.tracking.origin import digest_of
-from train.tracking.problem import Problem, one_line
-
-Value = bool | int | float | str | None
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
 KEYS = ("program", "command", "method", "metric", "parameters", "run_cap", "early_terminate")
 SERVER_KEYS = ("name", "description", "project", "entity")  # of the sweep at W&B; here they change nothing
-DISTRIBUTIONS = {  # their own keys beside `distribution`
-    "constant": ("value",),
-    "categorical": ("values",),
-    "int_uniform": ("min", "max"),
-    "uniform": ("min", "max"),
-    "q_uniform": ("min", "max", "q"),
-    "log_uniform_values": ("min", "max"),
-    "q_log_uniform_values": ("min", "max", "q"),
-}
-IN_A_GRID = ("constant", "categorical", "int_uniform")
 PROGRAM = ("${interpreter}", "-m", "${program}")
 MACROS = ("${env}", "${interpreter}", "${program}", "${args}")
-COMMAND = '["${env}", "${interpreter}", "-m", "${program}", "${args}"]'
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A field of the program's configuration. values: of a constant or a choice; else a range, both ends included.
-
-    q: what the values are multiples of; 0 where they are not.
-    """
-
-    name: str
-    distribution: str
-    values: tuple[Value, ...] = ()
-    low: float = 0
-    high: float = 0
-    q: float = 0
-
-    @property
-    def constant(self) -> bool:
-        return self.distribution == "constant"
-
-    @property
-    def whole(self) -> bool:
-        """Whether a value of the range is an integer."""
-        return self.distribution == "int_uniform" or (self.q != 0 and isinstance(self.q, int))
-
-    @property
-    def outermost(self) -> tuple[Value, ...]:
-        """The values or both ends of the range: where the program takes these, it takes all between."""
-        return self.values or (self.low, self.high)
-
-    def nearest(self, value: float) -> float:
-        """The multiple of q that is the nearest to `value`, as W&B rounds."""
-        count = round(value / self.q)
-        return count * self.q if isinstance(self.q, int) else float(f"{count * self.q:.12g}")
+MOST_POINTS = 10_000  # of a grid, each a trial in the study from the start
+LEAST_ETA = 1.01  # nearer to 1 there would be no end of the bands
+COMMAND = EXAMPLES["command"]
 
 
 @dataclass(frozen=True)
@@ -93,13 +51,38 @@ class Definition:
     def swept(self) -> tuple[Parameter, ...]:
         return tuple(parameter for parameter in self.parameters if not parameter.constant)
 
+    @property
+    def count(self) -> int:
+        """How many points a grid has."""
+        return math.prod(parameter.count for parameter in self.swept)
+
     def points(self) -> Iterator[dict[str, Value]]:
         """Every point of a grid, the last parameter fastest."""
-        ranges: list[Sequence[Value]] = [
-            parameter.values or range(int(parameter.low), int(parameter.high) + 1) for parameter in self.swept
-        ]
-        for values in itertools.product(*ranges):
-            yield dict(zip((parameter.name for parameter in self.swept), values, strict=True))
+        for index in range(self.count):
+            values: dict[str, Value] = {}
+            for parameter in reversed(self.swept):
+                index, place = divmod(index, parameter.count)
+                values[parameter.name] = parameter.listed[place]
+            yield {parameter.name: values[parameter.name] for parameter in self.swept}
+
+    def typed(self, program: Command[Any]) -> "Definition":
+        """With every listed value in the type of the program's own field, as which `1e-4` and 0.0001 are one.
+
+        Raises Problem unless the program takes every value of every parameter, the others at their first.
+        """
+        first = {parameter.name: parameter.outermost[0] for parameter in self.swept}
+        try:
+            base = program.parse(self.program_flags(first))
+            parameters = []
+            for parameter in self.parameters:
+                others = [
+                    program.parse(self.program_flags({**first, parameter.name: value}))
+                    for value in parameter.outermost[1:]
+                ]
+                parameters.append(parameter.typed([base, *others]) if parameter.values else parameter)
+        except Problem as problem:
+            raise Problem(f"{self.file}: {problem}") from None
+        return dataclasses.replace(self, parameters=tuple(parameters))
 
     def flags(self, point: Mapping[str, Value]) -> list[str]:
         """What W&B's agent puts in the place of ${args}."""
@@ -130,127 +113,111 @@ def read(file: Path, replacements: Sequence[str] = ()) -> Definition:
 
     Raises Problem, one line with the file's name, where the file is none that can run here.
     """
+    text = document.load(file)
     try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise Problem(f"cannot read {file}: {error.strerror}; give the path of a sweep file") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Problem(f"{file} is not YAML: {one_line(error)}; correct it") from error
-    try:
-        return _definition(file, content, replacements)
+        return _definition(file, text, replacements)
     except Problem as problem:
         raise Problem(f"{file}: {problem}") from None
 
 
-def _definition(file: Path, content: Any, replacements: Sequence[str]) -> Definition:
-    _check_keys("", content, (*KEYS, *SERVER_KEYS), ("program", "command", "method", "metric", "parameters"))
-    parameters = content["parameters"]
-    if not isinstance(parameters, dict) or not parameters:
+def _definition(file: Path, text: Document, replacements: Sequence[str]) -> Definition:
+    content = text.content
+    check_keys("", content, (*KEYS, *SERVER_KEYS), ("program", "command", "method", "metric", "parameters"))
+    content = {**content, **_texts(text)}
+    if not isinstance(content["parameters"], dict) or not content["parameters"]:
         raise Problem("'parameters' holds no parameter; give at least one, such as seed: {values: [0, 1, 2]}")
-    sweep = {**content, "parameters": {**parameters, **_constants(replacements, parameters)}}
-    method = _one_of("method", content["method"], METHODS)
+    method = one_of("method", content["method"], METHODS)
+    entries = {name: Document(entry, text.written["parameters"][name]) for name, entry in content["parameters"].items()}
+    entries |= _constants(replacements, entries)
+    parameters = tuple(read_parameter(name, entry, method) for name, entry in entries.items())
+    for parameter in parameters:
+        if sum(parameter.field == other.field for other in parameters) > 1:
+            raise Problem(f"'parameters.{parameter.name}' stands twice, with '-' and with '_'; leave one out")
+    sweep = {**content, "parameters": {name: entry.content for name, entry in entries.items()}}
     metric = content["metric"]
-    _check_keys("metric.", metric, ("name", "goal"), ("name",))
-    name = clean_name(file.stem)
-    if not name:
-        raise Problem("the file name has no letter or digit before its suffix; rename the file")
+    check_keys("metric.", metric, ("name", "goal"), ("name",))
+    if not isinstance(metric["name"], str):
+        raise Problem(f"'metric.name' is {shown(metric['name'])}; give a text, such as knn/top1")
     run_cap = content.get("run_cap")
     if run_cap is not None:
-        _number("run_cap", run_cap, least=1, whole=True)
-    return Definition(
+        number("run_cap", run_cap, least=1, whole=True)
+    definition = Definition(
         file=file,
-        name=name if sweep == content else f"{name[:121]}-{digest_of(sweep)[:6]}",
+        name=_name(file, sweep if sweep != content else None),
         content=sweep,
-        program=_one_of("program", content["program"], stages()),
+        program=one_of("program", content["program"], stages()),
         method=method,
-        metric=str(metric["name"]),
-        goal=_one_of("metric.goal", metric.get("goal", "minimize"), GOALS),  # W&B's own default
-        parameters=tuple(_parameter(str(key), entry, method) for key, entry in sweep["parameters"].items()),
+        metric=metric["name"],
+        goal=one_of("metric.goal", metric.get("goal", "minimize"), GOALS),  # W&B's own default
+        parameters=parameters,
         command=_command(content["command"]),
         run_cap=run_cap,
         hyperband=_hyperband(content["early_terminate"]) if "early_terminate" in content else None,
     )
+    if method == "grid" and min(definition.count, run_cap or definition.count) > MOST_POINTS:
+        raise Problem(
+            f"the grid has {shown(definition.count)} points, more than {MOST_POINTS}; list fewer values, or add a run_cap"
+        )
+    return definition
 
 
-def _constants(replacements: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _texts(text: Document) -> dict[str, Any]:
+    """What stands for W&B's server alone, as texts where YAML reads what cannot be stored."""
+    texts = {}
+    for key in SERVER_KEYS:
+        value = text.content.get(key)
+        if isinstance(value, datetime.date) or (isinstance(value, int) and abs(value) > FURTHEST):
+            texts[key] = text.written[key]
+        elif value is not None and not isinstance(value, Value):
+            raise Problem(f"'{key}' is {shown(value)}; give a text")
+    return texts
+
+
+def _name(file: Path, replaced: Mapping[str, Any] | None) -> str:
+    """Of the study, and the alias of what eval.sweep makes of it. replaced: the sweep where it is not the file's own."""
+    name = clean_name(file.stem)
+    if not name:
+        raise Problem("the file name has no letter or digit before its suffix; rename the file")
+    if replaced is not None:
+        name = f"{name[:121]}-{digest_of(replaced)[:6]}"
+    try:
+        return check_alias(name)
+    except Problem as problem:
+        raise Problem(f"{problem}: rename the file") from None
+
+
+def _constants(replacements: Sequence[str], parameters: Mapping[Any, Any]) -> dict[str, Document]:
     constants = {}
     for text in replacements:
         name, equals, value = text.partition("=")
         if not equals:
-            raise Problem(f"--set {text!r} is not NAME=VALUE; write it as images=cifar10")
+            raise Problem(f"--set {shown(text)} is not NAME=VALUE; write it as images=cifar10")
         if name not in parameters:
-            raise Problem(f"--set {text!r}: the sweep has no parameter {name!r}; it has: {', '.join(parameters)}")
+            names = ", ".join(map(str, parameters))
+            raise Problem(f"--set {shown(text)}: the sweep has no parameter {shown(name)}; it has: {names}")
         try:
-            constants[name] = {"value": yaml.safe_load(value)}
-        except yaml.YAMLError as error:
-            raise Problem(f"--set {text!r}: the value is not YAML; put it in quotes") from error
+            entry = document.parse(value)
+        except Problem as problem:
+            raise Problem(f"--set {shown(text)}: the value {problem}, or put it in quotes") from None
+        constants[name] = Document({"value": entry.content}, {"value": entry.written})
     return constants
-
-
-def _parameter(name: str, entry: Any, method: str) -> Parameter:
-    place = f"parameters.{name}"
-    if not isinstance(entry, dict):
-        raise Problem(f"'{place}' is {entry!r}; write {{value: {entry}}}, or {{values: [...]}}")
-    if "parameters" in entry:
-        raise Problem(f"'{place}.parameters': nested parameters are not supported; name each field by itself")
-    kind = entry.get("distribution", _default_distribution(entry))
-    if kind == "log_uniform":
-        raise Problem(f"'{place}.distribution': 'log_uniform' (exponents) is not supported; use log_uniform_values")
-    _one_of(f"{place}.distribution", kind, tuple(DISTRIBUTIONS))
-    required = [key for key in DISTRIBUTIONS[kind] if key != "q"]
-    _check_keys(f"{place}.", entry, ("distribution", *DISTRIBUTIONS[kind]), required)
-    if method == "grid" and kind not in IN_A_GRID:
-        raise Problem(f"'{place}': a grid cannot sweep a {kind!r}; list its values")
-    if kind == "constant":
-        return Parameter(name, kind, (_plain(f"{place}.value", entry["value"]),))
-    if kind == "categorical":
-        return Parameter(name, kind, _choices(place, entry["values"]))
-    low, high = (_number(f"{place}.{end}", entry[end], whole=kind == "int_uniform") for end in ("min", "max"))
-    if not low < high:
-        raise Problem(f"'{place}': min {low} is not below max {high}; give a larger max")
-    if "log" in kind and low <= 0:
-        raise Problem(f"'{place}.min': {low} has no logarithm; give more than 0")
-    if not kind.startswith("q_"):
-        return Parameter(name, kind, (), low, high)
-    q = _number(f"{place}.q", entry.get("q", 1.0))  # W&B's own default, a float
-    if not 0 < q <= high - low:
-        raise Problem(f"'{place}.q': {q} is out of range; give more than 0 and at most max - min")
-    unrounded = Parameter(name, kind, (), low, high, q)
-    ends = unrounded.nearest(low), unrounded.nearest(high)
-    return Parameter(name, kind, (), max(ends[0], q) if "log" in kind else ends[0], ends[1], q)
-
-
-def _default_distribution(entry: Mapping[str, Any]) -> str:
-    """As W&B decides where none is named."""
-    if "values" in entry:
-        return "categorical"
-    if "min" in entry or "max" in entry:
-        return "int_uniform" if all(type(entry.get(end)) is int for end in ("min", "max")) else "uniform"
-    return "constant"
-
-
-def _choices(place: str, entries: Any) -> tuple[Value, ...]:
-    if not isinstance(entries, list) or not entries:
-        raise Problem(f"'{place}.values' is {entries!r}; give a list of at least one value")
-    values = tuple(_plain(f"{place}.values", value) for value in entries)
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise Problem(f"'{place}.values' holds {value!r} twice; leave one out")
-    return values
-
-
-def _plain(place: str, value: Any) -> Value:
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise Problem(f"'{place}': {value!r} is nested; give a number, a text, true, false or null")
-    return value
 
 
 def _command(entries: Any) -> tuple[str, ...]:
     """Raises Problem where W&B's agent would start something else than `python -m PROGRAM FLAGS`."""
-    parts = tuple(map(str, entries)) if isinstance(entries, list) else ()
+    if not isinstance(entries, list) or not all(isinstance(entry, str | int | float) for entry in entries):
+        raise Problem(f"'command' is {shown(entries)}, not a list of words; write {COMMAND}")
+    parts = tuple(map(str, entries))
     for part in parts:
-        if "${" in part and part not in MACROS:
-            raise Problem(f"'command': {part!r} is not supported; write {COMMAND}")
+        if ("${" in part and part not in MACROS) or part == "-h" or part.startswith("--help"):
+            raise Problem(f"'command': {shown(part)} is not supported; write {COMMAND}")
+    if PROGRAM[0] in parts:
+        for part in parts[: parts.index(PROGRAM[0])]:
+            if part != MACROS[0]:
+                raise Problem(
+                    f"'command': {shown(part)} would be run, or set, for the program; write {COMMAND}, and put it before"
+                    " python -m sweeps.run"
+                )
     starts = [index for index in range(len(parts)) if parts[index : index + 3] == PROGRAM]
     if not starts or "${args}" not in parts[starts[0] :] or any(parts.count(macro) > 1 for macro in MACROS):
         raise Problem(f"'command' does not start the program as a module; write {COMMAND}")
@@ -259,50 +226,19 @@ def _command(entries: Any) -> tuple[str, ...]:
 
 def _hyperband(entry: Any) -> Hyperband:
     place = "early_terminate."
-    _check_keys(place, entry, ("type", "min_iter", "max_iter", "s", "eta"), ("type",))
-    _one_of(f"{place}type", entry["type"], ("hyperband",))
-    eta = _number(f"{place}eta", entry.get("eta", 3))
-    if eta <= 1:
-        raise Problem(f"'{place}eta': {eta} is not above 1; give more than 1")
+    check_keys(place, entry, ("type", "min_iter", "max_iter", "s", "eta"), ("type",))
+    one_of(f"{place}type", entry["type"], ("hyperband",))
+    eta = number(f"{place}eta", entry.get("eta", 3))
+    if eta < LEAST_ETA:
+        raise Problem(f"'{place}eta': {eta} is below {LEAST_ETA}; give {LEAST_ETA} or more")
     if "max_iter" in entry:
-        _check_keys(place, entry, ("type", "max_iter", "s", "eta"), ("s",))
-        last = _number(f"{place}max_iter", entry["max_iter"], least=1, whole=True)
-        hyperband = Hyperband.downwards(int(last), int(_number(f"{place}s", entry["s"], least=1, whole=True)), eta)
+        check_keys(place, entry, ("type", "max_iter", "s", "eta"), ("s",))
+        last = number(f"{place}max_iter", entry["max_iter"], least=1, whole=True)
+        hyperband = Hyperband.downwards(int(last), int(number(f"{place}s", entry["s"], least=1, whole=True)), eta)
         if not hyperband.bands:
             raise Problem(
                 f"'{place}max_iter': {last} is below eta ({eta}), so that no trial would ever be compared; give more"
             )
         return hyperband
-    _check_keys(place, entry, ("type", "min_iter", "eta"), ("min_iter",))
-    return Hyperband.upwards(int(_number(f"{place}min_iter", entry["min_iter"], least=1, whole=True)), eta)
-
-
-def _check_keys(place: str, entry: Any, allowed: Sequence[str], required: Sequence[str]) -> None:
-    """place: where the keys stand, with a dot behind; empty for the file itself."""
-    if not isinstance(entry, dict):
-        raise Problem(
-            f"{place.rstrip('.') or 'the file'} is {entry!r}, not a mapping; give it the keys: {', '.join(required)}"
-        )
-    for key in entry:
-        if key not in allowed:
-            raise Problem(f"'{place}{key}' is not supported here; leave it out, or run the file with wandb sweep")
-    for key in required:
-        if key not in entry:
-            example = f": {COMMAND}" if key == "command" else ""
-            raise Problem(f"'{place}{key}' is missing; add it{example}")
-
-
-def _one_of(place: str, value: Any, options: Sequence[str]) -> str:
-    if value not in options:
-        raise Problem(f"'{place}': {value!r} is not supported; choose one of: {', '.join(options)}")
-    return str(value)
-
-
-def _number(place: str, value: Any, least: float = -math.inf, whole: bool = False) -> float:
-    if isinstance(value, str):
-        raise Problem(f"'{place}': {value!r} is a text in YAML; write a number as 1.0e-4")
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
-        raise Problem(f"'{place}': {value!r} is not {'an integer' if whole else 'a finite number'}; give one")
-    if value < least:
-        raise Problem(f"'{place}': {value} is below {least:g}; give {least:g} or more")
-    return value
+    check_keys(place, entry, ("type", "min_iter", "eta"), ("min_iter",))
+    return Hyperband.upwards(int(number(f"{place}min_iter", entry["min_iter"], least=1, whole=True)), eta)

@@ -29,7 +29,9 @@ class Hyperband:
     @classmethod
     def downwards(cls, max_iter: int, s: int, eta: float) -> Self:
         """max_iter / eta, max_iter / eta² ..., s of them at most."""
-        bands = [int(max_iter / eta**step) for step in range(1, s + 1) if max_iter / eta**step >= 1]
+        bands: list[int] = []
+        while len(bands) < s and (band := max_iter / eta ** (len(bands) + 1)) >= 1:
+            bands.append(int(band))
         return cls(tuple(sorted(bands)), eta)
 
     def stops(self, history: Sequence[float], histories: Iterable[Sequence[float]]) -> bool:

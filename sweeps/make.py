@@ -5,26 +5,34 @@ A step whose inputs, settings and outputs are all as they were is reused; `--fre
 
 import contextlib
 import multiprocessing
+import os
 import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
+from train.data.datasets import is_zip
+from train.data.images import SPLITS, load_array
+from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
+from train.tracking.declarations import check_room
 from train.tracking.origin import alias, settings
 from train.tracking.remote import destination
 from train.tracking.store import Store, home, write_whole
 from train.tracking.store.records import Version
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
+UNTOLD = 255  # what multiprocessing has for the exit code of a stage whose fork server was killed
 # What most stages import, and what takes long; the last three are imported when a stage starts, by torch.optim, by our flags
 # and by wandb.init. None of them starts a thread or touches a GPU by being imported.
 PRELOADED = [
@@ -39,8 +47,14 @@ class Config:
     """What is asked, and of which representations: one of eval/studies/."""
     dataset: str = "digits"
     """The image set: a name that train.prepare knows, or a folder or zip of your own."""
+    name: str = ""
+    """What that set is called; by default by itself, or by its folder or zip, and a hash of its images where that is taken."""
     anomalies: str = "photos"
     """The image set that shall look strange beside it."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, and list them, instead of stopping."""
+    encoding: str = ""
+    """Of the file names in a zip that does not say, such as cp932."""
     seeds: int = 1
     """How often each representation is made, with the seeds 0, 1, ...; from 2 on the intervals cover seeds too."""
     fresh: bool = False
@@ -90,9 +104,7 @@ class Driver:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
-                raise Problem(
-                    f"python -m {shlex.join(command)} failed (exit code {code}); mend that and run this again"
-                )
+                raise Problem(f"python -m {shlex.join(command)} {failure(code)} and run this again{hint(stage)}")
         self.steps.append(Step(command, state, time.monotonic() - started))
         return {version.name: version for version in versions}
 
@@ -119,12 +131,20 @@ def main(config: Config) -> None:
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step in its order. Returns the lab book's file in the store."""
-    images = driver.make("train.prepare", "--dataset", config.dataset)["images"]
+    images = prepare(driver, config, config.dataset, config.name)
     name = driver.called(images)
+    train, test = (labels(driver.store.folder(images), split) for split in SPLITS)
+    study.check_counts(name, train, test)
     anomalies = None
     if study.asks_for_anomalies:
-        anomalies = driver.called(driver.make("train.prepare", "--dataset", config.anomalies)["images"])
-    recipe = preset(count(driver.store.folder(images)))
+        anomalies = driver.called(prepare(driver, config, config.anomalies))
+        if anomalies == name:
+            raise Problem(
+                f"{config.anomalies!r} holds the images of {config.dataset!r}, which cannot be their own anomalies; give"
+                " another set (ANOMALIES=...)"
+            )
+        check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
+    recipe = preset(len(train))
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):
@@ -139,6 +159,16 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
         driver.make(*study.deciding(name))
     report = driver.make(*study.reporting(variants, anomalies))["report"]
     return driver.store.folder(report) / "lab-book.html"
+
+
+def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Version:
+    """Makes the images of a data set, under a name that no other has."""
+    encoding = config.encoding if dataset == config.dataset or is_zip(dataset) else ""
+    flags = {"dataset": dataset, "name": name or spare_name(driver.store, dataset, encoding), "encoding": encoding}
+    if config.skip_corrupt:
+        flags["skip-corrupt"] = "True"
+    words = [f"--{flag}={value}" for flag, value in flags.items() if value]
+    return driver.make("train.prepare", *words)["images"]
 
 
 def represent(
@@ -157,16 +187,30 @@ def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:
     way it is waited for, so that a training can save what it has."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
-    process = server.Process(target=body, args=arguments)
-    process.start()
+    process: BaseProcess = server.Process(target=body, args=arguments)
+    try:
+        process.start()
+    except (EOFError, OSError):  # the server was killed, or the path of its socket is too long
+        process = multiprocessing.get_context("spawn").Process(target=body, args=arguments)
+        process.start()
     before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
         while process.exitcode is None:
             with contextlib.suppress(KeyboardInterrupt):
                 process.join()
+        if process.exitcode == UNTOLD and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)  # else it goes on alone; a training saves what it has
         return process.exitcode
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def failure(code: int) -> str:
+    """How a stage with this exit code ended, and what helps."""
+    if code == UNTOLD or code == -signal.SIGKILL:
+        return "was killed, maybe because memory was short; close other programs"
+    return f"failed (exit code {code}); mend that"
 
 
 def run_stage(stage: str, flags: Sequence[str]) -> None:
@@ -174,9 +218,16 @@ def run_stage(stage: str, flags: Sequence[str]) -> None:
     answer(stage, lambda: stage_command(stage).run(flags))
 
 
-def count(images: Path) -> int:
-    """How many training images an images artifact holds."""
-    return len(np.load(images / "train_labels.npy", mmap_mode="r", allow_pickle=False))
+def hint(stage: str) -> str:
+    """How the flags that a failed stage may have asked for are given here, and to make."""
+    if stage != "train.prepare":
+        return ""
+    return " (make run takes --name and --skip-corrupt as NAME=... and SKIP_CORRUPT=1)"
+
+
+def labels(images: Path, split: str) -> NDArray[np.int64]:
+    """Of the images of a split of an images artifact."""
+    return load_array(images / f"{split}_labels.npy")
 
 
 def place(page: Path, name: str = "lab-book.html") -> Path:

@@ -4,15 +4,15 @@ It touches three files beside each other and the process; the runner decides wha
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from sweeps.locks import acquire
 
 POLL = 0.2  # seconds between two looks
 
@@ -28,29 +28,24 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
         self._offset = 0  # bytes of the history
 
-    def clear(self, waiting: Callable[[], object]) -> None:
-        """Ends what a killed runner has left, calling `waiting` meanwhile. It may have come to its end before: look then
-        for what it made."""
+    def clear(self) -> None:
+        """Ends what a killed runner has left. It may have come to its end before: look then for what it made."""
         if self._lock.exists():
-            with self._locked(waiting):
+            with self._locked():
                 pass
 
     @contextlib.contextmanager
-    def _locked(self, waiting: Callable[[], object]) -> Iterator[IO[str]]:
+    def _locked(self) -> Iterator[IO[str]]:
         """The lock, once a program that holds it has been ended."""
         with self._lock.open("a+") as lock:
-            signals = 0
-            while not _acquire(lock):
-                if not signals:
-                    _terminate(lock)
-                signals += 1
-                waiting()
-                time.sleep(POLL)
+            if not acquire(lock, wait=False):
+                _terminate(lock)
+                acquire(lock)
             yield lock
 
-    def start(self, command: Sequence[str], waiting: Callable[[], object]) -> None:
+    def start(self, command: Sequence[str]) -> None:
         """Starts the command, where nothing of it is left."""
-        with self._locked(waiting) as lock:
+        with self._locked() as lock:
             lock.truncate(0)  # who reads no process id here waits, and sends no signal
             self._history.unlink(missing_ok=True)
             self._offset = 0
@@ -73,17 +68,14 @@ class Program:
             return self._process.wait(POLL)
         return None
 
-    def stop(self, waiting: Callable[[], object]) -> int:
-        """Asks it to end, as Ctrl-C would, and waits until it has, calling `waiting` meanwhile: a training saves what it
-        has. Its exit code. Ctrl-C meanwhile asks again: a training then ends at once.
-        """
+    def stop(self) -> int:
+        """Asks it to end, as Ctrl-C would, and waits until it has: a training saves what it has. Its exit code. Ctrl-C
+        meanwhile asks again: a training then ends at once."""
         assert self._process is not None
         self._process.terminate()
         while True:
             try:
-                if (code := self.exit_code()) is not None:
-                    return code
-                waiting()
+                return self._process.wait()
             except KeyboardInterrupt:
                 self._process.terminate()
 
@@ -95,7 +87,11 @@ class Program:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")  # the last line may be half there
         self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines()]
+        entries = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):  # on a full disk a line may have lost its end
+                entries.append(json.loads(line))
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     def last_line(self) -> str:
         """The last line that it printed: where it failed, the reason."""
@@ -103,15 +99,7 @@ class Program:
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
-def _acquire(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _terminate(lock: IO[str]) -> None:
     lock.seek(0)
-    with contextlib.suppress(ProcessLookupError, ValueError):  # it has just ended, or was only just started
+    with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):  # just ended, or only just started
         os.kill(int(lock.read()), signal.SIGTERM)

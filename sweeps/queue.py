@@ -12,19 +12,18 @@ logged (NUMBER.jsonl).
 - trial.user_attrs, once it has ended: `command` (what follows the interpreter: ["-m", "train.pretrain", "--images=digits",
   ...]), `run` (the id of the stage's run; None where it never came to one), `variant` (None where unknown), `metrics` (the
   last scalars of the run, by path), `exit_code` (None where the result was there and nothing was run), `reused`.
-  `runner` and `heartbeat` (Unix time) belong to the runners.
+  `runner` belongs to the runners: the name of the one that has the trial.
+
+A runner holds a lock on NAME/RUNNER.runner for as long as it lives; where that is free, its trials are queued again.
 
 A grid's points are all queued when the study is created, one trial each, so that a point has one trial forever. Optuna does not
 make this atomic on SQLite; here every access is made alone, under a lock on NAME.lock that the system frees with its holder.
 """
 
 import contextlib
-import fcntl
-import math
-import os
+import itertools
 import secrets
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,20 +39,25 @@ from optuna.distributions import (
 )
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from sweeps.definition import Definition, Parameter, Value
+from sweeps.definition import Definition
+from sweeps.locks import acquire, alone, is_held
+from sweeps.parameters import Parameter, Value
 from sweeps.rounding import Rounding
 from train.tracking import Problem
+from train.tracking.problem import one_line
 
-BEAT = float(os.environ.get("PEEL_HEARTBEAT", "5"))  # seconds between two heartbeats
-GRACE = 6 * BEAT  # after so many seconds without one a runner counts as killed
 DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
+HEARTBEAT = "heartbeat"  # a trial's attribute by which runners without a lock of their own were known to live
+PASSING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+MOVE = "move it away (what its trials made is reused)"
 INESSENTIAL = ("run_cap", "name", "description", "project", "entity")  # may change while a study goes on
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A trial that is one runner's alone for as long as its heartbeats come."""
+    """A trial that is one runner's alone for as long as that lives."""
 
     number: int
     point: Mapping[str, Value]
@@ -71,17 +75,18 @@ class Queue:
         self.files = folder / definition.name
         self.runner = secrets.token_hex(8)
         self.distributions = {parameter.name: distribution(parameter) for parameter in definition.swept}
-        self.files.mkdir(parents=True, exist_ok=True)
+        try:
+            self.files.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise Problem(f"{self.files} is another sweep's file; rename {definition.file.name}") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self._alone():
-            try:
-                with contextlib.closing(sqlite3.connect(self.path)) as connection:
-                    connection.execute("PRAGMA schema_version")
-            except sqlite3.Error as error:
-                raise Problem(f"cannot use {self.path}: {error}; move it away") from error
-            self._storage = optuna.storages.RDBStorage(
-                f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": 60}}
-            )
+            self._life = (self.files / f"{self.runner}.runner").open("w")
+            acquire(self._life)  # alone, so that nobody takes it for a dead one's in between
+            with contextlib.closing(self._connection()) as connection:
+                connection.execute("PRAGMA schema_version")
+            # A path in the address would be read as an address: `?` begins its options.
+            self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": self._connection})
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=definition.name,
@@ -90,12 +95,18 @@ class Queue:
             )
             self._id = self._storage.get_study_id_from_name(definition.name)
             self._check_definition()
+            self._take_over_choices()
             if definition.method == "grid":
                 self._queue_grid()
 
     def close(self) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
+        Path(self._life.name).unlink(missing_ok=True)
+        self._life.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=60, check_same_thread=False)
 
     # -- creation ------------------------------------------------------------------------------------------------------
 
@@ -104,7 +115,7 @@ class Queue:
             return {key: value for key, value in content.items() if key not in INESSENTIAL}
 
         earlier = self._study.user_attrs.get("definition")
-        if earlier is not None and essence(earlier) != essence(self.definition.content):
+        if isinstance(earlier, Mapping) and essence(earlier) != essence(self.definition.content):
             raise Problem(
                 f"{self.definition.file} differs from the file that the study {self.definition.name} began with; rename the file,"
                 f" or move {self.path} away (what its trials made is reused)"
@@ -112,13 +123,35 @@ class Queue:
         self._study.set_user_attr("definition", dict(self.definition.content))
         self._study.set_user_attr("file", self.definition.file.name)
 
+    def _take_over_choices(self) -> None:
+        """A study that began when choices were stored as YAML reads them goes on with those."""
+        for trial in self._trials():
+            for name, stored in trial.distributions.items():
+                if name in self.distributions and isinstance(stored, CategoricalDistribution):
+                    self.distributions[name] = stored
+
     def _queue_grid(self) -> None:
-        """Queues what is not there yet: all of the grid, or what a killed runner had left out."""
-        count = len(self._trials())
-        for point in list(self.definition.points())[count:]:
+        """Queues what is not there yet: all of the grid up to its cap, or what a killed runner had left out."""
+        count, cap = len(self._trials()), self.definition.run_cap
+        for point in itertools.islice(self.definition.points(), count, cap and max(cap, count)):
+            params = {name: self._stored(name, value) for name, value in point.items()}
             self._study.add_trial(
-                optuna.create_trial(state=TrialState.WAITING, params=point, distributions=self.distributions)
+                optuna.create_trial(state=TrialState.WAITING, params=params, distributions=self.distributions)
             )
+
+    def _stored(self, name: str, value: Value) -> Value:
+        """A parameter's value as it stands in the study."""
+        stored = self.distributions[name]
+        values = self._listed(name)
+        return stored.choices[values.index(value)] if isinstance(stored, CategoricalDistribution) else value
+
+    def _typed(self, name: str, value: Value) -> Value:
+        """A value of the study as the program's field has it."""
+        stored = self.distributions[name]
+        return self._listed(name)[stored.choices.index(value)] if isinstance(stored, CategoricalDistribution) else value
+
+    def _listed(self, name: str) -> tuple[Value, ...]:
+        return next(parameter.values for parameter in self.definition.swept if parameter.name == name)
 
     # -- leases --------------------------------------------------------------------------------------------------------
 
@@ -128,7 +161,7 @@ class Queue:
         cap: of how many trials may have begun, over all runners.
         """
         with self._alone():
-            self._requeue_expired()
+            self._requeue_orphans()
             trials = self._trials()
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
             if cap is not None and len(trials) - len(waiting) >= cap:
@@ -137,8 +170,8 @@ class Queue:
                 return None
             self._study.sampler = self._sampler(len(trials))
             trial = self._study.ask(self.distributions)  # the first that is queued, else a new one
-            self._mark(trial.number, runner=self.runner, heartbeat=time.time())
-            return Lease(trial.number, trial.params)
+            self._mark(trial.number, runner=self.runner, **{HEARTBEAT: None})
+            return Lease(trial.number, {name: self._typed(name, value) for name, value in trial.params.items()})
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """Draws from the trial's own number: no two runners draw alike, and a random search can be repeated."""
@@ -149,26 +182,28 @@ class Queue:
             sampler = optuna.samplers.RandomSampler(seed=number)
         return Rounding(sampler, {parameter.name: parameter for parameter in self.definition.swept if parameter.q})
 
-    def _requeue_expired(self) -> None:
-        """Queues the trials of killed runners again. Without a heartbeat, one was killed before the first."""
+    def _requeue_orphans(self) -> None:
+        """Queues the trials of killed runners again."""
         for trial in self._trials():
-            heartbeat = trial.user_attrs.get("heartbeat", -math.inf)
-            if trial.state == TrialState.RUNNING and time.time() - heartbeat > GRACE:
+            if trial.state == TrialState.RUNNING and not self._runner_lives(trial):
                 self._requeue(trial.number)
+        for file in self.files.glob("*.runner"):
+            if not is_held(file):
+                file.unlink(missing_ok=True)
+
+    def _runner_lives(self, trial: FrozenTrial) -> bool:
+        """Whether the runner that has the trial holds its lock. One that was killed at the very first has left no name, and
+        an old one has no lock: it lives for as long as its program does."""
+        if trial.user_attrs.get(HEARTBEAT) is not None:
+            return is_held(self.files / f"{trial.number}.lock")
+        runner = trial.user_attrs.get("runner")
+        return runner is not None and is_held(self.files / f"{runner}.runner")
 
     def _requeue(self, number: int) -> None:
         self._mark(number, runner=None)
         self._storage.set_trial_state_values(self._trial_id(number), TrialState.WAITING)
 
     # -- the trial that is leased ---------------------------------------------------------------------------------------
-
-    def renew(self, number: int) -> bool:
-        """A heartbeat. False where the trial is another runner's by now, because this one was silent for too long."""
-        with self._alone():
-            own = self._own(number)
-            if own:
-                self._mark(number, heartbeat=time.time())
-            return own
 
     def report(self, number: int, values: Mapping[int, float]) -> None:
         """Records the metric by step. Does nothing where the trial is no longer this runner's."""
@@ -206,9 +241,17 @@ class Queue:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        with self.path.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        """Raises Problem where the study's file cannot be used: what is passing is not the file's fault."""
+        with alone(self.path.with_suffix(".lock")):
+            try:
+                yield
+            except (sqlite3.Error, SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
+                cause: BaseException = error
+                while cause.__cause__ is not None:
+                    cause = cause.__cause__
+                passing = getattr(cause, "sqlite_errorname", "").startswith(PASSING)
+                cure = "make room for it and let it be written to" if passing else MOVE
+                raise Problem(f"cannot use {self.path}: {one_line(cause)}; {cure}, and run this again") from error
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

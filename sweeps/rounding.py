@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.definition import Parameter
+from sweeps.parameters import Parameter
 
 
 class Rounding(BaseSampler):

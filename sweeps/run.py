@@ -5,18 +5,17 @@ an interruption it goes on with those that are left. Exit code 1 where a trial f
 """
 
 import contextlib
-import fcntl
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
+from sweeps.locks import alone
 from sweeps.queue import Queue
 from sweeps.runner import Runner
 from train.tracking import Command, Problem, stage_command
@@ -46,7 +45,7 @@ def main(config: Config) -> None:
             f"{config.file}: a {definition.method} search never ends by itself; add a run_cap to the file, or give --trials"
         )
     program = stage_command(definition.program)
-    check(definition, program)
+    definition = definition.typed(program)
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
     provide_inputs(definition, folder)
@@ -54,18 +53,6 @@ def main(config: Config) -> None:
         failures = Runner(queue, store, program).run(config.trials)
     if failures:
         sys.exit(1)
-
-
-def check(definition: Definition, program: Command[Any]) -> None:
-    """Raises Problem unless the program takes every value of every parameter, the others at their first."""
-    first = {parameter.name: parameter.outermost[0] for parameter in definition.swept}
-    points = [first]
-    points += [{**first, parameter.name: value} for parameter in definition.swept for value in parameter.outermost[1:]]
-    for point in points:
-        try:
-            program.parse(definition.program_flags(point))
-        except Problem as problem:
-            raise Problem(f"{definition.file}: {problem}") from None
 
 
 def provide_inputs(definition: Definition, folder: Path) -> None:
@@ -83,7 +70,7 @@ def provide_inputs(definition: Definition, folder: Path) -> None:
 def provide(name: str, alias: str, folder: Path) -> None:
     with contextlib.closing(Store()) as store:
         if name == "images" and not NUMBER.fullmatch(alias) and store.find(name, alias) is None:
-            with alone(folder / f"images-{alias}.lock"):  # another shell may be preparing them
+            with alone(folder / f".images-{alias}.lock"):  # another shell may be preparing them
                 if store.find(name, alias) is None:
                     prepare(alias)
         store.get(name, alias, f"Run: python -m {' or '.join(declaration(name).producers)}")
@@ -96,14 +83,6 @@ def prepare(dataset: str) -> None:
         raise Problem(
             f"images:{dataset} is missing, and python {shlex.join(command)} failed (exit code {code}); correct what it printed, and run this again"
         )
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 COMMAND = Command(main, Config)

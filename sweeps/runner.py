@@ -8,7 +8,7 @@ import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,15 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from sweeps.program import Program
-from sweeps.queue import BEAT, GRACE, Lease, Queue
+from sweeps.queue import Lease, Queue
 from train.tracking import Command, Problem
 from train.tracking.origin import settings
 from train.tracking.store import Store
 from train.tracking.store.records import Version
-
-
-class LeaseExpired(Exception):
-    """Another runner has the trial: this one had been silent for too long."""
 
 
 @dataclass
@@ -35,6 +31,7 @@ class History:
     steps: dict[int, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)  # of all that was logged, finite or not
 
     def add(self, entries: list[dict[str, Any]]) -> dict[int, float]:
         """Returns the steps that are new."""
@@ -43,6 +40,7 @@ class History:
             if "run" in entry:
                 self.about = entry
                 continue
+            self.names |= entry.keys()
             self.last |= scalars(entry)
             if finite(entry.get(self.metric)):
                 new[int(entry.get("epoch", len(self.steps) + len(new)))] = float(entry[self.metric])
@@ -52,12 +50,14 @@ class History:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. text: the same in words. value: the metric of a complete one."""
+    """How a trial ended. text: the same in words. value: the metric of a complete one. nameless: the program knows no such
+    metric."""
 
     state: TrialState
     text: str
     attributes: Mapping[str, Any]
     value: float | None = None
+    nameless: bool = False
 
 
 class Runner:
@@ -88,7 +88,7 @@ class Runner:
             if silent:
                 print(f"waiting for the trials of other runners ({others}); Ctrl-C ends this one", flush=True)
             silent = False
-            time.sleep(min(1.0, BEAT))
+            time.sleep(1.0)
         print(self._result(), flush=True)
         return self.failures
 
@@ -100,19 +100,20 @@ class Runner:
                 status.set_description_str(f"trial {lease.number}  {format_point(lease.point)}")
                 outcome = self._outcome(lease, status)
             own = self.queue.finish(lease.number, outcome.state, outcome.value, outcome.attributes)
-        except LeaseExpired:
-            own = False
         except BaseException:
             self.queue.release(lease.number)
             raise
         if own:
             self.failures += outcome.state == TrialState.FAIL
             print(self._line(lease, outcome.text), flush=True)
+            states = {trial.state for trial in self.queue.trials()}
+            if outcome.nameless and not states & {TrialState.COMPLETE, TrialState.PRUNED}:
+                raise Problem(
+                    f"{self.definition.file}: {self.definition.program} logs no {self.definition.metric}, so that no trial can be"
+                    " compared; correct metric.name, or run this again to go on with the other trials"
+                )
         else:
-            print(
-                f"trial {lease.number}  was taken over by another runner: this one sent no heartbeat for {GRACE:.0f} s",
-                flush=True,
-            )
+            print(f"trial {lease.number}  was taken over by another runner: {self.queue.files} was changed", flush=True)
 
     def _outcome(self, lease: Lease, status: Any) -> Outcome:
         command = self.definition.arguments(lease.point)
@@ -128,8 +129,8 @@ class Runner:
                 "variant": None,
             }
             return Outcome(TrialState.FAIL, f"failed: {problem}", attributes)
-        program, beat = Program(self.queue.files / str(lease.number)), self._heartbeat(lease)
-        program.clear(waiting=beat)
+        program = Program(self.queue.files / str(lease.number))
+        program.clear()
         versions = self.store.reuse(self.definition.program, key)
         history, maker = History(self.definition.metric), self._maker(versions)
         values = history.add(program.new_entries())
@@ -142,7 +143,7 @@ class Runner:
             return self._complete(attributes, "reused")
 
         history = History(self.definition.metric)
-        code, pruned = self._watch(lease, program, history, status, beat)
+        code, pruned = self._watch(lease, program, history, status)
         versions = None if code else self.store.reuse(self.definition.program, key)
         metrics = history.last | self._scores(versions)
         source = {"run": history.about.get("run"), "variant": history.about.get("variant"), **self._maker(versions)}
@@ -154,31 +155,17 @@ class Runner:
             return Outcome(TrialState.FAIL, text, attributes)
         if not finite(metrics.get(self.definition.metric)):
             text = f"failed: it logged no {self.definition.metric}; it logged: {', '.join(metrics) or 'nothing'}"
-            return Outcome(TrialState.FAIL, text, attributes)
+            names = history.names | self._values(versions).keys()
+            return Outcome(TrialState.FAIL, text, attributes, nameless=self.definition.metric not in names)
         return self._complete(attributes)
 
     def _complete(self, attributes: Mapping[str, Any], note: str = "") -> Outcome:
         text = ", ".join(filter(None, (self._metric(attributes["metrics"]), note)))
         return Outcome(TrialState.COMPLETE, text, attributes, attributes["metrics"][self.definition.metric])
 
-    def _heartbeat(self, lease: Lease) -> Callable[[], None]:
-        """A function that renews the lease where one is due. Raises LeaseExpired where another runner has the trial."""
-        last = time.monotonic()
-
-        def beat() -> None:
-            nonlocal last
-            if time.monotonic() - last > BEAT:
-                last = time.monotonic()
-                if not self.queue.renew(lease.number):
-                    raise LeaseExpired
-
-        return beat
-
-    def _watch(
-        self, lease: Lease, program: Program, history: History, status: Any, beat: Callable[[], None]
-    ) -> tuple[int, bool]:
+    def _watch(self, lease: Lease, program: Program, history: History, status: Any) -> tuple[int, bool]:
         """Runs the program. Its exit code, and whether it was stopped early."""
-        program.start(self.definition.command_line(lease.point), waiting=beat)
+        program.start(self.definition.command_line(lease.point))
         try:
             code = None
             while code is None:
@@ -190,10 +177,9 @@ class Runner:
                         f"trial {lease.number}  {format_point(lease.point)}  step {max(new)}  {self._metric(history.last)}"
                     )
                     if code is None and self._is_behind(lease, len(new)):
-                        return program.stop(waiting=beat), True
-                beat()
+                        return program.stop(), True
         except BaseException:
-            program.stop(waiting=lambda: None)
+            program.stop()
             raise
         return code, False
 
@@ -213,10 +199,13 @@ class Runner:
 
     def _scores(self, versions: list[Version] | None) -> dict[str, float]:
         """The scalars of the scores among what a run made."""
-        scores: dict[str, float] = {}
+        return scalars(self._values(versions))
+
+    def _values(self, versions: list[Version] | None) -> dict[str, Any]:
+        scores: dict[str, Any] = {}
         for version in versions or ():
             if version.type == "scores":
-                scores |= scalars(json.loads((self.store.folder(version) / "scores.json").read_text()))
+                scores |= json.loads((self.store.folder(version) / "scores.json").read_text())
         return scores
 
     def _maker(self, versions: list[Version] | None) -> dict[str, Any]:
@@ -288,7 +277,8 @@ def format_point(point: Mapping[str, Any]) -> str:
 
 
 def duration(trial: FrozenTrial) -> float:
-    return trial.duration.total_seconds() if trial.duration else 0.0
+    """In seconds; 0 where the clock was set back meanwhile."""
+    return max(trial.duration.total_seconds(), 0.0) if trial.duration else 0.0
 
 
 def progress(trials: list[FrozenTrial], total: int) -> str:

@@ -12,8 +12,8 @@ from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import build, nearest
 from train.data.views import batch, normalize
-from train.methods.eigenmaps import Eigenmaps, eigenmaps, neighbor_graph
-from train.methods.ranges import AtLeast, check_ranges
+from train.methods.eigenmaps import Eigenmaps, Graph, component_labels, eigenmaps, neighbor_graph
+from train.methods.ranges import AtLeast, check_ranges, fit_default
 from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure
 
@@ -28,10 +28,11 @@ class Config:
     """Alias of the embeddings to take distances between (L2, of the representation); the exercise's are an untrained
     network's."""
     k: Annotated[int, AtLeast(1)] = 10
-    """Neighbors of each image in the graph. With 10 the graphs of digits and of CIFAR-10 are connected (with 5 the digits fall
-    apart), and on held-out training images of CIFAR-10 a probe moves by less than a point between 10 and 20."""
+    """Neighbors of each image in the graph; the default takes more where it falls apart into too many parts. With 10 the
+    graphs of digits and of CIFAR-10 are connected (with 5 the digits fall apart), and on held-out training images of CIFAR-10
+    a probe moves by less than a point between 10 and 20."""
     dimension: Annotated[int, AtLeast(1)] = 128
-    """Dimensions of the representation: the smallest eigenvectors, but for the constant one."""
+    """Dimensions of the representation: the smallest eigenvectors, but for the constant one; of fewer images all others."""
     count: Annotated[int, AtLeast(0)] = 0
     """Training images to embed, drawn by the seed of the embeddings (0 with --images); 0 is all. The test images are always all embedded, so
     that accuracies are over the same images as other methods'."""
@@ -55,19 +56,25 @@ def main(config: Config) -> None:
         if embeddings and source:
             check(source, str(config.embeddings), embeddings.alias)
             embeddings.check_made_from(pictures)
-        stage.variant = variant_name(config, images.name, stage.variant)
-        stage.seed = stage.seed or 0
+            source.check_of(images)
+        seed = stage.seed or 0
+        stage.introduce(variant=variant_name(config, images.name, stage.variant), seed=seed)
 
-        rows = subset(len(images.train), config.count, stage.seed)
+        rows = subset(len(images.train), config.count, seed)
         vectors = np.concatenate([source.train[rows], source.test]) if source else pixels(images, rows)
-        _, ids = nearest(build(vectors), vectors, vectors, config.k, among_themselves=True)
-        graph = neighbor_graph(ids)
-        maps = eigenmaps(graph, config.dimension, stage.seed)
+        k, dimension = (
+            fit_default(name, getattr(config, name), getattr(Config, name), len(vectors) - 1)
+            for name in ("k", "dimension")
+        )
+        graph = graph_of(vectors, k, dimension, grows=config.k == Config.k)
+        maps = eigenmaps(graph, dimension, seed)
         report(stage, maps, graph.nnz // 2)
 
         train, test = maps.vectors[: len(rows)], maps.vectors[len(rows) :]
         labels = np.array(images.train_labels[rows]), np.array(images.test_labels)
-        result = Embeddings(images.classes, train, test, train, test, *labels, own=True, transductive=True)
+        result = Embeddings(
+            images.classes, train, test, train, test, *labels, transductive=True, duplicates=images.duplicates
+        )
         stage.publish("embeddings", result.save)
 
 
@@ -97,6 +104,18 @@ def subset(n: int, count: int, seed: int) -> NDArray[np.int64]:
         raise Problem(f"--count {count} is more than the {n} training images; give {n} or less, or 0 for all")
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[: count or n])
+
+
+def graph_of(vectors: Vectors, k: int, dimension: int, grows: bool) -> Graph:
+    """The neighbor graph. grows: k is doubled while so many components are apart, as copies of an image are with k of them,
+    that the dimensions could only tell those."""
+    while True:
+        _, ids = nearest(build(vectors), vectors, vectors, k, among_themselves=True)
+        graph = neighbor_graph(ids)
+        if not grows or k == len(vectors) - 1 or component_labels(graph).max() < dimension:
+            return graph
+        k = min(2 * k, len(vectors) - 1)
+        print(f"--k {k}: with fewer neighbors the graph falls apart into more than {dimension} parts")
 
 
 def pixels(images: Images, rows: NDArray[np.int64]) -> Vectors:

@@ -8,7 +8,7 @@ import PIL.Image
 import torch
 
 from train.data.images import Images
-from train.methods.ranges import AtLeast, check_ranges
+from train.methods.ranges import SEEDS, AtLeast, Below, check_ranges
 from train.models.encoder import Architecture, Encoder
 from train.models.patches import WhitenedPatches, sample
 from train.tracking import Command, Stage
@@ -22,7 +22,7 @@ class Config:
     """patches (a layer of whitened random patches) or pixels (the normalized image itself)."""
     patches: Annotated[int, AtLeast(1)] = 256
     """How many patches; each gives 8 features."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int, AtLeast(0), Below(SEEDS)] = 0
     """Of the choice of the patches."""
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ def main(config: Config) -> None:
         source = stage.fetch("images", config.images)
         stage.about(source)
         images = Images.load(source.folder)
-        stage.variant, stage.seed = variant_name(config, images.name), config.seed
+        stage.introduce(variant=variant_name(config, images.name), seed=config.seed)
         count = config.patches if config.kind == "patches" else 0
         encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
         encoder.fit(images.train, np.random.default_rng(config.seed))

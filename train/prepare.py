@@ -1,7 +1,7 @@
 """Prepares an image set: uint8 arrays of one size, labels, class names, and the training images' mean and deviation."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -12,14 +12,20 @@ import PIL.ImageDraw
 import plotly.graph_objects as go
 
 from train.data import datasets
+from train.data.archive import check_encoding
 from train.data.images import SPLITS, Images
-from train.tracking import MACHINE, Command, Problem, Stage
+from train.data.lettering import letter
+from train.tracking import LATER, MACHINE, Command, Problem, Stage
 from train.tracking.declarations import check_name, clean_name
+from train.tracking.origin import settings
 from train.tracking.panels import figure
+from train.tracking.store import Store
 
 SIZES = range(8, 513)
 RESERVED = (*datasets.NAMES, "latest")
 SAMPLE_SEED = 0
+# Characters of a name that nobody chose: `{variant}-s{seed}-vs-{anomalies}` has two of them, of 128 in all.
+LONGEST = 40
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Config:
     """Height and width in pixels; images of another size are resized and cut to their central square."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
+    encoding: Annotated[str, LATER] = ""
+    """Encoding of the names in a zip that does not state it, such as cp932."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -42,10 +50,14 @@ class Config:
         if self.dataset not in datasets.NAMES and path is not None:
             name = self.name or clean_name(path.name if path.is_dir() else path.stem)
             object.__setattr__(self, "dataset", str(path.resolve()))
+        if self.encoding:
+            check_encoding(self.encoding)
+            if not datasets.is_zip(self.dataset):
+                raise Problem(f"--encoding {self.encoding!r} is for a zip, and {self.dataset!r} is none; leave it out")
         if not name:
             raise Problem(f"{self.dataset!r} holds no letter or digit to name the image set by; give a --name")
         check_name(name, "name of an image set (--name)")
-        if (name in RESERVED and name != self.dataset) or re.fullmatch(r"v\d+", name):
+        if name != self.dataset and reserved(name):
             raise Problem(f"the name {name!r} is reserved and cannot stand for {self.dataset!r}; give another --name")
         object.__setattr__(self, "name", name)
 
@@ -54,15 +66,22 @@ class Config:
 
     @cached_property
     def _fingerprint(self) -> object:
-        return datasets.fingerprint(self.dataset)
+        return datasets.fingerprint(self.dataset, self.encoding)
+
+
+def reserved(name: str) -> bool:
+    """Whether a name stands for something else than a set of one's own: a set that is known by name, or W&B's own aliases."""
+    return name in RESERVED or re.fullmatch(r"v\d+", name) is not None
 
 
 def main(config: Config) -> None:
     with Stage("train.prepare", config) as stage:
+        stage.introduce(dataset=config.name)
         refuse_other_source(stage, config)
         config.fingerprint()  # of what is there before it is read, not of what replaces it meanwhile
-        images = datasets.load(config.dataset, config.name, config.size, config.skip_corrupt)
-        stage.dataset = config.name
+        images = datasets.load(config.dataset, config.name, config.size, config.skip_corrupt, config.encoding)
+        if images.duplicates:
+            print(f"images:{config.name}: {images.duplicates}")
         stage.panel("images/samples", sample_sheet(images, np.random.default_rng(SAMPLE_SEED)))
         stage.panel("images/classes", classes_figure(images))
         stage.panel("images/table", sample_table(images, np.random.default_rng(SAMPLE_SEED)))
@@ -71,13 +90,33 @@ def main(config: Config) -> None:
 
 def refuse_other_source(stage: Stage, config: Config) -> None:
     """Raises Problem where `images:NAME` was made from another data set."""
-    version = stage.store.find("images", config.name)
-    maker = version and stage.store.maker(version)
-    source = maker and maker.config.get("dataset")
-    if source and source != config.dataset:
+    if source := other_source(stage.store, config):
         raise Problem(
             f"images:{config.name} was made from {source!r}, not from {config.dataset!r}; give another --name"
         )
+
+
+def other_source(store: Store, config: Config) -> str | None:
+    """Where another set lies that `images:NAME` was made from: at another place, and with other images than are here."""
+    version = store.find("images", config.name)
+    maker = version and store.maker(version)
+    source = maker and maker.config.get("dataset")
+    if not maker or not source or source == config.dataset:
+        return None
+    settled = {name: maker.config[name] for name in ("size", "skip_corrupt") if name in maker.config}
+    return None if settings("train.prepare", replace(config, **settled)) == maker.settings else str(source)
+
+
+def spare_name(store: Store, dataset: str, encoding: str = "") -> str:
+    """A --name that is free, of its own name and a hash of its images; empty where that of the set itself will do."""
+    path = datasets.own(dataset)
+    if path is None or dataset in datasets.NAMES:
+        return ""
+    name = clean_name(path.name if path.is_dir() else path.stem)
+    free = name and not reserved(name) and not other_source(store, Config(dataset, encoding=encoding))
+    if free and (len(name) <= LONGEST or store.find("images", name)):
+        return ""
+    return f"{name[:LONGEST] or 'images'}-{str(datasets.fingerprint(dataset, encoding))[:6]}"
 
 
 def sample_sheet(images: Images, generator: np.random.Generator, columns: int = 10) -> PIL.Image.Image:
@@ -86,9 +125,9 @@ def sample_sheet(images: Images, generator: np.random.Generator, columns: int = 
     rows = images.classes[:100]
     sheet = PIL.Image.new("RGB", (margin + columns * (tile + gap), len(rows) * (tile + gap)), "white")
     pen = PIL.ImageDraw.Draw(sheet)
-    for label, name in enumerate(rows):
+    for label, (text, font) in enumerate(letter(rows, margin - 8)):
         top = label * (tile + gap)
-        pen.text((4, top + tile // 2), name[:18], fill="black", anchor="lm")
+        pen.text((4, top + tile // 2), text, fill="black", font=font, anchor="lm")
         ids = np.flatnonzero(images.train_labels == label)
         for column, i in enumerate(generator.permutation(ids)[:columns]):
             picture = PIL.Image.fromarray(images.train[i]).resize((tile, tile), PIL.Image.Resampling.NEAREST)

@@ -6,7 +6,8 @@ starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
+from dataclasses import replace
 
 from train.data.images import Images
 from train.engine import checkpoint
@@ -18,9 +19,10 @@ from train.methods.byol import BYOL
 from train.methods.dssl import DSSL
 from train.methods.lejepa import LeJEPA
 from train.methods.partners import Partners
+from train.methods.ranges import fit_default
 from train.methods.siamese import Config, Siamese
 from train.methods.simsiam import SimSiam
-from train.methods.variants import neighbors_alias, variant_name
+from train.methods.variants import baseline, neighbors_alias, variant_name
 from train.methods.vicreg import VICReg
 from train.tracking import Command, Problem, Stage
 from train.tracking.command import choice
@@ -37,22 +39,28 @@ def configured(flags: Mapping[str, str]) -> Config:
 
 
 def main(config: Config) -> None:
-    with Stage("train.pretrain", config) as stage:
+    with ExitStack() as held, Stage("train.pretrain", config) as stage:
         source = stage.fetch("images", config.images)
         stage.about(source)
         images = Images.load(source.folder)
-        if config.batch_size > len(images.train):
+        size = fit_default("batch-size", config.batch_size, baseline(config).batch_size, len(images.train))
+        if size > len(images.train):
             raise Problem(
-                f"--batch-size {config.batch_size} is larger than the {len(images.train)} images of {images.name}"
+                f"--batch-size {size} is larger than the {len(images.train)} images of {images.name}; give {len(images.train)}"
+                " or less"
             )
         partners = None
         if config.views == "neighbors":
             alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
             partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
-        stage.variant, stage.seed = variant_name(config, images.name, len(images.train)), config.seed
-        path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config)
-        with process_group(device) as processes, checkpoint.lock(path) if processes.leads else nullcontext():
-            method = METHODS[config.method](config, images, partners)
+        stage.introduce(variant=variant_name(config, images.name, len(images.train)), seed=config.seed)
+        path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config.device)
+        with process_group(device, config.patience) as processes:
+            # Held until all is published: the next one that asks for it then finds what was made.
+            ended = held.enter_context(checkpoint.lock(path, processes, device))
+            if ended and processes.any(processes.leads and stage.made(), device):
+                return
+            method = METHODS[config.method](replace(config, batch_size=size), images, partners)
             training = Training(method, stage, device, processes)
             training.run(path)
             if processes.leads:
@@ -60,8 +68,6 @@ def main(config: Config) -> None:
                 scores.log(stage)
                 stage.publish("encoder", method.encoder.save)
                 stage.publish("training", scores.save)
-    if processes.leads:
-        checkpoint.remove(path)
 
 
 COMMAND = Command(main, configured)

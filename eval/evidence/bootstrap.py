@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.evidence.comparison import Difference, Estimate
-from eval.evidence.intervals import interval
+from eval.evidence.intervals import LEAST, interval
 from train.tracking.problem import Problem
 
 Array = NDArray[np.float64]
@@ -63,7 +63,8 @@ def bootstrap(path: str, samples: Mapping[str, Sequence[Sample]], resamples: int
     """The measure of each variant in every resample: (resamples,) each, of the same images in the same order.
 
     samples: by variant, one a seed. path: of the measure, for the error. A variant's draws of seeds depend on its name, so
-    that neither the other variants nor their order changes them.
+    that neither the other variants nor their order changes them. Nothing comes of a single image, which all resamples
+    would show as certain.
     """
     columns = [sample for seeds in samples.values() for sample in seeds]
     shapes = {tuple(len(part) for part in sample) for sample in columns}
@@ -72,7 +73,7 @@ def bootstrap(path: str, samples: Mapping[str, Sequence[Sample]], resamples: int
         raise Problem(
             f"{path} was measured on different numbers of images ({counts}); run its evaluation again for all variants"
         )
-    if not columns:
+    if not columns or min(len(part) for part in columns[0]) < LEAST:
         return {}
     by_column = over_images(columns, resamples, seed)
     means = {}

@@ -16,7 +16,7 @@ STARTS = 5  # k-means++ starts, of which the one with the least inertia is kept
 
 def k_means(vectors: Vectors, k: int, seed: int) -> tuple[NDArray[np.int64], Vectors]:
     """The cluster of each vector, (n,), and the centers, (k, d). Fewer than k clusters have members where fewer than k
-    vectors differ."""
+    vectors differ. Raises ValueError for fewer than k vectors."""
     model = KMeans(k, n_init=STARTS, random_state=seed)
     # Its threads add up in the order in which they finish: with more than two, not the same bytes twice.
     with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
@@ -27,7 +27,7 @@ def k_means(vectors: Vectors, k: int, seed: int) -> tuple[NDArray[np.int64], Vec
 
 def silhouettes(vectors: Vectors, labels: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """The silhouette of each vector, (n,), -1 to 1, by L2 distance (Rousseeuw 1987). None where it is undefined: a single
-    group, or each vector a group of its own."""
+    group, or each vector a group of its own. 0 where all vectors are equal, and for one that is alone in its group."""
     if not 2 <= len(np.unique(labels)) < len(labels):
         return None
     return np.asarray(silhouette_samples(vectors, labels), np.float64)

@@ -10,8 +10,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from eval.evidence.kinds import check_kinds
 from eval.evidence.measures import Measure
 from train.data.scores import Scores, Value
+from train.tracking.problem import reading
 
 Interval = tuple[float, float]
 Direction = Literal["higher", "lower", "no difference shown", "not decided"]
@@ -125,7 +127,24 @@ class Comparison:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Raises Problem where `folder` holds something else."""
-        return cls(Scores.load(folder).values)
+        values = Scores.load(folder).values
+        with reading(folder):
+            check_kinds(values, "compare")
+            if missing := {"compare/dataset", "compare/variants", "compare/anomalies"} - values.keys():
+                raise ValueError(f"it has no {', '.join(sorted(missing))}")
+            comparison = cls(values)
+            for variant in comparison.variants:
+                comparison._check_classes(variant)
+        return comparison
+
+    def _check_classes(self, variant: str) -> None:
+        """Raises ValueError where the seeds of a variant have other classes, or more of them than accuracies."""
+        classes = self.list_by_seed("probe/classes", variant)
+        accuracies = self.list_by_seed("probe/per_class", variant)
+        if any(names != classes[0] for names in classes) or (
+            accuracies and [*map(len, accuracies)] != [*map(len, classes)]
+        ):
+            raise ValueError(f"the seeds of {variant} do not have an accuracy of each of the same classes")
 
     @property
     def dataset(self) -> str:
@@ -139,7 +158,7 @@ class Comparison:
     @property
     def anomalies(self) -> str | None:
         """The image set that the variants were to detect, None where none was asked for."""
-        name = self.values["compare/anomalies"]
+        name = self.values.get("compare/anomalies")
         return None if name is None else str(name)
 
     def full(self, variant: str) -> str:

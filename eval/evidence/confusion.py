@@ -15,10 +15,10 @@ MOST_NUMBERS = 20  # classes beyond which a matrix shows no numbers: they would 
 def confusion_matrix(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Share of each true class (row) that was taken for each class (column); rows sum to 1.
 
-    labels, predictions: (n,), each class present among the labels. Returns (classes, classes).
+    labels, predictions: (n,). Returns (classes, classes); the row of a class that no label has is 0.
     """
     counts = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
-    return np.asarray(counts / counts.sum(axis=1, keepdims=True))
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
 def most_confused(confusion: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, float]]:

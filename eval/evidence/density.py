@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from eval.evidence.distributions import histogram
 from eval.evidence.intervals import auc_interval
 from eval.evidence.pictures import grid, tile
+from train.data.duplicates import shared
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import Neighbors, nearest
@@ -32,12 +33,13 @@ PAIRS = 200  # random pairs beside each pair of the most anomalous: their mean d
 @dataclass(frozen=True)
 class Detection:
     """normal, anomalies: (n,) and (m,) anomaly scores of two test sets; higher is more anomalous.
-    interval: 95 % of the ROC AUC, which is 1 where every anomaly scores higher than every normal image."""
+    auc: of the ROC, 1 where every anomaly scores higher than every normal image, 0.5 where all scores are equal.
+    interval: its 95 %, None where one of the sets is a single image."""
 
     normal: Densities
     anomalies: Densities
     auc: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,18 @@ def pixels(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return images.reshape(len(images), -1)
 
 
+def repeated(normal: Images, anomalies: Images) -> str | None:
+    """How many anomalies equal a normal image pixel for pixel, in words; None where none does. Of images of two sizes none
+    can."""
+    equal = shared(normal.train, anomalies.test), shared(normal.test, anomalies.test)
+    if not any(equal):
+        return None
+    return (
+        f"{equal[0]:,} of the {len(anomalies.test):,} anomalies equal a training image of {normal.name}, {equal[1]:,} a test"
+        " image of it, and nothing can tell those apart"
+    )
+
+
 def samples(detection: Detection) -> dict[str, NDArray[np.float32]]:
     """The scores of both sets, of whose order the AUC is a statistic."""
     return {
@@ -161,7 +175,7 @@ def values(detection: Detection, most: list[Outlier], k: int, names: tuple[str, 
     """The scores to publish. names: of the normal and the anomalous image set."""
     return {
         "anomaly/auc": detection.auc,
-        "anomaly/auc/interval": list(detection.interval),
+        "anomaly/auc/interval": list(detection.interval) if detection.interval else None,
         "anomaly/against": names[1],
         "anomaly/k": k,
         "anomaly/most/count": len(most),
@@ -176,9 +190,9 @@ def figures(detection: Detection, variant: str, names: tuple[str, str]) -> dict[
     """The ROC curve, and the scores of both sets."""
     against = f"{names[1]} among {names[0]}, {variant}"
     false, true, _ = roc_curve(*with_labels(detection.normal, detection.anomalies))
-    low, high = detection.interval
+    ends = " [{:.3f}, {:.3f}]".format(*detection.interval) if detection.interval else ""
     traces = [
-        go.Scatter(x=false, y=true, name=f"{variant}: AUC {detection.auc:.3f} [{low:.3f}, {high:.3f}]"),
+        go.Scatter(x=false, y=true, name=f"{variant}: AUC {detection.auc:.3f}{ends}"),
         go.Scatter(x=[0, 1], y=[0, 1], name="chance: AUC 0.5", line={"color": "#888888", "dash": "dash"}),
     ]
     roc = figure(f"ROC: {against}", "normal images taken for anomalies", "anomalies found", traces)

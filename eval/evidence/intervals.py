@@ -4,18 +4,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = (2.5, 97.5)  # percentiles: 95 %
+LEAST = 2  # values to resample: every resample of one is that one, as if it were certain
 
 
-def accuracy_interval(correct: ArrayLike, seed: int, resamples: int = 10_000) -> tuple[float, float]:
-    """Interval of an accuracy over resampled images. correct: (n,) bool."""
+def accuracy_interval(correct: ArrayLike, seed: int, resamples: int = 10_000) -> tuple[float, float] | None:
+    """Interval of an accuracy over resampled images, as `mean_interval`. correct: (n,) bool."""
     return mean_interval(np.asarray(correct, dtype=bool), seed, resamples)
 
 
-def mean_interval(values: ArrayLike, seed: int, resamples: int = 10_000) -> tuple[float, float]:
-    """Interval of the mean of `values`, (n,), over resampled entries."""
+def mean_interval(values: ArrayLike, seed: int, resamples: int = 10_000) -> tuple[float, float] | None:
+    """Interval of the mean of `values`, (n,), over resampled entries. None of a single one, which says nothing of its spread;
+    of equal ones that value, twice."""
     sample = np.asarray(values, dtype=np.float64)
     if not sample.size:
         raise ValueError("no values to resample")
+    if sample.size < LEAST:
+        return None
     rng = np.random.default_rng(seed)
     # How often each distinct value comes up in a resample is multinomial: an accuracy has two, precision@5 has six.
     distinct, counts = np.unique(sample, return_counts=True)
@@ -28,14 +32,17 @@ def mean_interval(values: ArrayLike, seed: int, resamples: int = 10_000) -> tupl
 
 def auc_interval(
     normal_scores: ArrayLike, anomaly_scores: ArrayLike, seed: int, resamples: int = 1_000
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Interval of the ROC AUC, normal and anomalous scores resampled apart, so that each resample has as many of both.
+    None where one of them is a single score; (0.5, 0.5) where all are equal.
 
     normal_scores: (n,); anomaly_scores: (m,); anomalies should have the higher ones.
     """
     normal, anomalies = (np.asarray(scores) for scores in (normal_scores, anomaly_scores))
     if not normal.size or not anomalies.size:
         raise ValueError("no scores to resample")
+    if min(normal.size, anomalies.size) < LEAST:
+        return None
     distinct, rank = np.unique(np.concatenate([normal, anomalies]), return_inverse=True)
     normal_rank, anomaly_rank = rank[: normal.size], rank[normal.size :]
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def draw(n: int, sample: int, seed: int) -> NDArray[np.int64]:
 
 
 def pca(vectors: Vectors, seed: int) -> tuple[Vectors, tuple[float, float]]:
-    """The two principal components, (n, 2), and the share of the variance along each; all 0 for equal vectors."""
+    """The two principal components, (n, 2), and the share of the variance along each; all 0 for equal vectors, and for one."""
     points = rescale(vectors)
     coordinates = np.zeros((len(points), 2), np.float32)
     shares = [0.0, 0.0]
@@ -75,7 +75,7 @@ def purities(coordinates: Vectors, labels: NDArray[np.int64], seed: int) -> NDAr
     """Share of each point's 10 nearest points in the map that have its class, (n,); itself excluded.
 
     coordinates: (n, 2). labels: (n,). Fewer than eleven points: all others. Points of equal distance are taken in random
-    order, so that classes that lie on one spot come out at chance.
+    order, so that classes that lie on one spot come out at chance. Of one class 1. Raises ValueError for a single point.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     points, classes = coordinates[order], np.asarray(labels)[order]

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
+from eval.evidence.kinds import check_kinds
 from train.data.scores import Scores
 from train.tracking.declarations import declaration, declarations, listing
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, reading
 from train.tracking.stage import Input, Stage
 
 
@@ -36,7 +38,15 @@ def alias(name: str, variant: str, anomalies: str | None, seed: int = 0) -> str 
 def read(stage: Stage, name: str, request: str) -> Reading | None:
     """None where no such artifact was made."""
     source = stage.fetch_if_made(name, request)
-    return Reading(source, Scores.load(source.folder)) if source else None
+    return Reading(source, load(name, source.folder)) if source else None
+
+
+def load(name: str, folder: Path) -> Scores:
+    """The scores artifact `name`. Raises Problem where `folder` holds something else, or values that are not of its kinds."""
+    scores = Scores.load(folder)
+    with reading(folder):
+        check_kinds(scores.values, name)
+    return scores
 
 
 def read_all(

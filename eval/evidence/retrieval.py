@@ -36,6 +36,15 @@ def retrieve(embeddings: Embeddings, neighbors: Neighbors, seed: int) -> Retriev
         raise Problem(
             f"the index holds k = {k} neighbors of each image; remake it with python -m eval.index --k {PER_QUERY}"
         )
+    if len(neighbors.train_ids) != len(embeddings.train):
+        raise Problem(
+            f"the index is of {len(neighbors.train_ids)} images, and there are {len(embeddings.train)} vectors; remake it with"
+            " python -m eval.index"
+        )
+    present = np.bincount(embeddings.train_labels, minlength=len(embeddings.classes))
+    if not present.all():
+        name = embeddings.classes[int(np.argmin(present))]
+        raise Problem(f"class {name!r} has no train image to ask for; prepare images in which each class has some")
     queries = query_rows(embeddings.train_labels, len(embeddings.classes), seed)
     return Retrieval(
         queries, neighbors.train_ids[queries, :PER_QUERY], farthest_of(embeddings.train, queries, PER_QUERY)
@@ -63,9 +72,10 @@ def measure(
         "retrieve/background": color_ratios(border_colors(images.train), ids, seed),
         "retrieve/hubness": among_hubs(far),
     }
+    ends = mean_interval(hits, seed)
     values: dict[str, Value] = {
         **{path: None if sample is None else float(sample.mean()) for path, sample in samples.items()},
-        "retrieve/precision@5/interval": list(mean_interval(hits, seed)),
+        "retrieve/precision@5/interval": list(ends) if ends else None,
         "retrieve/farthest_distinct": len(np.unique(far)),
     }
     return values, {path: sample.astype(np.float32) for path, sample in samples.items() if sample is not None}

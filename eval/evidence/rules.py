@@ -20,6 +20,7 @@ of a difference is the paired interval; else, as that of a ratio, it reaches to 
 too wide, never too narrow.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -199,10 +200,13 @@ class Measurements:
             return f"{inequality.terms[1]} may be 0, and nothing is divided by it"
         apply = operator.sub if inequality.join == "-" else operator.truediv
         value = float(apply(left.value, right.value))
+        within = product(left.ends or (left.value,), right.ends or (right.value,))
+        corners = [float(apply(*ends)) for ends in within]
+        if not all(map(math.isfinite, (value, *corners))):
+            return f"{inequality.terms[0]} is too large to be divided by {inequality.terms[1]}"
         if left.ends is None or right.ends is None:
             return Quantity(value, None, "one seed")
         basis = max(left.basis, right.basis, key=get_args(Basis).index)
-        corners = [float(apply(*ends)) for ends in product(left.ends, right.ends)]
         both = left.basis == right.basis == "interval"
         return Quantity(value, (min(corners), max(corners)), "far ends" if both else basis)
 

@@ -1,6 +1,10 @@
 """The trials of a sweep, read from a local study or from W&B, and what they say about the parameters."""
 
+import contextlib
+import dataclasses
+import json
 import math
+import os
 import sqlite3
 import statistics
 from collections import Counter
@@ -18,8 +22,8 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from train.tracking import Problem
-from train.tracking.declarations import check_name, listing
+from train.tracking import Problem, stage_command
+from train.tracking.declarations import check_name, listing, stages
 from train.tracking.remote import client, errors_as_problem, online
 from train.tracking.store import home
 
@@ -115,13 +119,62 @@ def read(name: str) -> Sweep:
 
     Raises Problem where there is none, or where it says too little to go by.
     """
-    sweep = _from_wandb(name) if "/" in name else _from_study(name)
-    if not (sweep.definition.get("metric") or {}).get("name"):
+    definition, trials = _from_wandb(name) if "/" in name else _from_study(name)
+    return typed(Sweep(definition, tuple(trials)))
+
+
+def _check(name: str, definition: Any) -> Mapping[str, Any]:
+    """Raises Problem where a definition, wherever it comes from, is not one of a sweep of flags with a metric."""
+    if not isinstance(definition, Mapping):
+        raise Problem(f"the study {name!r} does not hold its definition; make it with python -m sweeps.run")
+    metric, parameters = definition.get("metric"), definition.get("parameters", {})
+    if not isinstance(metric, Mapping) or not metric.get("name"):
         raise Problem(f"sweep {name!r} names no metric, so its trials cannot be compared; add metric: to its file")
-    groups = [name for name, spec in sweep.definition.get("parameters", {}).items() if "parameters" in spec]
+    if not isinstance(parameters, Mapping) or not all(isinstance(spec, Mapping) for spec in parameters.values()):
+        raise Problem(f"sweep {name!r} does not say what its parameters are; make it with python -m sweeps.run")
+    groups = [name for name, spec in parameters.items() if "parameters" in spec]
     if groups:
         raise Problem(f"sweep {name!r} nests parameters ({listing(groups)}); every parameter of a stage is one flag")
-    return sweep
+    return definition
+
+
+def typed(sweep: Sweep) -> Sweep:
+    """With every listed value in the type of the program's own field: YAML reads `1e-4` as a text, and JSON 25.0 as 25. As
+    it stands where the program is none of ours, or takes the value no more."""
+    program = str(sweep.definition.get("program"))
+    if program not in stages():
+        return sweep
+    command, specs = stage_command(program), sweep.definition.get("parameters", {})
+    constants = {name: spec["value"] for name, spec in specs.items() if "value" in spec}
+    values: dict[tuple[str, str], Parameter] = {}
+
+    def read(name: str, value: Parameter, others: Mapping[str, Parameter]) -> Parameter:
+        key = name, repr(value)
+        if key not in values and (isinstance(value, str) or not is_range(specs.get(name, {}))):
+            flags = {**constants, **others, name: value}
+            with contextlib.suppress(Problem):
+                config = command.parse([f"--{field}={flags[field]}" for field in flags])
+                values[key] = _scalar(getattr(config, name.replace("-", "_"), value))
+        return values.get(key, value)
+
+    trials = [
+        dataclasses.replace(
+            trial, parameters={name: read(name, value, trial.parameters) for name, value in trial.parameters.items()}
+        )
+        for trial in sweep.trials
+    ]
+    first = next((trial.parameters for trial in sweep.trials), {})
+    lists = {
+        name: {**spec, "values": [read(name, value, first) for value in spec["values"]]}
+        for name, spec in specs.items()
+        if isinstance(spec.get("values"), list)
+    }
+    return Sweep({**sweep.definition, "parameters": {**specs, **lists}}, tuple(trials))
+
+
+def _scalar(value: Any) -> Parameter:
+    """A value of a parameter; what is none, as W&B may list it, as its text."""
+    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
 
 
 def studies() -> Path:
@@ -129,7 +182,7 @@ def studies() -> Path:
     return home() / "sweeps"
 
 
-def _from_study(name: str) -> Sweep:
+def _from_study(name: str) -> tuple[Mapping[str, Any], list[Trial]]:
     path = studies() / f"{check_name(name, 'name of a sweep')}.sqlite"
     names = [file.stem for file in studies().glob("*.sqlite")]
     if name not in names:
@@ -150,13 +203,11 @@ def _from_study(name: str) -> Sweep:
         raise Problem(
             f"{path} holds no study {name!r} that can be read; move it away and run the sweep anew"
         ) from error
-    if not isinstance(definition, Mapping):
-        raise Problem(f"the study {name!r} does not hold its definition; make it with python -m sweeps.run")
-    return Sweep(definition, tuple(_trial_of_study(trial) for trial in trials))
+    return _check(name, definition), [_trial_of_study(trial) for trial in trials]
 
 
 def _connection(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=60, check_same_thread=False)
+    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=60, check_same_thread=False)
 
 
 def _trial_of_study(trial: FrozenTrial) -> Trial:
@@ -175,7 +226,7 @@ def _trial_of_study(trial: FrozenTrial) -> Trial:
     )
 
 
-def _from_wandb(path: str) -> Sweep:
+def _from_wandb(path: str) -> tuple[Mapping[str, Any], list[Trial]]:
     if path.count("/") != 2 or not all(path.split("/")):
         raise Problem(f"{path!r} does not name a sweep; give the name of a local study, or ENTITY/PROJECT/SWEEP")
     if not online():
@@ -184,11 +235,11 @@ def _from_wandb(path: str) -> Sweep:
         )
     with errors_as_problem(f"no sweep {path!r} to be had from W&B", "check its three parts and the connection"):
         sweep = client().Api().sweep(path)
-        definition = sweep.config
-        return Sweep(definition, trials_of_runs(definition, sweep.runs))
+        definition = _check(path, sweep.config)
+        return definition, trials_of_runs(definition, sweep.runs)
 
 
-def trials_of_runs(definition: Mapping[str, Any], runs: Iterable[Any]) -> tuple[Trial, ...]:
+def trials_of_runs(definition: Mapping[str, Any], runs: Iterable[Any]) -> list[Trial]:
     """The trials of W&B's runs of a sweep, in the order in which they began."""
     trials = []
     metric = str((definition.get("metric") or {}).get("name"))
@@ -200,7 +251,7 @@ def trials_of_runs(definition: Mapping[str, Any], runs: Iterable[Any]) -> tuple[
             Trial(
                 number=number,
                 state=STATE_OF.get(run.state, "failed"),
-                parameters={name: value for name, value in settings.items() if "value" not in specs[name]},
+                parameters={name: _scalar(value) for name, value in settings.items() if "value" not in specs[name]},
                 value=metrics.get(metric),
                 metrics=metrics,
                 command=(
@@ -212,7 +263,7 @@ def trials_of_runs(definition: Mapping[str, Any], runs: Iterable[Any]) -> tuple[
                 run=run.id,
             )
         )
-    return tuple(trials)
+    return trials
 
 
 def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:

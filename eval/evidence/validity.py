@@ -1,25 +1,13 @@
 """Whether embeddings can be measured at all."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from train.data.embeddings import Embeddings, Layer
+from train.data.embeddings import Embeddings
 from train.tracking.problem import Problem
 
 
-def check(embeddings: Embeddings, layers: Sequence[Layer] = ("representation",)) -> None:
-    """Raises Problem where the vectors of `layers` do not fit together or are not finite, or where a class is missing."""
-    for layer in layers:
-        train, test = embeddings.layer(layer)
-        if train.shape[1] != test.shape[1]:
-            raise Problem(
-                f"{layer}: train vectors have {train.shape[1]} dimensions, test vectors {test.shape[1]}; "
-                "embed both with one encoder"
-            )
-        for split, vectors in (("train", train), ("test", test)):
-            if not np.isfinite(vectors).all():
-                raise Problem(f"{layer}: {split} vectors hold NaN or infinite values; train the encoder again")
+def check(embeddings: Embeddings) -> None:
+    """Raises Problem where a class is missing."""
     if len(embeddings.classes) < 2:
         raise Problem(f"{embeddings.classes[0]!r} is the only class; give images of two or more")
     for split, labels in (("train", embeddings.train_labels), ("test", embeddings.test_labels)):

@@ -3,10 +3,12 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eval.evidence.comparison import Comparison
+from eval.evidence.kinds import check_form
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
+from eval.labbook.drawings import Drawing, drawing
 from eval.labbook.study import absent, preset
 from train.data.images import Images
 from train.data.scores import Value
@@ -14,6 +16,7 @@ from train.tracking import Origin, Problem, stage_command
 from train.tracking.declarations import declaration, declarations
 from train.tracking.lineage import command_line, maker
 from train.tracking.origin import identity
+from train.tracking.problem import reading
 from train.tracking.stage import Input, Stage
 
 if TYPE_CHECKING:
@@ -80,6 +83,24 @@ class Book:
         chapters = [chapter for chapter in self.study.chapters if variant in chapter.variants(self)]
         paths = {panel.path for chapter in chapters for panel in chapter.panels}
         return path in {*paths, "retrieve/farthest"}  # which stands beside the nearest
+
+    def check(self) -> None:
+        """Raises Problem where what was read is not of the kind that the study's measures show."""
+        for (name, _), entry in self.evidence.items():
+            values = entry.scores.values
+            with reading(entry.source.folder):
+                for measure in self.study.measures:
+                    if measure.artifact == name:
+                        check_form(measure.path, values.get(measure.path), measure.form)
+                rows: Any = values.get("retrieve/queries") or []
+                if strays := [row for row in rows if not 0 <= row < len(self.images.train)]:
+                    raise ValueError(f"query {strays[0]} is none of the {len(self.images.train)} training images")
+
+    def drawing(self, artifact: str, variant: str, path: str) -> Drawing:
+        """A figure as the page draws it. Raises Problem where it cannot be drawn."""
+        entry = self.evidence[artifact, variant]
+        with reading(entry.source.folder):
+            return drawing(entry.scores.figures[path])
 
     def impossible(self, name: str, variant: str) -> str | None:
         """In a word or two why this variant can have no such artifact; None where it can."""
@@ -155,10 +176,10 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     datasets: dict[str, str] = {}
     makers: dict[str, Origin] = {}
     for variant in variants:
-        for name, reading in read_all(stage, variant, anomalies, study.scores).items():
-            evidence[name, variant] = reading
-            datasets[variant] = reading.source.dataset
-            makers[variant] = maker(stage.store, reading.source.origin)
+        for name, entry in read_all(stage, variant, anomalies, study.scores).items():
+            evidence[name, variant] = entry
+            datasets[variant] = entry.source.dataset
+            makers[variant] = maker(stage.store, entry.source.origin)
         if variant not in datasets:
             raise nothing_made(stage, variant)
     dataset = one_dataset(datasets)
@@ -169,4 +190,6 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
     makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
     images = Images.load(source.folder)
-    return Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)
+    book = Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)
+    book.check()
+    return book

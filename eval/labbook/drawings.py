@@ -139,9 +139,16 @@ def _is_map(plain: dict[str, Any]) -> bool:
         and not any(trace.get(part) for part in ("error_x", "error_y", "text"))
         and isinstance(trace.get("marker", {}).get("color", ""), str)
         and isinstance(trace.get("marker", {}).get("symbol", ""), str)
-        and all(array is not None and array.dtype.kind in "fiu" for array in (_array(trace, "x"), _array(trace, "y")))
+        and _are_places(_array(trace, "x"), _array(trace, "y"))
         for trace in plain["data"]
     )
+
+
+def _are_places(x: NDArray[Any] | None, y: NDArray[Any] | None) -> bool:
+    """Whether they are two numbers of each point."""
+    if x is None or y is None:
+        return False
+    return x.dtype.kind in "fiu" and y.dtype.kind in "fiu" and x.shape == y.shape
 
 
 def _map(plain: dict[str, Any]) -> dict[str, Any]:

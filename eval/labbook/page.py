@@ -87,7 +87,7 @@ def _head(book: Book) -> Html:
         f"{len(images.train):,} training and {len(images.test):,} test images of {images.size} × {images.size} pixels"
         f" in {len(images.classes)} classes"
     ).replace(",", "\N{NARROW NO-BREAK SPACE}")
-    parts = [tag("h1", images.name), tag("p", facts, class_="facts")]
+    parts = [tag("h1", images.name), tag("p", facts, class_="facts"), *_warnings(book)]
     if len(images.classes) <= SHOWN_CLASSES:
         labels = np.asarray(images.test_labels)
         examples = []
@@ -97,6 +97,14 @@ def _head(book: Book) -> Html:
             examples.append(tag("li", picture, tag("span", name)))
         parts.append(tag("ul", *examples, class_="classes", aria_label="Classes, each with a test image"))
     return join(*parts)
+
+
+def _warnings(book: Book) -> list[Html]:
+    """Of equal images: what is measured on them says little."""
+    against = [book.value("anomaly", variant, "anomaly/duplicates") for variant in book.variants]
+    texts = [f"{book.images.name}: {book.images.duplicates}"] if book.images.duplicates else []
+    texts += [f"{book.anomalies}: {text}" for text in dict.fromkeys(map(str, filter(None, against)))]
+    return [tag("p", tag("strong", "Equal images. "), text, class_="facts", role="note") for text in texts]
 
 
 def _toggles(book: Book) -> Html:

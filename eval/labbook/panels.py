@@ -10,7 +10,7 @@ import numpy as np
 from eval.evidence.readings import Reading
 from eval.labbook.book import Book, again, lineage
 from eval.labbook.chapter import Chapter, Panel
-from eval.labbook.drawings import Drawing, drawing, overlay, rows_by_name
+from eval.labbook.drawings import Drawing, overlay, rows_by_name
 from eval.labbook.markup import Html, command, data, join, panel_id, reference, tag
 from eval.labbook.queries import queries
 from eval.labbook.thumbnails import address
@@ -107,7 +107,7 @@ class Panels:
         if panel.content == "picture":
             pictures = {v: self._picture(panel, v, reading, headings[v], alone) for v, reading in present.items()}
             return _Row("picture", join() if alone else join(tag("h3", panel.label), note), pictures, absent)
-        drawings = {variant: drawing(reading.scores.figures[panel.path]) for variant, reading in present.items()}
+        drawings = {variant: self.book.drawing(panel.artifact, variant, panel.path) for variant in present}
         if panel.overlay and all(plot.kind == "plot" for plot in drawings.values()):
             plot = overlay(drawings, self.book.variants, panel.only)
             return _Row("plot", join(), {"": self._figure(panel, plot, sources, panel.label, panel.note)}, absent)

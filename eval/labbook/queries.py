@@ -35,9 +35,12 @@ def queries(book: Book, variants: Sequence[str]) -> Html:
 
 
 def _pictures(book: Book, variant: str) -> dict[str, PIL.Image.Image] | None:
+    """None where one is missing, or has less than a line of pixels a query."""
     evidence = book.evidence.get(("retrieve", variant))
     pictures = evidence.scores.pictures if evidence else {}
-    return pictures if all(path in pictures for path in KINDS) else None
+    rows = book.value("retrieve", variant, "retrieve/queries")
+    least = GAP + (len(rows) if isinstance(rows, list) else 0)
+    return pictures if all(path in pictures and pictures[path].height >= least for path in KINDS) else None
 
 
 def _query(book: Book, variants: Sequence[str], row: int, place: int, count: int) -> Html:

@@ -7,8 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.tracking import stage_command
+import numpy as np
+from numpy.typing import NDArray
+
+from train.tracking import Problem, stage_command
 from train.tracking.declarations import declaration, declarations
+
+# How many training and test images an evaluation needs: the five nearest of an image, the points of a t-SNE.
+LEAST: Mapping[str, tuple[int, int]] = {"retrieve": (6, 0), "project": (0, 4)}
 
 if TYPE_CHECKING:
     from eval.evidence.measures import Measure
@@ -88,6 +94,12 @@ class Study:
         return tuple(chapter.number for chapter in (*self.chapters, *filter(None, [self.floors])))
 
     @property
+    def measures(self) -> "tuple[Measure, ...]":
+        """All that its page shows."""
+        chapters = (*self.chapters, *filter(None, [self.floors]))
+        return (*self.summary, *(measure for chapter in chapters for measure in chapter.measures))
+
+    @property
     def scores(self) -> tuple[str, ...]:
         """The artifacts that its comparison and its page read of a variant, in the order of artifacts.yaml."""
         return tuple(
@@ -102,6 +114,21 @@ class Study:
     def asks_for_anomalies(self) -> bool:
         """Whether an evaluation needs a second image set."""
         return any("anomalies" in declaration(name).fields for name in self.evaluations)
+
+    def check_counts(self, dataset: str, train_labels: NDArray[np.int64], test_labels: NDArray[np.int64]) -> None:
+        """Raises Problem where the images are too few for what is measured: before a training, not after it."""
+        for split, labels, place in (("training", train_labels, 0), ("test", test_labels, 1)):
+            least, name = max((LEAST.get(name, (0, 0))[place], name) for name in self.evaluations)
+            if len(labels) < least:
+                raise Problem(
+                    f"{dataset} has {len(labels)} {split} images, and eval.{name} needs {least}; add {split} images, or give"
+                    " another data set"
+                )
+        if "probe" in self.evaluations and np.bincount(train_labels).max() < 2:
+            raise Problem(
+                f"each of the {len(train_labels)} training images of {dataset} has a class of its own, so that eval.probe can"
+                " hold none out; give two images of a class"
+            )
 
     # -- the commands that make it -------------------------------------------------------------------------------------
 

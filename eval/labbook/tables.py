@@ -138,7 +138,8 @@ def _text(book: Book, measure: Measure, value: Any) -> Html:
 
 
 def _name(book: Book, label: Any) -> str:
-    return book.images.classes[label] if isinstance(label, int) else str(label)
+    classes = book.images.classes
+    return classes[label] if isinstance(label, int) and 0 <= label < len(classes) else str(label)
 
 
 def _bar(book: Book, measure: Measure, variant: str, mean: Estimate) -> Html:

@@ -4,12 +4,14 @@ import base64
 import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 PIXELS = 12_000_000  # of the whole sprite: 10,000 images of 32 x 32 pixels fit; a browser decodes it in a moment
+WIDEST = 16_383  # pixels that a WebP can have on a side
 LOSSLESS = 1_500_000  # up to so many pixels nothing is lost, and the page stays below a few megabytes
 
 
@@ -49,5 +51,7 @@ def address(picture: PIL.Image.Image, lossless: bool = True) -> str:
     file = io.BytesIO()
     if picture.mode not in ("RGB", "RGBA"):
         picture = picture.convert("RGB")
-    picture.save(file, "WEBP", lossless=lossless, quality=70, method=4)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    kind = "webp" if max(picture.size) <= WIDEST else "png"
+    options: dict[str, Any] = {"lossless": lossless, "quality": 70, "method": 4} if kind == "webp" else {}
+    picture.save(file, kind, **options)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()

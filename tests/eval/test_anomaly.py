@@ -59,7 +59,7 @@ def test_auc_agrees_with_scikit_learn_and_lies_in_its_interval() -> None:
     both = np.concatenate([embeddings.test, anomalies.test]).astype(np.float64)
     expected = roc_auc_score(np.repeat([0, 1], 300), model.kneighbors(both)[0].mean(axis=1))
     assert detection.auc == pytest.approx(expected, abs=1e-12)
-    assert 0.5 < detection.interval[0] < expected < detection.interval[1] < 1
+    assert detection.interval and 0.5 < detection.interval[0] < expected < detection.interval[1] < 1
     roc = figures(detection, "blobs-vicreg", ("blobs", "others"))["anomaly/roc"]
     assert auc(roc.data[0].x, roc.data[0].y) == pytest.approx(expected)
     assert f"AUC {expected:.3f}" in roc.data[0].name
@@ -71,7 +71,7 @@ def test_far_anomalies_are_all_found_and_normal_images_none() -> None:
     assert detect(embeddings, neighbors, shifted(embeddings, 50), k=2, seed=0).auc == 1
     like = dataclasses.replace(embeddings, test=blobs(3, 100, 16, seed=1).test)
     alike = detect(embeddings, neighbors, like, k=2, seed=0)
-    assert alike.interval[0] < 0.5 < alike.interval[1]
+    assert alike.interval and alike.interval[0] < 0.5 < alike.interval[1]
     assert detect(embeddings, neighbors, embeddings, k=2, seed=0).auc == pytest.approx(0.5)
 
 
@@ -215,7 +215,7 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Embeddings, Embeddi
     publish_embedded(dataclasses.replace(normal, test=normal.test + 1), "blobs-pixels", "blobs")
     assert "not made from embeddings:blobs-pixels" in error("blobs-pixels", on, "blobs-vicreg")
 
-    narrow = dataclasses.replace(other, test=other.test[:, :5].copy())
+    narrow = dataclasses.replace(other, train=other.train[:, :5].copy(), test=other.test[:, :5].copy())
     publish_embedded(narrow, "blobs-vicreg", "others", on="others")
     line = error("blobs-vicreg", on)
     assert "5 dimensions" in line and "8" in line

@@ -200,6 +200,7 @@ def test_stage_publishes_what_scikit_learn_measures() -> None:
     assert values["probe/classes"] == list(embeddings.classes)
     assert values["probe/counts"] == [60] * 4
     assert values["probe/chance"] == 0.25
+    assert "probe/duplicates" not in values  # what is in the scores of clean sets stays what it was
 
 
 def test_test_labels_change_no_choice_and_no_prediction() -> None:
@@ -246,8 +247,8 @@ def broken(**arrays: Any) -> Embeddings:
 @pytest.mark.parametrize(
     ("embeddings", "names"),
     [
-        (broken(test=np.zeros((30, 7), np.float32)), "4 dimensions, test vectors 7"),
-        (broken(test_features=np.full((30, 4), np.nan, np.float32)), "features: test vectors hold NaN"),
+        (broken(test=np.zeros((30, 7), np.float32)), r"train.npy is \(30, 4\), and test.npy is \(30, 7\)"),
+        (broken(test_features=np.full((30, 4), np.nan, np.float32)), "test_features: 30 of 30 vectors .* hold NaN"),
         (broken(train_labels=np.arange(30) % 2), "'class 2' has no train image"),
         (broken(test_labels=np.arange(30) % 2), "'class 2' has no test image"),
         (broken(test_labels=np.arange(29) % 3), r"test_labels.npy is int64 \(29,\), not int64 \(30,\)"),

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eval import index, retrieve
+from eval.evidence import retrieval
 from eval.evidence.pictures import FRAME, GAP, TILE, grid
 from eval.evidence.retrieval import (
     Retrieval,
@@ -29,6 +30,7 @@ from tests.parts.artifacts import publish_embedded, publish_encoder, publish_ima
 from tests.parts.embeddings import blobs
 from train.data.embeddings import Embeddings
 from train.data.images import Images
+from train.data.neighbors import find_neighbors
 from train.data.scores import Scores
 from train.tracking.store import Store
 
@@ -251,3 +253,12 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Images, Embeddings]
     )
     assert "40 training vectors for the 60" in error("blobs-pixels")
     assert Store().versions("retrieve") == []
+
+
+def test_a_class_without_a_training_image_and_an_index_of_other_images_are_one_line() -> None:
+    embeddings = blobs(3, 10, 4, seed=0)
+    neighbors = find_neighbors(embeddings, 5)
+    without = dataclasses.replace(embeddings, train_labels=embeddings.train_labels % 2)
+    assert "class 'class 2' has no train image" in refusal(lambda: retrieval.retrieve(without, neighbors, 0))
+    fewer = dataclasses.replace(neighbors, train_ids=neighbors.train_ids[:20])
+    assert "the index is of 20 images" in refusal(lambda: retrieval.retrieve(embeddings, fewer, 0))

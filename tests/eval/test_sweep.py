@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from eval import sweep as stage
-from eval.evidence.sweeps import STATES, Sweep, best, over_seeds, read, studies
+from eval.evidence.sweeps import STATES, Sweep, best, over_seeds, read, studies, trials_of_runs, typed
 from eval.sweep import Config, dataset
 from tests.parts import processes
 from tests.parts.artifacts import refusal
@@ -315,3 +316,64 @@ def test_a_definition_that_says_too_little_is_refused() -> None:
     assert "metric" in refusal(lambda: stage.main(Config("bare")))
     bare.set_user_attr("definition", {**TERMS, "parameters": {"model": {"parameters": {"width": {"value": 1}}}}})
     assert "model" in refusal(lambda: stage.main(Config("bare")))
+
+
+# -- values as they stand in a study or at W&B, which YAML and JSON have read -------------------------------------------
+
+RATES = {
+    **TERMS,
+    "parameters": {"images": {"value": "digits"}, "learning_rate": {"values": ["1e-4", "1e-3", 0.01, 1]}, "seed": {"value": 0}},
+}  # fmt: skip
+
+
+def test_a_study_whose_choices_yaml_took_for_texts_is_summed_up_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "learning_rate", CategoricalDistribution(["1e-4", "1e-3", 0.01, 1]))
+    rates: list[Any] = ["1e-4", "1e-3", 0.01, 1]
+    make_study(
+        RATES,
+        [({"learning_rate": rate}, place / 4, TrialState.COMPLETE) for place, rate in enumerate(rates)]
+        + [({"learning_rate": "1e-4"}, None, TrialState.RUNNING)],
+        "rates",
+    )
+    stage.main(Config("rates"))
+    table = pd.read_csv(published("rates") / "tables/sweep/table.csv")
+    assert table["learning_rate"].tolist() == [0.0001, 0.001, 0.01, 1.0, 0.0001]
+    scores = Scores.load(published("rates"))
+    assert scores.values["sweep/best/parameters"] == [["learning_rate", 1.0]]
+    ticks = scores.figures["sweep/parallel"].data[0]["dimensions"][0]["ticktext"]
+    assert list(ticks) == ["0.0001", "0.001", "0.01", "1.0"]
+
+
+def test_an_agents_values_are_those_of_the_program() -> None:
+    def run(number: int, **config: object) -> Any:
+        return SimpleNamespace(
+            created_at=number,
+            config=config,
+            summary_metrics={"knn/top1": 0.5},
+            state="finished",
+            group="g",
+            id=f"r{number}",
+        )
+
+    runs = [
+        run(0, images="digits", learning_rate="1e-4"),
+        run(1, images="digits", learning_rate=1),
+        run(2, learning_rate=[1]),
+    ]
+    trials = typed(Sweep(RATES, tuple(trials_of_runs(RATES, runs)))).trials
+    assert [trial.parameters for trial in trials] == [
+        {"learning_rate": 0.0001}, {"learning_rate": 1.0}, {"learning_rate": "[1]"},
+    ]  # fmt: skip
+    other = {**RATES, "program": "train.py"}  # of somebody else's project
+    assert typed(Sweep(other, trials)) == Sweep(other, trials)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"metric": "knn"}, {"metric": ["a"]}, {"parameters": []}, {"parameters": {"a": 3}}, {"parameters": {"a": None}}],
+)
+def test_a_definition_of_another_shape_is_refused(change: dict[str, Any]) -> None:
+    studies().mkdir(parents=True)
+    study = optuna.create_study(study_name="odd", storage=f"sqlite:///{studies() / 'odd'}.sqlite")
+    study.set_user_attr("definition", {**TERMS, **change})
+    assert "'odd'" in refusal(lambda: stage.main(Config("odd")))

@@ -213,12 +213,15 @@ def _fetch_manifest(state: State, variables: Variables, base: str) -> Reply:
     return {"artifact": replies.artifact(state.versions[variables.get("id") or variables["artifact_id"]], base)}
 
 
-@operation("GetArtifactMembershipFileUrls")
+@operation("ArtifactMembershipFiles")
 def _urls(state: State, variables: Variables, base: str) -> Reply:
     version = _find(state, variables, f"{variables['collection']}:{variables['alias']}")
     if version is None:
         raise Refusal(f"no artifact {variables['collection']}:{variables['alias']}")
-    files = {"__typename": "ArtifactSequence", "artifactMembership": {"files": replies.files(version, base)}}
+    files = {
+        "__typename": "ArtifactSequence",
+        "artifactMembership": {"files": replies.files(version, base, variables.get("fileNames"))},
+    }
     return {"project": {"artifactCollection": files}}
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tests.loopback.state import ENTITY, Collection, Run, Sweep, Version
@@ -163,7 +163,8 @@ def membership(version: Version, base: str) -> Reply:
     }
 
 
-def files(version: Version, base: str) -> Reply:
+def files(version: Version, base: str, names: Sequence[str] | None = None) -> Reply:
+    """names: those of the files that are asked for, all unless some are."""
     return edges(
         {
             "__typename": "File",
@@ -179,6 +180,7 @@ def files(version: Version, base: str) -> Reply:
             "md5": version.contents[path]["digest"],
         }
         for path, md5 in version.blobs.items()
+        if not names or path in names
     )
 
 

@@ -25,10 +25,10 @@ class Fault:
     """What happens to the next `times` requests whose `METHOD /path`, or operation, is matched by the pattern `at`.
 
     fail: 500, which a client tries again. refuse: 403, which it does not. drop: the connection is cut. hang: no answer
-    until the server stops.
+    until the server stops. drip: a byte now and then. flood: bytes without end. nonsense: an answer that is none.
     """
 
-    kind: Literal["fail", "refuse", "drop", "hang"]
+    kind: Literal["fail", "refuse", "drop", "hang", "drip", "flood", "nonsense"]
     at: str
     times: int = 10**9
 
@@ -141,6 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.owner.stopped.wait()
                 self.close_connection = True
                 return
+            case "drip" | "flood" as kind:
+                return self._stream(b"x" if kind == "drip" else b"x" * 65536, 0.2 if kind == "drip" else 0.0)
+            case "nonsense":
+                return self._send(200, b'["nonsense"]')
             case "fail":
                 return self._send(500, b'{"error": "asked to fail"}')
             case "refuse":
@@ -176,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command == "PUT":
                 version.manifest = self._checked(body)
                 return b""
-            return version.manifest
+            return version.lie or version.manifest
         if blob := re.fullmatch(r"/blob/([0-9a-f]{32})", path):
             if self.command == "PUT":
                 if hashlib.md5(self._checked(body)).hexdigest() != blob[1]:
@@ -204,6 +208,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _stream(self, piece: bytes, pause: float) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        while not self.owner.stopped.wait(pause):
+            self.wfile.write(piece)
 
     def _send(self, code: int, content: bytes) -> None:
         self.send_response(code)

@@ -59,7 +59,8 @@ class Run:
 
 @dataclass
 class Version:
-    """number is None until it is committed. manifest: as uploaded. pending: the aliases that it gets when committed."""
+    """number is None until it is committed. manifest: as uploaded; lie: what is handed out in its place. pending: the aliases
+    that it gets when committed."""
 
     id: str
     collection: "Collection"
@@ -69,6 +70,7 @@ class Version:
     description: str | None
     number: int | None = None
     manifest: bytes = b""
+    lie: bytes = b""
 
     @property
     def contents(self) -> dict[str, dict[str, Any]]:

@@ -261,6 +261,6 @@ def over_seeds(path: str, variant: str, seeds: list[float], ends: list[float]) -
         f"{path}/{variant}/mean": float(np.mean(seeds)),
         f"{path}/{variant}/spread": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         f"{path}/{variant}/n": len(seeds),
-        f"{path}/{variant}/interval": list(ends),
+        f"{path}/{variant}/interval": list(ends) or None,
         f"{path}/{variant}/seeds": list(seeds),
     }

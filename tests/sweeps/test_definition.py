@@ -1,7 +1,10 @@
 """A sweep file as it is read here: the same commands as W&B's own agent, its early termination, and what is refused."""
 
 import copy
+import datetime
+import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,7 @@ def test_a_grid_is_the_product_of_its_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [COMMAND, ["nice", *COMMAND], ["${env}", "OMP_NUM_THREADS=1", *COMMAND[1:]], [*COMMAND, "--width=8"]]
+    "command", [COMMAND, COMMAND[1:], [*COMMAND, "--width=8"], [*COMMAND[:-1], "--width", "8", COMMAND[-1]]]
 )
 def test_a_trial_is_started_as_wandb_agent_starts_it(tmp_path: Path, command: list[str]) -> None:
     definition = sweep(tmp_path, GRID, command=command)
@@ -211,6 +214,22 @@ def parameters(**entry: Any) -> dict[str, Any]:
         ({"command": ["${envvar:HOME}", *COMMAND]}, "'${envvar:HOME}'"),
         ({"command": ["${env}", "${interpreter}", "${program}", "${args}"]}, "'command'"),
         ({"command": None}, "'command'"),
+        ({"command": ["nice", *COMMAND]}, "'nice' would be run"),
+        ({"command": ["${env}", "LD_PRELOAD=x.so", *COMMAND[1:]]}, "'LD_PRELOAD=x.so' would be run, or set"),
+        ({"command": ["sh", "-c", "echo", ";", *COMMAND[1:]]}, "'sh'"),
+        ({"command": [*COMMAND[:2], "-c", "print()", *COMMAND[2:]]}, "'command'"),
+        ({"command": [*COMMAND[:2], "-i", *COMMAND[2:]]}, "'command'"),
+        ({"command": [*COMMAND, "--help"]}, "'--help'"),
+        ({"command": [*COMMAND, "-h"]}, "'-h'"),
+        ({"command": [*COMMAND, None]}, "'command'"),
+        ({"command": "python -m train.pretrain"}, "'command' is 'python -m train.pretrain'"),
+        ({"metric": {"name": 5}}, "'metric.name' is 5"),
+        ({"metric": "knn/top1"}, "metric is 'knn/top1', not a mapping"),
+        ({"description": ["a"]}, "'description' is ['a']"),
+        ({"method": ["grid"]}, "['grid']"),
+        ({"program": {"a": 1}}, "'program'"),
+        ({"run_cap": 10**30}, "'run_cap'"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 1.0000001}}, "'early_terminate.eta'"),
         ({"parameters": {}}, "'parameters'"),
         (parameters(a={"parameters": {"b": {"value": 1}}}), "'parameters.a.parameters': nested"),
         (parameters(a=3), "'parameters.a' is 3"),
@@ -225,6 +244,18 @@ def parameters(**entry: Any) -> dict[str, Any]:
         (parameters(a={"distribution": "normal", "mu": 0}), "'normal'"),
         (parameters(a={"distribution": "log_uniform", "min": -3, "max": 0}), "log_uniform_values"),
         (parameters(a={}), "'parameters.a.value' is missing"),
+        ({"parameters": {True: {"value": 1}}}, "True is not a flag"),
+        ({"parameters": {"a b": {"value": 1}}}, "'a b' is not a flag"),
+        ({"parameters": {"help": {"value": 1}}}, "'help' is not a flag"),
+        ({"parameters": {"a-b": {"value": 1}, "a_b": {"value": 1}}}, "stands twice"),
+        (parameters(a={"value": datetime.date(2026, 11, 25)}), "as a date; put it in quotes"),
+        (parameters(a={"value": b"bytes"}), "as a bytes; put it in quotes"),
+        (parameters(a={"value": "a\0b"}), "command line"),
+        (parameters(a={"value": 2**70}), "beyond 2**63"),
+        (parameters(a={"values": list(range(5000))}), "5000 values"),
+        (parameters(a={"min": 0, "max": 10**12}), "the grid has 1000000000001 points"),
+        (parameters(a={"min": 0, "max": 10**30}), "beyond 9007199254740992"),
+        (parameters(a={"values": list(range(1000))}, b={"min": 1, "max": 1000}), "the grid has 1000000 points"),
     ],
 )  # fmt: skip
 def test_what_cannot_run_here_is_refused_by_name(tmp_path: Path, keys: dict[str, Any], part: str) -> None:
@@ -243,30 +274,49 @@ def test_what_cannot_run_here_is_refused_by_name(tmp_path: Path, keys: dict[str,
         ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}, "'parameters.batch_size.q'"),
         ({"distribution": "int_uniform", "min": 0, "max": 1.5}, "1.5 is not an integer"),
         ({"distribution": "uniform", "min": 0, "max": math.inf}, "inf is not a finite number"),
+        ({"distribution": "uniform", "min": math.nan, "max": 1}, "nan is not a finite number"),
+        ({"distribution": "uniform", "min": -1.7e308, "max": 1.7e308}, "too wide"),
+        ({"distribution": "uniform", "min": 0, "max": "one"}, "'one' is a text"),
+        ({"distribution": "uniform", "min": 0, "max": [1]}, "[1] is not a finite number"),
+        ({"distribution": "q_uniform", "min": 0, "max": 1e10, "q": 1e-300}, "'parameters.batch_size.q'"),
     ],
 )
 def test_a_range_that_cannot_be_drawn_from_is_refused(tmp_path: Path, entry: dict[str, Any], part: str) -> None:
-    with pytest.raises(Problem, match=part.replace(".", r"\.")):
+    with pytest.raises(Problem, match=re.escape(part)):
         search(tmp_path, entry)
 
 
 @pytest.mark.parametrize(
     ("replacement", "part"),
-    [("variances=0", "'variances'"), ("variance", "NAME=VALUE"), ("variance=[1, 2]", "nested"), ("seed={", "YAML")],
+    [
+        ("variances=0", "'variances'"),
+        ("variance", "NAME=VALUE"),
+        ("variance=[1, 2]", "nested"),
+        ("seed={", "YAML"),
+        ("seed=&a [*a]", "in itself"),
+        ("images=2026-11-25", "put it in quotes"),
+    ],
 )
 def test_a_wrong_replacement_is_refused(tmp_path: Path, replacement: str, part: str) -> None:
     with pytest.raises(Problem, match=part):
         sweep(tmp_path, GRID, replacement)
 
 
-@pytest.mark.parametrize("content", ["a: [1", "- 1", "", "\x00"])
-def test_a_file_that_is_no_sweep_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "sweep.yaml"
-    path.write_text(content)
-    with pytest.raises(Problem, match=r"sweep\.yaml"):
+@pytest.mark.parametrize("name", ["latest", "v3", "v12345678901234567890", "猫", "..."])
+def test_a_name_that_cannot_be_an_alias_is_refused_before_a_trial(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(GRID))
+    with pytest.raises(Problem, match="rename the file"):
         read(path)
-    with pytest.raises(Problem, match=r"none\.yaml"):
-        read(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("value", ["2026-11-25", "2026-11-25 10:00:00", "5", "terms", "~", "yes", "0x" + "f" * 9000])
+@pytest.mark.parametrize("key", ["name", "description", "project", "entity"])
+def test_what_is_the_servers_alone_may_be_of_any_kind(tmp_path: Path, key: str, value: str) -> None:
+    path = tmp_path / "terms.yaml"
+    path.write_text(f"{key}: {value}\n{yaml.safe_dump(GRID)}")
+    for definition in (read(path), read(path, ["images=cifar10"])):
+        json.dumps(dict(definition.content))  # as the study stores it
 
 
 @pytest.mark.parametrize("key", ["program", "command", "method", "metric", "parameters"])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
@@ -118,6 +119,68 @@ def test_an_interrupted_driver_waits_until_its_stage_has_saved(tmp_path: Path) -
         assert process.wait() == 130
         assert (tmp_path / "saved").exists()
         process.stdout.close()
+
+
+def test_a_fork_server_that_was_killed_takes_nothing_with_it(tmp_path: Path) -> None:
+    """Killed while a stage runs, between two, or as one starts; and where the path of its socket is too long for it."""
+    (tmp_path / "bodies.py").write_text(
+        textwrap.dedent(f"""
+            import os, signal, sys, time
+            def orphaned():
+                signal.signal(signal.SIGTERM, lambda number, frame: (open({str(tmp_path / "saved")!r}, "w").close(), os._exit(0)))
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(60)
+            def sound():
+                sys.exit(7)
+        """)
+    )
+    (tmp_path / "driver.py").write_text(
+        textwrap.dedent("""
+            import os, signal, sys
+            from multiprocessing import forkserver
+            import bodies
+            from sweeps import make
+            if __name__ == "__main__":
+                make.PRELOADED = []
+                if len(sys.argv) > 1:
+                    sys.exit(make.run_to_its_end(bodies.sound))
+                print(make.run_to_its_end(bodies.orphaned), make.run_to_its_end(bodies.sound), flush=True)
+                os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+                print(make.run_to_its_end(bodies.sound), flush=True)
+                forkserver._forkserver.connect_to_new_process = lambda descriptors: (_ for _ in ()).throw(EOFError())
+                print(make.run_to_its_end(bodies.sound), flush=True)
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, str(tmp_path / "driver.py")]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    assert (process.stdout.split(), process.stderr) == ([str(make.UNTOLD), "7", "7", "7"], "")
+    wait_for(tmp_path / "saved")
+    (folder := tmp_path / ("x" * 100)).mkdir()
+    environment["TMPDIR"] = str(folder)
+    process = subprocess.run([*command, "sound"], capture_output=True, text=True, env=environment, timeout=100)
+    assert (process.returncode, process.stderr) == (7, "")
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(200):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {path}")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-signal.SIGKILL, "was killed"),
+        (make.UNTOLD, "memory was short"),
+        (2, "failed (exit code 2); mend that"),
+        (1, "(exit code 1)"),
+    ],
+)
+def test_how_a_stage_ended_is_said_with_what_helps(code: int, words: str) -> None:
+    assert words in make.failure(code)
 
 
 def test_what_is_loaded_ahead_starts_no_thread() -> None:

@@ -1,6 +1,14 @@
 """The study that runners share: each trial is one runner's at a time, and nothing of it is lost."""
 
+import contextlib
+import errno
+import fcntl
 import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +16,17 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps import queue
-from tests.parts.sweeps import FLOORS, SEARCH, open_queue, read_study, write_sweep
-from train.tracking import Problem
+from eval.evidence.sweeps import read
+from sweeps import definition
+from sweeps.queue import Queue
+from tests.parts.sweeps import FLOORS, SEARCH, TRAINING, open_queue, read_study, write_sweep
+from train.tracking import Problem, stage_command
 from train.tracking.store import home
+
+CONSTANTS = {"images": {"value": "tiny"}, "preset": {"value": "small"}}
 
 
 def lease_all(path: Path, results: "multiprocessing.Queue[list[tuple[int, Any]]]") -> None:
@@ -42,23 +55,115 @@ def test_three_processes_claim_every_trial_once(tmp_path: Path, method: str) -> 
     assert {trial.params["patches"] for trial in read_study("floors").trials} == {value for _, value in leases}
 
 
-def test_the_trial_of_a_silent_runner_is_another_runners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trial_of_a_dead_runner_is_another_runners_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, FLOORS, patches={"values": [2, 3]})
-    silent, lively = open_queue(path), open_queue(path)
-    lease = silent.lease(None)
-    assert lease is not None and silent.renew(lease.number)
+    dying, lively = open_queue(path), open_queue(path)
+    lease = dying.lease(None)
+    assert lease is not None
     other = lively.lease(None)
     assert other is not None and other.number != lease.number
-    monkeypatch.setattr(queue, "GRACE", -1.0)
-    successor = lively.lease(None)
-    assert successor == lease
-    assert not silent.renew(lease.number)
-    silent.report(lease.number, {0: 5.0})
-    silent.release(lease.number)
-    assert not silent.finish(lease.number, TrialState.COMPLETE, 5.0, {})
+    assert lively.lease(None) is None  # it lives, however long it says nothing
+    Path(dying._life.name).unlink()  # as after its death
+    assert lively.lease(None) == lease
+    dying.report(lease.number, {0: 5.0})
+    dying.release(lease.number)
+    assert not dying.finish(lease.number, TrialState.COMPLETE, 5.0, {})
     assert lively.finish(lease.number, TrialState.COMPLETE, 7.0, {})
     trial = read_study("floors").trials[lease.number]
     assert (trial.value, trial.intermediate_values) == (7.0, {})
+
+
+def lease_and_die(path: Path) -> None:
+    open_queue(path).lease(None)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_a_clock_that_is_set_neither_robs_the_living_nor_waits_for_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    path = write_sweep(tmp_path, FLOORS, patches={"values": [2, 3]})
+    process = multiprocessing.get_context("fork").Process(target=lease_and_die, args=(path,))
+    process.start()
+    process.join()
+    living = open_queue(path)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
+    other = open_queue(path)
+    first, second = living.lease(None), other.lease(None)
+    assert first is not None and second is not None
+    assert (first.number, second.number) == (0, 1)  # the dead one's at once
+    assert other.lease(None) is living.lease(None) is None
+    assert sorted(path.name for path in living.files.glob("*.runner")) == sorted(
+        Path(own._life.name).name for own in (living, other)
+    )
+    living.close()
+    other.close()
+    assert not list(living.files.glob("*.runner"))
+
+
+def test_an_old_runner_lives_for_as_long_as_its_program(tmp_path: Path) -> None:
+    own = open_queue(write_sweep(tmp_path, FLOORS, patches={"values": [2]}))
+    old = own._study.ask()
+    own._mark(old.number, runner="old", heartbeat=0.0)
+    with (own.files / "0.lock").open("w") as program:
+        fcntl.flock(program, fcntl.LOCK_EX)
+        assert own.lease(None) is None
+    lease = own.lease(None)
+    assert lease is not None and lease.number == 0
+    assert open_queue(own.definition.file).lease(None) is None
+
+
+def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    path = write_sweep(tmp_path, FLOORS)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Problem, match=r"cannot lock .*floors.*: No locks available; set PEEL_HOME"):
+        open_queue(path)
+
+
+@pytest.mark.parametrize(
+    "folder", ["a%20b", "what?", "it's #1", "x;y&z=1", "%3Fmode=ro", "50%", "ä", os.fsdecode(b"\xff")]
+)
+def test_a_study_lies_where_its_folder_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setenv("PEEL_HOME", str(tmp_path / folder))
+    own = open_queue(write_sweep(tmp_path, FLOORS, patches={"values": [2]}))
+    lease = own.lease(None)
+    assert lease is not None and own.finish(lease.number, TrialState.COMPLETE, 7.0, {})
+    own.close()
+    (trial,) = read("floors").trials
+    assert (trial.value, trial.parameters) == (7.0, {"patches": 2})
+    assert own.path.is_file()
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".yaml"] == [folder]
+
+
+def test_a_study_that_began_with_yamls_types_goes_on(tmp_path: Path) -> None:
+    """As those before choices were read by the program's types: `1e-4` is a text there."""
+    path = tmp_path / "rates.yaml"
+    path.write_text(
+        yaml.safe_dump({**TRAINING, "parameters": {**CONSTANTS, "learning_rate": {"values": ["1e-4", 0.01, 1]}}})
+    )
+    old = definition.read(path)
+    early = Queue(old, home() / "sweeps")
+    first = early.lease(None)
+    assert first is not None and first.point == {"learning_rate": "1e-4"}
+    early.finish(first.number, TrialState.COMPLETE, 0.5, {})
+    early.close()
+    own = Queue(old.typed(stage_command("train.pretrain")), home() / "sweeps")
+    leases = [own.lease(None), own.lease(None)]
+    assert [lease and lease.point["learning_rate"] for lease in leases] == [0.01, 1.0]
+    assert own.lease(None) is None
+
+
+def test_a_grid_with_a_cap_queues_no_more_than_that(tmp_path: Path) -> None:
+    content = {**FLOORS, "run_cap": 3}
+    own = open_queue(write_sweep(tmp_path, content, patches={"min": 1, "max": 10**12}))
+    assert [trial.params["patches"] for trial in own.trials()] == [1, 2, 3]
+    own.close()
+    own = open_queue(write_sweep(tmp_path, {**content, "run_cap": 4}, patches={"min": 1, "max": 10**12}))
+    assert len(own.trials()) == 4
 
 
 def test_a_grid_whose_founder_was_killed_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,3 +242,47 @@ def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
     path.write_text("something else, and long enough to be taken for a database" * 10)
     with pytest.raises(Problem, match=r"cannot use .*floors\.sqlite"):
         open_queue(write_sweep(tmp_path, FLOORS))
+
+
+@pytest.mark.parametrize("kind", ["other tables", "newer", "cut", "other goal"])
+def test_a_database_that_is_no_study_of_ours_is_named(tmp_path: Path, kind: str) -> None:
+    sweep = write_sweep(tmp_path, FLOORS)
+    path = home() / "sweeps" / "floors.sqlite"
+    path.parent.mkdir(parents=True)
+    if kind == "other tables":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE studies (a TEXT)")
+    else:
+        open_queue(sweep).close()
+    if kind == "newer":
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0'")
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-8192])
+    if kind == "other goal":
+        sweep = write_sweep(tmp_path, {**FLOORS, "metric": {"name": "patches/features", "goal": "minimize"}})
+    with pytest.raises(Problem, match=r"floors\.sqlite.*away"):
+        open_queue(sweep).lease(None)
+
+
+@pytest.mark.parametrize("name", ["floors.sqlite", "floors.lock"])
+def test_a_sweep_called_as_the_file_of_another_is_refused(tmp_path: Path, name: str) -> None:
+    open_queue(write_sweep(tmp_path, FLOORS))
+    with pytest.raises(Problem, match="rename"):
+        open_queue(write_sweep(tmp_path, FLOORS, name))
+
+
+def test_a_full_disk_is_not_the_studys_fault(tmp_path: Path) -> None:
+    own = open_queue(write_sweep(tmp_path, FLOORS))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(Problem, match="make room") as error:
+            own.lease(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "move" not in str(error.value)
+    lease = own.lease(None)
+    assert lease is not None and own.finish(lease.number, TrialState.COMPLETE, 1.0, {})
+    own.close()
+    assert [trial.state.name for trial in read_study("floors").trials] == ["COMPLETE", "WAITING", "WAITING"]

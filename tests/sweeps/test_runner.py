@@ -12,7 +12,7 @@ import pytest
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps import queue, run
+from sweeps import run
 from sweeps.runner import duration, progress
 from tests.parts.processes import Process, start
 from tests.parts.sweeps import FLOORS, SEARCH, TRAINING, open_queue, publish_images, read_study, write_sweep
@@ -81,7 +81,7 @@ def test_two_runners_share_a_grid_and_prepare_its_images_once(
 
 
 def test_a_trial_is_queued_again_after_ctrl_c_and_after_a_kill(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_images()
     path = write_sweep(tmp_path, FLOORS, patches={"values": [2, 3]})
@@ -104,8 +104,6 @@ def test_a_trial_is_queued_again_after_ctrl_c_and_after_a_kill(
     assert read_study("floors").trials[0].state == TrialState.RUNNING  # nobody knows yet
     assert alive(program)
 
-    monkeypatch.setattr(queue, "GRACE", 1.0)
-    time.sleep(1.5)
     run.main(run.Config(path))
     assert "floors is finished: 2 complete" in capsys.readouterr().out
     assert not alive(program)
@@ -117,7 +115,7 @@ def test_a_trial_is_queued_again_after_ctrl_c_and_after_a_kill(
 
 
 def test_what_outlives_its_killed_runner_and_comes_to_its_end_is_not_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_images()
     path = write_sweep(tmp_path, FLOORS, patches={"values": [2]})
@@ -127,8 +125,6 @@ def test_what_outlives_its_killed_runner_and_comes_to_its_end_is_not_run_again(
     killed.kill()
     end(killed)
     until(lambda: not alive(int(pid.read_text())))
-    monkeypatch.setattr(queue, "GRACE", 0.5)
-    time.sleep(1)
     run.main(run.Config(path))
     assert "reused" in capsys.readouterr().out
     (trial,) = read_study("floors").trials
@@ -163,6 +159,14 @@ def test_metrics_are_read_from_the_run_failures_are_recorded_and_what_is_made_is
     assert (reused.value, reused.user_attrs["run"]) == (complete.value, complete.user_attrs["run"])
     assert (reused.user_attrs["exit_code"], reused.user_attrs["reused"]) == (None, True)
     assert len(runs("train.pretrain")) == 1
+
+
+def test_a_metric_that_the_program_does_not_log_ends_the_sweep_at_its_first_trial(tmp_path: Path) -> None:
+    publish_images()
+    path = write_sweep(tmp_path, {**FLOORS, "metric": {"name": "patches/feature"}})
+    with pytest.raises(Problem, match=r"logs no patches/feature.*correct metric\.name"):
+        run.main(run.Config(path))
+    assert [trial.state.name for trial in read_study("floors").trials] == ["FAIL", "WAITING", "WAITING"]
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned(
@@ -207,6 +211,8 @@ def test_a_trial_that_falls_behind_is_stopped_and_recorded_as_pruned(
         ({"patches": {"values": [2, 2.5]}}, "2.5"),
         ({"patches": {"values": [2, 3, 0]}}, "0 is not at least 1"),
         ({"kind": {"values": ["patches", "pixel"]}}, "pixel"),
+        ({"help": {"value": 1}}, "'help' is not a flag"),
+        ({"patches": {"distribution": "int_uniform", "min": 0, "max": 9}}, "0 is not at least 1"),
     ],
 )
 def test_every_value_is_one_that_the_program_takes(tmp_path: Path, parameters: dict[str, Any], part: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import unicodedata
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.parts import processes
 from tests.parts.artifacts import refusal
 from tests.parts.pictures import CUT, load_set, pixels, png, same, two_classes, write_folder, write_zip
+from tests.parts.zips import raw_zip
 from train import prepare
 from train.data import datasets
 from train.data.images import CHUNK, Images
@@ -40,6 +42,9 @@ def test_a_path_is_called_by_its_last_part_cleaned(tmp_path: Path, monkeypatch: 
     names = {"my photos.zip": "my-photos", "set.v1.zip": "set.v1", "katzen & hunde.zip": "katzen-hunde"}
     for file, name in names.items():
         assert prepare.Config(str(write_zip(tmp_path / file, two_classes()))).name == name
+    for form in ("NFC", "NFD"):  # macOS keeps file names decomposed
+        accented = unicodedata.normalize(form, "Kätzchen.zip")
+        assert prepare.Config(str(write_zip(tmp_path / form / accented, two_classes()))).name == "K-tzchen"
     assert prepare.Config(str(write_folder(tmp_path / "set.v2", two_classes()))).name == "set.v2"
     monkeypatch.chdir(tmp_path / "set.v2")
     assert prepare.Config(".") == prepare.Config("../set.v2/")
@@ -59,6 +64,9 @@ def test_settings_change_with_the_images_and_not_with_the_place(tmp_path: Path) 
         assert now(write(tmp_path / name, more)) != before
     picture = tmp_path / "moved-set/train/cat/0.png"
     before = now(tmp_path / "moved-set")
+    os.utime(picture, ns=(1, 1))
+    assert now(tmp_path / "moved-set") == before
+    picture.write_bytes(png(pixels(8, 8, 3, seed=99)))
     os.utime(picture, ns=(1, 1))
     assert now(tmp_path / "moved-set") != before
     assert len({settings("train.prepare", prepare.Config(name, "x")) for name in datasets.NAMES}) == len(datasets.NAMES)
@@ -201,3 +209,16 @@ def test_the_command_makes_what_the_flags_ask_for(tmp_path: Path) -> None:
     assert "'train/cat/cut.png'" in first
     assert "pets" in images
     assert same(Images.load(folder_of("pets")), load_set(unsound, skip_corrupt=True))
+
+
+def test_names_of_an_unstated_encoding_are_read_by_the_flag_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a packer on a Japanese Windows writes them."""
+    files = {name.replace("cat", "猫").encode("cp932"): content for name, content in two_classes().items()}
+    source = str(raw_zip(tmp_path / "pets.zip", {**files, b"train/readme.txt": b""}))
+    line = refusal(lambda: prepare.main(prepare.Config(source, size=8)))
+    assert "cp932 reads 'train/猫/0.png'" in line
+    prepare.main(prepare.Config(source, size=8, encoding="cp932"))
+    assert Images.load(folder_of("pets")).classes == ("dog", "猫")
+    assert "left out: 1 .txt" in capsys.readouterr().out

@@ -16,7 +16,7 @@ import pytest
 from tests.loopback import Fault, Server
 from tests.parts import processes
 from tests.parts.chain import run
-from tests.whole.test_online import LINEAGE, Lab, at_wandb, local
+from tests.whole.test_online import LINEAGE, Lab, at_wandb, local, media_of
 from train.tracking.store import Store
 
 COMMANDS = (
@@ -193,13 +193,23 @@ def test_a_server_that_stops_answering_ends_it_and_the_next_time_it_goes_on(few:
     whole(few)
 
 
-def test_without_a_record_the_artifacts_go_and_it_says_so(few: Lab) -> None:
-    shutil.rmtree(few.home / "wandb")
-    done = publish(few, "images:digits")
-    assert done.returncode == 0, done.stderr
-    assert "published without curves and panels" in done.stdout
-    (at,) = few.server.state.runs.values()
-    assert (at.job_type, at.group) == ("train.prepare", "digits") and json.loads(at.config)["size"]["value"] == 32
+def test_without_a_record_a_run_is_incomplete_until_the_record_is_back(few: Lab, tmp_path: Path) -> None:
+    elsewhere = (few.home / "wandb").rename(tmp_path / "wandb")
+    first = publish(few)
+    assert first.returncode == 1, first.stderr
+    assert (
+        first.stdout.count("incomplete: ") == 2
+        and "0 published, 0 there already, 0 failed, 2 incomplete" in first.stdout
+    )
+    at = next(run for run in few.server.state.runs.values() if run.job_type == "train.prepare")
+    assert at.group == "digits" and json.loads(at.config)["size"]["value"] == 32 and at.history == []
+    before = {name: few.server.calls[name] for name in WRITES}
+    assert publish(few).returncode == 1
+    assert {name: few.server.calls[name] for name in WRITES} == before, "nothing is sent twice"
+    done = publish(few, WANDB_DIR=str(elsewhere.parent))
+    assert done.returncode == 0 and done.stdout.startswith("2 published, 0 there already, 0 failed, "), done.stdout
+    whole(few)
+    assert "images/samples" in media_of(at.history)
 
 
 def test_without_an_account_it_says_how_to_get_one_and_what_would_go(lab: Lab) -> None:
@@ -237,8 +247,10 @@ def test_a_store_of_the_first_format_is_brought_up_to_date_with_all_that_it_hold
     copy = Path(shutil.copytree(made[0], tmp_path / "copy", symlinks=True))
     store = Store(copy / "store")
     before = [(version.reference, version.digest, version.aliases) for version in store.versions()]
-    for statement in ("DROP TABLE remotes", "DROP TABLE published", "PRAGMA user_version = 1"):
-        store._connection.execute(statement)
+    for table in ("remotes", "published", "journal"):
+        store._connection.execute(f"DROP TABLE {table}")
+    store._connection.execute("PRAGMA user_version = 1")
+    store.journal.unlink()
     store.close()
     script = (
         "import sys; from pathlib import Path; from train.tracking.store import Store; Store(Path(sys.argv[1])).close()"

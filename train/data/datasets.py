@@ -17,10 +17,11 @@ import PIL.Image
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from train.data import folder
+from train.data import fingerprints, folder, pictures
 from train.data.images import SPLITS, Images, Pixels, blank
+from train.tracking import environment
 from train.tracking.declarations import listing
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 from train.tracking.store import home
 
 CROP, STRIDE = 64, 32  # pixels; of the sample photos
@@ -29,14 +30,15 @@ SECONDS = 30  # without an answer before a download is given up
 Splits = tuple[tuple[str, ...], dict[str, NDArray[Any]]]  # class names; images and labels by name, as in `Images`
 
 
-def load(dataset: str, name: str, size: int = 32, skip_corrupt: bool = False) -> Images:
+def load(dataset: str, name: str, size: int = 32, skip_corrupt: bool = False, encoding: str = "") -> Images:
     """An image set called `name`, its images size x size.
 
-    dataset: a name from NAMES, or the path of a folder or zip. Raises Problem where there is no such set.
+    dataset: a name from NAMES, or the path of a folder or zip. encoding: of the names in a zip that does not state it.
+    Raises Problem where there is no such set.
     """
     source = own(dataset)
     if source is not None:
-        classes, arrays = folder.read(source, size, skip_corrupt)
+        classes, arrays = folder.read(source, size, skip_corrupt, encoding)
     elif dataset in GENERATORS:
         classes, arrays = GENERATORS[dataset](size)
     else:
@@ -65,23 +67,26 @@ def own(dataset: str) -> Path | None:
     raise Problem(f"no data set {dataset!r}; give the path of a folder or zip, or one of: {listing(NAMES)}")
 
 
+def is_zip(dataset: str) -> bool:
+    """Whether `dataset` is a zip of one's own. Raises Problem as `own` does."""
+    source = own(dataset)
+    return source is not None and source.is_file()
+
+
 def data_folder() -> Path | None:
     """$PEEL_DATA: a torchvision root, or a folder of zips, to look in before anything is downloaded."""
-    value = os.environ.get("PEEL_DATA")
-    if not value:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_dir():
+    path = environment.folder("PEEL_DATA")
+    if path and not path.is_dir():
         raise Problem(
-            f"PEEL_DATA (make: DATA=) is {value!r}, which is not a folder; give a folder that holds data sets"
+            f"PEEL_DATA (make: DATA=) is {str(path)!r}, which is not a folder; give a folder that holds data sets"
         )
     return path
 
 
-def fingerprint(dataset: str) -> object:
-    """Changes when the images of `dataset` do."""
+def fingerprint(dataset: str, encoding: str = "") -> object:
+    """Changes when the images of `dataset` do; the name of one that is made or downloaded."""
     source = own(dataset)
-    return dataset if source is None else folder.fingerprint(source)
+    return dataset if source is None else fingerprints.fingerprint(source, encoding)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def _resize(images: Pixels, size: int, what: str) -> Pixels:
         result[:] = images if images.ndim == 4 else images[..., None]
     else:
         for i, image in enumerate(tqdm(images, what, leave=False, unit=" images", disable=None)):
-            result[i] = folder.fit(PIL.Image.fromarray(image), size)
+            result[i] = pictures.fit(PIL.Image.fromarray(image), size)
     return result
 
 
@@ -188,7 +193,7 @@ def _local(name: str, root: Path) -> Splits | None:
         reason = one_line(error)
         if "Dataset not found" in reason:
             return None
-        raise Problem(
+        raise incident(error) or Problem(
             f"{name!r} in {str(root)!r} cannot be read ({reason}); remove it from there and run again"
         ) from error
 
@@ -207,7 +212,8 @@ def _download(name: str, downloads: Path) -> Splits:
             return splits
     except (OSError, RuntimeError, HTTPException) as error:
         reason = one_line(error)
-        raise Problem(
+        full = incident(error) if isinstance(error, OSError) and error.filename else None
+        raise full or Problem(
             f"cannot download {name!r} ({reason}); give a folder that holds it as PEEL_DATA (make: DATA=), "
             "a folder or zip of your own as --dataset, or --dataset digits, which needs no network"
         ) from error

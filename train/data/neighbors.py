@@ -2,17 +2,20 @@
 
 import json
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from tqdm import tqdm
 
-from train.data.embeddings import Embeddings, Vectors
-from train.data.images import SPLITS, load_array
+from train.data.embeddings import Embeddings, Vectors, check_lengths
+from train.data.images import SPLITS, load_array, save_array
+from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
 
 Ids = NDArray[np.int64]
@@ -21,6 +24,13 @@ BATCH = 4096  # queries to one search: FAISS multiplies matrices in blocks of th
 MARGIN = 8  # candidates beyond those asked for: FAISS may swap neighbors whose distances differ by its rounding
 SAMPLE = 1000  # queries that the recall of an inverted file is measured on
 CHUNK = 2**22  # float64 values at once while distances are made exact: 32 MB
+
+
+@dataclass(frozen=True)
+class About:
+    """What stands in index.json."""
+
+    recall: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,9 @@ class Neighbors:
     def save(self, folder: Path) -> None:
         for split in SPLITS:
             for key in (f"{split}_ids", f"{split}_distances"):
-                np.save(folder / f"{key}.npy", getattr(self, key))
-        faiss.write_index(self.index, str(folder / "index.faiss"))
+                save_array(folder / f"{key}.npy", getattr(self, key))
+        with (folder / "index.faiss").open("wb") as file:  # by its name FAISS loses the end in silence on a full disk
+            faiss.write_index(self.index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         if self.recall is not None:
             (folder / "index.json").write_text(json.dumps({"recall": self.recall, **describe(self.index)}, indent=1))
 
@@ -53,11 +64,14 @@ class Neighbors:
         with reading(folder):
             train, test = (load_ids(folder, split) for split in SPLITS)
             train_distances, test_distances = (load_array(folder / f"{split}_distances.npy") for split in SPLITS)
-            index = faiss.read_index(str(folder / "index.faiss"))
-            if index.ntotal != len(train):
-                raise ValueError(f"index.faiss holds {index.ntotal} vectors, not {len(train)}")
+            for ids, distances in ((train, train_distances), (test, test_distances)):
+                if distances.dtype != np.float32 or distances.shape != ids.shape or not (distances >= 0).all():
+                    raise ValueError(
+                        f"distances are {distances.dtype} {distances.shape}, not float32 {ids.shape} from 0 on"
+                    )
+            index = read_index(folder / "index.faiss", len(train))
             about = folder / "index.json"
-            recall = float(json.loads(about.read_text())["recall"]) if about.exists() else None
+            recall = read_json(about, About).recall if about.exists() else None
             return cls(train, train_distances, test, test_distances, index, recall)
 
     def search(self, vectors: Vectors, k: int) -> tuple[Vectors, Ids]:
@@ -69,9 +83,44 @@ def load_ids(folder: Path, split: str) -> Ids:
     """The ids of a split, every one a row of the training images."""
     count = len(load_array(folder / "train_ids.npy"))
     ids = load_array(folder / f"{split}_ids.npy")
-    if ids.dtype != np.int64 or ids.ndim != 2 or ((ids < 0) | (ids >= count)).any():
+    if ids.dtype != np.int64 or ids.ndim != 2 or not ids.size or ((ids < 0) | (ids >= count)).any():
         raise ValueError(f"{split}_ids.npy is {ids.dtype} {ids.shape}, not int64 (n, k) of rows below {count}")
     return ids
+
+
+# How an index that `build` makes begins: its type, vectors' width and number, two unused numbers, trained, L2, one
+# transform, which centers.
+HEAD = struct.Struct("<4siqqq?ii4s")
+
+
+def read_index(path: Path, count: int) -> Any:
+    """An index as `build` makes it, of `count` vectors. Raises ValueError for any other: FAISS has dozens of types, whose
+    readers and searches trust the file; so its head is looked at before FAISS reads it."""
+    with path.open("rb") as file:
+        head = file.read(HEAD.size)
+    kind, width, total, _, _, trained, metric, transforms, first = HEAD.unpack(head)
+    parts = (kind, trained, metric, transforms, first)
+    if parts != (b"IxPT", True, faiss.METRIC_L2, 1, b"VCnt") or total != count or not 0 < width <= path.stat().st_size:
+        raise ValueError(f"index.faiss is no index of {count} vectors that eval.index builds")
+    index: Any = faiss.read_index(str(path))
+    inner: Any = faiss.downcast_index(index.index)
+    flat: Any = inner
+    sound = True
+    if type(inner) in (faiss.IndexIVFFlat,):
+        flat = faiss.downcast_index(inner.quantizer)
+        lists: Any = faiss.downcast_InvertedLists(inner.invlists)
+        sound = lists.compute_ntotal() == count and 0 < inner.nprobe <= inner.nlist == flat.ntotal
+        sound = sound and type(lists) is faiss.ArrayInvertedLists  # in memory, and not in another file
+    transform = index.chain.at(0)
+    widths = {index.d, transform.d_in, transform.d_out, inner.d, flat.d}
+    metrics = {inner.metric_type, flat.metric_type}
+    if (
+        not sound
+        or type(flat) is not faiss.IndexFlatL2
+        or (widths, metrics, inner.ntotal) != ({width}, {faiss.METRIC_L2}, count)
+    ):
+        raise ValueError("index.faiss is put together as eval.index puts none together")
+    return index
 
 
 def search(index: Any, vectors: Vectors, k: int) -> tuple[Vectors, Ids]:
@@ -107,8 +156,9 @@ def build(vectors: Vectors, inverted: Inverted | None = None) -> Any:
 
     It subtracts the mean of `vectors` from them and from every query: FAISS computes |x|² - 2xy + |y|² in float32, which is
     noise where the mean is large beside the spread, as in a collapsed representation. Raises Problem for more lists than
-    vectors, or more probes than lists.
+    vectors, or more probes than lists, and for vectors as `nearest` does.
     """
+    check_lengths(vectors, "vectors of the index")
     count, dimensions = vectors.shape
     inner: Any = faiss.IndexFlatL2(dimensions)
     threads = faiss.omp_get_max_threads()
@@ -157,8 +207,17 @@ def nearest(
 
     index: of `vectors`. FAISS names the candidates; their distances are computed again in float64 from differences,
     and equal distances are ordered by id. among_themselves: the queries are `vectors`, and none is its own neighbor; its
-    exact duplicates are. Raises Problem where there are fewer than k.
+    exact duplicates are. Raises Problem where there are fewer than k, where the index is of other vectors, and where one
+    of `queries` or `vectors` is not finite or so long that float32 holds no distance to it.
     """
+    if (index.ntotal, index.d) != vectors.shape or queries.shape[1] != index.d:
+        raise Problem(
+            f"the index is of {index.ntotal} vectors of {index.d} dimensions, not of {len(vectors)} of {vectors.shape[1]}"
+            f" for queries of {queries.shape[1]}; make it again with python -m eval.index"
+        )
+    check_lengths(vectors, label)
+    if not among_themselves:
+        check_lengths(queries, label)
     others = len(vectors) - among_themselves
     if k > others:
         raise Problem(
@@ -170,6 +229,11 @@ def nearest(
         for start in range(0, len(queries), BATCH):
             block = queries[start : start + BATCH]
             candidates = search(index, block, width)[1]
+            if ((candidates < 0) | (candidates >= len(vectors))).any():
+                raise Problem(
+                    f"the index names fewer than {width} of its {len(vectors)} vectors, or others than those, for an image;"
+                    " make it again with python -m eval.index"
+                )
             exact = exact_distances(vectors, candidates, block)
             if among_themselves:
                 # Last, and so dropped. Where duplicates kept a row itself out of the candidates, the farthest is dropped.

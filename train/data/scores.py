@@ -9,11 +9,14 @@ from typing import Any, Self
 import numpy as np
 import PIL.Image
 import plotly.graph_objects as go
-import plotly.io
 from numpy.typing import NDArray
 
-from train.tracking.problem import reading
+from train.data.images import load_array, save_array
+from train.data.pictures import open_png
+from train.tracking.contents import LARGEST, read_json
+from train.tracking.problem import Problem, reading
 from train.tracking.stage import Stage
+from train.tracking.store import files_below
 
 Value = float | int | str | list[Any] | None
 
@@ -31,27 +34,32 @@ class Scores:
 
     def save(self, folder: Path) -> None:
         """Writes scores.json, figures/PATH.json, pictures/PATH.png and samples/PATH.npy, the same bytes for the same
-        content."""
+        content. Raises Problem where a value is NaN or infinite."""
+        for name, value in self.values.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except ValueError as error:
+                raise Problem(
+                    f"{name} came out as {value}, which is no number, and nothing was published; give more images, or train"
+                    " again with a lower --learning-rate"
+                ) from error
         (folder / "scores.json").write_text(json.dumps(self.values, indent=1, sort_keys=True, allow_nan=False))
         for name, figure in self.figures.items():
             _file(folder, "figures", name, "json").write_text(figure.to_json())
         for name, picture in self.pictures.items():
             picture.save(_file(folder, "pictures", name, "png"))
         for name, sample in self.samples.items():
-            np.save(_file(folder, "samples", name, "npy"), sample)
+            save_array(_file(folder, "samples", name, "npy"), sample)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
             return cls(
-                dict(json.loads((folder / "scores.json").read_text())),
-                {name: plotly.io.read_json(path) for name, path in _paths(folder, "figures").items()},
-                {name: PIL.Image.open(path) for name, path in _paths(folder, "pictures").items()},
-                {
-                    name: np.load(path, mmap_mode="r", allow_pickle=False)
-                    for name, path in _paths(folder, "samples").items()
-                },
+                read_json(folder / "scores.json", dict[str, Any]),
+                {name: _figure(path) for name, path in _paths(folder, "figures").items()},
+                {name: open_png(path) for name, path in _paths(folder, "pictures").items()},
+                {name: _sample(path) for name, path in _paths(folder, "samples").items()},
             )
 
     def log(self, stage: Stage) -> None:
@@ -67,6 +75,21 @@ def _file(folder: Path, kind: str, name: str, suffix: str) -> Path:
     return path
 
 
+def _figure(path: Path) -> go.Figure:
+    return go.Figure(read_json(path, dict[str, Any]))
+
+
+def _sample(path: Path) -> NDArray[Any]:
+    sample = load_array(path)
+    if sample.ndim != 1 or not sample.size or sample.dtype.kind not in "biuf":
+        raise ValueError(f"{path.name} is {sample.dtype} {sample.shape}, not a number of each image")
+    if not (np.abs(sample.astype(np.float64)) <= LARGEST).all():
+        raise ValueError(f"{path.name} holds NaN or values above {LARGEST:g}")
+    return sample
+
+
 def _paths(folder: Path, kind: str) -> Mapping[str, Path]:
     root = folder / kind
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.*"))}
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path for path in (files_below(root) if root.exists() else ())
+    }

@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 def dimension_std(z_nd: Tensor) -> Tensor:
-    """Standard deviation of each dimension over the images, averaged over dimensions. z_nd: (n, d), n >= 2."""
-    return z_nd.std(dim=0).mean()
+    """Standard deviation of each dimension over the images, averaged over dimensions; 0 of a single image. z_nd: (n, d)."""
+    return z_nd.std(dim=0).mean() if len(z_nd) > 1 else torch.zeros((), dtype=z_nd.dtype)
 
 
 def spread(z_nd: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def spread(z_nd: Tensor) -> Tensor:
 def effective_rank(z_nd: Tensor) -> Tensor:
     """Number of dimensions that the centered vectors fill: exp of the entropy of the normalized singular values.
 
-    z_nd: (n, d). Between 1 and min(n, d); 0 where all vectors are equal. Roy & Vetterli 2007.
+    z_nd: (n, d). Between 1 and min(n, d); 0 where all vectors are equal, or there is one. Roy & Vetterli 2007.
     """
     z_nd = z_nd.double()
     z_nd = z_nd - z_nd.mean(dim=0)

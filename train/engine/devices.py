@@ -1,23 +1,28 @@
 """Where the networks are, and in what precision they multiply."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from train.methods.config import Config
-from train.tracking import Problem
+from train.tracking import Problem, environment
+from train.tracking.problem import incident
 
 
-def device_of(config: Config) -> torch.device:
-    """Where `config` has the networks. Of several processes on a machine each has a GPU of its own."""
-    name = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+def device_of(name: str) -> torch.device:
+    """The device that --device names, for every stage that has networks. Of several processes on a machine each has a GPU
+    of its own. Raises Problem where it cannot compute."""
+    place = name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if place == "cuda":
+        place = f"cuda:{environment.rank().local}"
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise Problem(f"--device {name} is not available on this machine; use cpu or auto") from error
+        number = torch.ones(1, device=place)
+        number.item()  # of some devices there is a name, and nothing that computes
+        return number.device
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise incident(error) or Problem(
+            f"--device {place} is not available on this machine; use cpu or auto"
+        ) from error
 
 
 def autocast(config: Config, device: torch.device) -> AbstractContextManager[object]:

@@ -21,11 +21,12 @@ from train.engine import checkpoint
 from train.engine.anatomy import gradients, interaction, sizes
 from train.engine.curves import course, figures, rises
 from train.engine.devices import autocast, device_of
-from train.engine.monitor import glance, measure
+from train.engine.monitor import CURVE, OLDER, glance, measure
 from train.engine.optimizer import learning_rate, optimizer, set_rates
 from train.engine.processes import Processes
 from train.methods.method import Method
 from train.tracking import Problem, Stage
+from train.tracking.problem import set_aside
 
 CHECKPOINT_SECONDS = 120  # at most that much work is lost to a kill; a checkpoint takes a fraction of a second
 
@@ -45,7 +46,7 @@ class Training:
             raise Problem(
                 f"--batch-size {config.batch_size} cannot be shared by {self.processes.count} processes; give a multiple"
             )
-        self.device = device or device_of(config)
+        self.device = device or device_of(config.device)
         self.autocast = autocast(config, self.device)
         self.method = method.to(self.device)
         self.forward = torch.compile(self.method) if config.compile else self.method
@@ -109,11 +110,7 @@ class Training:
         total, values = self._loss("train", rows, generator(config.seed, self.step), self.processes.share(len(rows)))
         numbers = dict(zip(self.terms, values.tolist(), strict=True))
         for name, number in numbers.items():
-            if not math.isfinite(number):
-                raise Problem(
-                    f"the {name} term is {number} in epoch {epoch + 1}, batch {position + 1}; nothing was published;"
-                    f" try a --learning-rate below {config.learning_rate:g}"
-                )
+            self._check_finite(f"the {name} term", number, f"in epoch {epoch + 1}, batch {position + 1}")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.processes.add_gradients(self.parameters)
@@ -128,6 +125,13 @@ class Training:
         self.batches.append(entry)
         self.stage.log(entry)
         return entry
+
+    def _check_finite(self, what: str, number: float, when: str) -> None:
+        if not math.isfinite(number):
+            raise Problem(
+                f"{what} is {number} {when}; nothing was published; try a --learning-rate below"
+                f" {self.config.learning_rate:g}"
+            )
 
     def _loss(
         self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice | None = None
@@ -155,6 +159,8 @@ class Training:
         with self.autocast:
             entry |= measure(self.method, self.images)
         entry |= self._test_terms()
+        for name, number in entry.items():
+            self._check_finite(name, number, f"after epoch {len(self.epochs)}")
         self.epochs.append(entry)
         self.stage.log(entry)
 
@@ -165,6 +171,8 @@ class Training:
         self._training_mode(False)
         with self.autocast:
             entry = {"batch": float(self.step), **glance(self.method, self.images)}
+        for name, number in entry.items():
+            self._check_finite(name, number, f"after step {self.step}")
         self.glances.append(entry)
         self.stage.log(entry)
 
@@ -182,14 +190,11 @@ class Training:
     def _save(self, path: Path) -> None:
         if not self.processes.leads:
             return
+        for name, value in self.method.state_dict().items():
+            if not value.isfinite().all():  # what has diverged stays so: the checkpoint before this one is worth more
+                self._check_finite(name, math.nan, f"after step {self.step}")
         count = self.processes.count
-        progress = {
-            "step": self.step,
-            "batches": self.batches,
-            "epochs": self.epochs,
-            "glances": self.glances,
-            "processes": count,
-        }
+        progress = checkpoint.Progress(self.step, tuple(self.batches), tuple(self.epochs), count, tuple(self.glances))
         checkpoint.save(path, self.method, self.optimizer, progress)
 
     def _resume(self, path: Path) -> None:
@@ -197,19 +202,22 @@ class Training:
         self.stage.axis("batch", "loss/*", "optimizer/*", "curve/*")
         with self.processes.file(path, self.device) as file:
             try:
-                progress = checkpoint.load(file, self.method, self.optimizer)
+                progress = checkpoint.load(file, self.method, self.optimizer, self._check)
             except checkpoint.Misfit as misfit:
                 progress = None
                 if self.processes.leads:
-                    print(f"{path} does not fit this training ({misfit}); the training starts over")
+                    aside = set_aside(path)
+                    print(
+                        f"{path} does not fit this training ({misfit}); it is now {aside}, and the training starts over"
+                    )
         if progress is None:
             return
-        if (count := progress.get("processes", 1)) != self.processes.count:
+        if (count := progress.processes) != self.processes.count:
             raise Problem(
                 f"{self.processes.count} processes cannot go on with what {count} began; start as many, or remove {path}"
             )
-        self.step, self.batches, self.epochs = progress["step"], progress["batches"], progress["epochs"]
-        self.glances = progress.get("glances", [])  # an older training has none
+        self.step, self.batches, self.epochs = progress.step, list(progress.batches), list(progress.epochs)
+        self.glances = list(progress.glances)  # an older training has none
         if self.processes.leads:
             print(f"going on from step {self.step} of {self.steps}")
         for entry in sorted([*self.batches, *self.epochs, *self.glances], key=lambda entry: entry["batch"]):
@@ -230,6 +238,23 @@ class Training:
             "anatomy/width": next(iter(outputs.values())).shape[-1],
             "anatomy/pixels": self.images.train[0].size,
         }
+
+    def _check(self, progress: checkpoint.Progress) -> None:
+        """Raises ValueError where this training cannot have come so far, so."""
+        of_batches = {"batch", "optimizer/learning_rate", *(f"loss/{name}" for name in self.terms)}
+        of_epochs = {"epoch", "batch", *(f"test/{name}" for name in self.terms), *OLDER}
+        step, counts = progress.step, (len(progress.batches), len(progress.epochs))
+        if step > self.steps or counts != (step, step // max(1, self.epoch_steps) + 1):
+            raise ValueError(f"it is at step {step} of {self.steps}, with {counts[0]} batches and {counts[1]} epochs")
+        of_glances = {"batch", *CURVE}
+        for entries, names in (
+            (progress.batches, of_batches),
+            (progress.epochs, of_epochs),
+            (progress.glances, of_glances),
+        ):
+            for entry in entries:
+                if missing := names - entry.keys():
+                    raise ValueError(f"it has no {', '.join(sorted(missing))} of an entry")
 
     def scores(self) -> Scores:
         """The curves and their last values, and what the method is made of."""

@@ -1,5 +1,7 @@
 """What is measured during a training, without test labels: kNN accuracy on held-out training labels, and collapse."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,21 +10,31 @@ from torch import Tensor
 from train.data.images import Images
 from train.engine.collapse import dimension_std, effective_rank, spread
 from train.methods.method import Method
+from train.tracking.problem import Problem
 
+_COLLAPSE = ("std", "effective_rank", "spread", "projection_rank", "projection_spread")
+MEASURES = ("knn/top1", *(f"collapse/{name}" for name in _COLLAPSE))
+OLDER = MEASURES[:3]  # all that a checkpoint of an older Peel has
+CURVE = ("curve/knn", *(f"curve/{name}" for name in _COLLAPSE))
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
+LEAST = 2  # of them: one alone has no spread
 BANK = 10_000  # training images that vote
 GLANCE = (1_000, 4_000)  # the same for a look in between, which may cost little
 BATCH = 50  # images encoded at a time: on a CPU what lies between two layers then stays in its caches
 
 
 def monitor_split(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the training set: held out (5,000, or a fifth of a small set), and the others.
+    """Rows of the training set: held out (5,000, or a fifth of a small set, but two at least), and the others.
 
     One draw for all trainings, whatever their seed. A probe holds out other rows, anew for each seed and by class:
-    `held_out` of eval/evidence/linear_probe.py.
+    `validation_rows` of eval/evidence/linear_probe.py. Raises Problem where no others are left.
     """
+    count = max(LEAST, min(HELD_OUT, len(labels) // 5))
+    if count >= len(labels):
+        raise Problem(
+            f"{len(labels)} training images are too few: {LEAST} are held out to measure on; give {LEAST + 1} or more"
+        )
     order = np.random.default_rng(seed).permutation(len(labels))
-    count = min(HELD_OUT, len(labels) // 5)
     return order[:count], order[count:]
 
 
@@ -30,8 +42,11 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
     """Share of the queries whose class is the most frequent among their k nearest bank vectors (L2; a tie goes to the
     lower class).
 
-    queries: (n, d). bank: (m, d). Labels: (n,) and (m,) int64.
+    queries: (n, d). bank: (m, d). Labels: (n,) and (m,) int64. 1 where there is one class. Fewer than k in the bank: all of
+    them vote. Raises ValueError where there are no queries, or no bank.
     """
+    if not len(queries) or not len(bank):
+        raise ValueError(f"{len(queries)} queries and a bank of {len(bank)} give no accuracy")
     classes = int(max(query_labels.max(), bank_labels.max())) + 1
     correct = 0
     for vectors, labels in zip(queries.split(1000), query_labels.split(1000), strict=True):
@@ -43,43 +58,32 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
 
 
 def measure(method: Method, images: Images) -> dict[str, float]:
-    """Once an epoch: kNN accuracy and collapse measures of the representation of held-out training images, and of what the
-    loss sees of them."""
-    knn, representation, projection = _look(method, images, HELD_OUT, BANK)
-    return {
-        "knn/top1": knn,
-        "collapse/std": float(dimension_std(representation)),
-        "collapse/effective_rank": float(effective_rank(representation)),
-        "collapse/spread": float(spread(representation)),
-        "collapse/projection_rank": float(effective_rank(projection)),
-        "collapse/projection_spread": float(spread(projection)),
-    }
+    """Once an epoch: kNN accuracy and collapse measures of the representation of held-out training images, and collapse of
+    what the loss sees of them; NaN where vectors are not finite, of which there are no neighbors and no eigenvalues."""
+    return dict(zip(MEASURES, _look(method, images, HELD_OUT, BANK), strict=True))
 
 
 def glance(method: Method, images: Images) -> dict[str, float]:
     """Once in a tenth of a training: the same on fewer images."""
-    knn, representation, projection = _look(method, images, *GLANCE)
-    return {
-        "curve/knn": knn,
-        "curve/effective_rank": float(effective_rank(representation)),
-        "curve/spread": float(spread(representation)),
-        "curve/projection_rank": float(effective_rank(projection)),
-        "curve/projection_spread": float(spread(projection)),
-    }
+    return dict(zip(CURVE, _look(method, images, *GLANCE), strict=True))
 
 
 @torch.inference_mode()
-def _look(method: Method, images: Images, held_out: int, bank: int) -> tuple[float, Tensor, Tensor]:
-    """kNN accuracy of at most so many held-out images among so many others; representation (n, d) and projection (n, e) of
-    the held-out ones."""
+def _look(method: Method, images: Images, held_out: int, bank: int) -> tuple[float, ...]:
+    """kNN accuracy of at most so many held-out images among so many others, and the collapse of the held-out ones, in the
+    order of MEASURES and CURVE."""
     queries, others = monitor_split(images.train_labels)
     queries = queries[:held_out]
     rows = np.concatenate([queries, others[:bank]])
     pixels = images.train[np.sort(rows)]
     place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
     parts = [method.encoder.encode(pixels, start, start + BATCH)[1].float() for start in range(0, len(pixels), BATCH)]
-    vectors = torch.cat(parts)[place]
+    vectors, count = torch.cat(parts)[place], len(queries)
+    own = vectors[:count]
+    projection = method.projection(own).float()
+    if not (vectors.isfinite().all() and projection.isfinite().all()):
+        return (math.nan,) * len(CURVE)
     labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
-    count = len(queries)
-    knn = knn_accuracy(vectors[:count], labels[:count], vectors[count:], labels[count:])
-    return knn, vectors[:count], method.projection(vectors[:count]).float()
+    accuracy = knn_accuracy(own, labels[:count], vectors[count:], labels[count:])
+    collapse = (dimension_std(own), effective_rank(own), spread(own), effective_rank(projection), spread(projection))
+    return accuracy, *map(float, collapse)

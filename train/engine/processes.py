@@ -4,10 +4,11 @@ The loss is that of the whole batch: the outputs of all shares are gathered with
 the shares add up. Statistics of batch normalization are each share's own; the first process's are published.
 """
 
-import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from train.tracking import Problem
+from train.tracking import environment
+from train.tracking.problem import Incident, incident, one_line
+
+PATIENCE = 900  # seconds: on a slow machine the first process may measure for minutes while the others wait
 
 
 @dataclass(frozen=True)
 class Processes:
-    """rank: this one's number, from 0. count: of all of them, on all machines."""
+    """rank: this one's number, from 0. count: of all of them, on all machines. patience: seconds for which it waits for the
+    others where they exchange something; then, or when one of them is gone, it raises Incident."""
 
     rank: int = 0
     count: int = 1
+    patience: int = PATIENCE
 
     @property
     def leads(self) -> bool:
@@ -46,7 +52,7 @@ class Processes:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         together = torch.cat([gradient.flatten() for gradient in gradients])
-        with _meeting():
+        with self.meeting():
             dist.all_reduce(together)
         parts = together.split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -57,7 +63,7 @@ class Processes:
         if self.count == 1:
             return flag
         flags = torch.tensor(int(flag), device=device)
-        with _meeting():
+        with self.meeting():
             dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags)
 
@@ -67,16 +73,18 @@ class Processes:
         if self.count == 1:
             yield path
             return
-        content = np.fromfile(path, np.uint8) if self.leads and path.exists() else np.empty(0, np.uint8)
+        content = np.empty(0, np.uint8)
+        with suppress(OSError):  # what is no file, or cannot be read, is to the first process alone to set aside
+            content = np.fromfile(path, np.uint8) if self.leads and path.exists() else content
         size = torch.tensor(len(content), device=device)
-        with _meeting():
+        with self.meeting():
             dist.broadcast(size, 0)
         tensor = (
             torch.from_numpy(content).to(device)
             if self.leads
             else torch.empty(int(size), dtype=torch.uint8, device=device)
         )
-        with _meeting():
+        with self.meeting():
             dist.broadcast(tensor, 0)
         if self.leads or not len(tensor):
             yield path
@@ -89,16 +97,19 @@ class Processes:
         finally:
             copy.unlink(missing_ok=True)
 
-
-@contextmanager
-def _meeting() -> Iterator[None]:
-    """Where the processes exchange something: one line when another is gone."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise Problem(
-            f"another process was lost ({str(error).splitlines()[0]}); the same command goes on from the last checkpoint"
-        ) from error
+    @contextmanager
+    def meeting(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            # Of gloo's words those between its place in a source file and its advice.
+            reason = re.sub(r"^\[[^]]*\] ", "", one_line(error)).partition(". ")[0]
+            what = f"was lost ({reason})"
+            if "timed out" in reason.lower():
+                what = f"gave no answer for {self.patience} s (--patience)"
+            raise incident(error) or Incident(
+                f"another process {what}; the same command goes on from the last checkpoint"
+            ) from error
 
 
 class _Gather(torch.autograd.Function):
@@ -108,7 +119,7 @@ class _Gather(torch.autograd.Function):
     def forward(context: Any, share: Tensor, processes: Processes) -> Tensor:
         context.processes, context.each = processes, share.shape[1]
         shares = [torch.empty_like(share, memory_format=torch.contiguous_format) for _ in range(processes.count)]
-        with _meeting():
+        with processes.meeting():
             dist.all_gather(shares, share.contiguous())
         return torch.cat(shares, dim=1)
 
@@ -119,18 +130,21 @@ class _Gather(torch.autograd.Function):
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[Processes]:
-    """This process among those that torchrun has started (its RANK and WORLD_SIZE); without torchrun the only one."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+def process_group(device: torch.device, patience: int = PATIENCE) -> Iterator[Processes]:
+    """This process among those that torchrun has started (its RANK and WORLD_SIZE); without torchrun the only one.
+    patience: in seconds, as of `Processes`."""
+    count = environment.rank().count
     if count == 1:
         yield Processes()
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=timedelta(seconds=patience))
     except (RuntimeError, ValueError) as error:
-        raise Problem(f"the {count} processes cannot reach each other ({error}); see torchrun --help") from error
+        raise Incident(
+            f"the {count} processes cannot reach each other ({one_line(error)}); see torchrun --help"
+        ) from error
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Processes(dist.get_rank(), dist.get_world_size(), patience)
     finally:
         dist.destroy_process_group()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from train.methods.ranges import AtLeast, Share, check_ranges
+from train.methods.ranges import SEEDS, AtLeast, Below, Share, check_ranges
 from train.tracking import MACHINE, Problem
 from train.tracking.command import choice
 
@@ -28,12 +28,12 @@ class Config:
     """Where the other defaults come from: default (CIFAR-sized sets on a CPU: whitened patches, muon, many small crops),
     compact (a residual network trained whole with adamw), small (that for sets under 10,000 images), exercise (the
     course's recipe to the letter)."""
-    seed: Annotated[int, AtLeast(0)] = 0
+    seed: Annotated[int, AtLeast(0), Below(SEEDS)] = 0
     """Of the weights, the order of the images and all other draws."""
     epochs: Annotated[int, AtLeast(0)] = 2
     """Passes over the training images; 0 publishes the untrained encoder."""
     batch_size: Annotated[int, AtLeast(1)] = 64
-    """Images a step."""
+    """Images a step; the default takes all images of a set that is smaller."""
 
     backbone: Literal["compact", "whitened", "resnet18", "fourconv"] = "whitened"
     """whitened (its first layer is whitened patches of the images, and not trained), compact (a small one, trained whole),
@@ -60,6 +60,8 @@ class Config:
 
     device: Annotated[str, MACHINE] = "auto"
     """cpu, cuda, mps; auto takes cuda where there is one."""
+    patience: Annotated[int, MACHINE, AtLeast(1)] = 900
+    """Of several processes: for how many seconds one waits for the others until it gives them up."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks (autocast); auto is bfloat16 where the hardware multiplies it: cuda, CPUs with AMX or AVX512-BF16."""
     compile: Annotated[bool, MACHINE] = False

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from tqdm import tqdm
 
 from train.data.embeddings import Vectors
 from train.data.neighbors import Ids
 from train.tracking import Problem
+from train.tracking.problem import one_line
 
 Doubles = NDArray[np.float64]
 Graph = Any  # a scipy.sparse.csr_array (n, n), which has no types
@@ -34,9 +35,13 @@ class Eigenmaps:
 
 def neighbor_graph(ids: Ids) -> Graph:
     """The symmetric connectivity (A + Aᵀ) / 2: 1 between images that are neighbors of each other, 1/2 where only one is the
-    other's. ids: (n, k), the neighbors of each of the n images, never the image itself."""
+    other's. ids: (n, k), the neighbors of each of the n images, never the image itself. Raises ValueError for ids that name
+    no image: scipy would write outside its memory."""
     n, k = ids.shape
-    columns, ends = ids.ravel().astype(np.int32), np.arange(0, n * k + 1, k, dtype=np.int32)
+    if ((ids < 0) | (ids >= n)).any():
+        raise ValueError(f"neighbors from {ids.min()} to {ids.max()} of {n} images")
+    kind = np.int32 if n * k <= np.iinfo(np.int32).max else np.int64
+    columns, ends = ids.ravel().astype(kind), np.arange(0, n * k + 1, k, dtype=kind)
     directed = csr_array((np.ones(n * k), columns, ends), shape=(n, n))
     return csr_array((directed + directed.T) / 2)
 
@@ -117,7 +122,10 @@ def largest(matrix: Graph, trivial: Graph, count: int, seed: int) -> tuple[Doubl
                 return y  # the eigenvalues of both bases are now below all others
 
             operator = LinearOperator(matrix.shape, matvec=product, dtype=np.float64)
-            values, vectors = eigsh(operator, k=count, which="LA", tol=tolerance, v0=random.standard_normal(n))
+            try:
+                values, vectors = eigsh(operator, k=count, which="LA", tol=tolerance, v0=random.standard_normal(n))
+            except ArpackError as error:
+                raise Problem(f"Lanczos found no {count} eigenvectors ({one_line(error)}); give another --k") from error
             return values, vectors
 
         values, vectors = lanczos(np.empty((n, 0)), count, TOLERANCE)

@@ -31,8 +31,8 @@ class Partners:
                 f"neighbors:{alias} are those of {len(train)} and {len(test)} images, not of {images.name}'s"
                 f" {len(images.train)} and {len(images.test)}; name an index of {images.name} with --neighbors"
             )
-        if train.shape[1] < k:
-            raise Problem(f"neighbors:{alias} holds {train.shape[1]} of each image, not {k}; run eval.index --k {k}")
+        if (least := min(train.shape[1], test.shape[1])) < k:
+            raise Problem(f"neighbors:{alias} holds {least} of each image, not {k}; run eval.index --k {k}")
         partners = cls(np.array(train[:, :k]), np.array(test[:, :k]))
         if (partners.train == np.arange(len(train))[:, None]).any():
             raise Problem(f"neighbors:{alias} names images as their own neighbors; make it again with eval.index")

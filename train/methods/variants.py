@@ -14,7 +14,15 @@ PEELED_LAST = (
     "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "projector_width",
     "output_width",
 )  # fmt: skip
-UNNAMED = ("images", "method", "preset", "seed", "device", "compile")  # a name has its own place for them, or none
+UNNAMED = (
+    "images",
+    "method",
+    "preset",
+    "seed",
+    "device",
+    "patience",
+    "compile",
+)  # a name has its own place for them, or none
 NETWORK = ("backbone", "width", "hidden", "dimension")
 
 C = TypeVar("C", bound=Config)

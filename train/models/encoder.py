@@ -2,21 +2,29 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from train.data.images import SMALLEST, Deviation, Mean
 from train.data.views import batch, normalize
 from train.models.backbones import BACKBONES
 from train.models.heads import head
 from train.models.patches import sample
-from train.tracking.problem import reading
+from train.tracking.contents import read_json
+from train.tracking.problem import naming, reading
+
+LARGEST = 4096  # pixels of a side; train.prepare makes no image half as large
+
+Width = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,12 @@ class Architecture:
     """
 
     backbone: str
-    width: int
-    hidden: int
-    dimension: int
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    width: Width
+    hidden: Width
+    dimension: Width
+    size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Deviation, Deviation, Deviation]
 
 
 class Encoder(nn.Module):
@@ -62,15 +70,22 @@ class Encoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and encoder.json."""
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, folder / "weights.safetensors")
+        with naming(folder / "weights.safetensors") as path:
+            save_file(weights, path)
         (folder / "encoder.json").write_text(json.dumps(dataclasses.asdict(self.architecture), indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Raises Problem where `folder` holds something else."""
         with reading(folder):
-            encoder = cls(Architecture(**json.loads((folder / "encoder.json").read_text())))
-            encoder.load_state_dict(load_file(folder / "weights.safetensors"))
+            architecture = read_json(folder / "encoder.json", Architecture)
+            if architecture.backbone not in BACKBONES:
+                raise ValueError(f"no backbone is called {architecture.backbone!r}")
+            weights = load_file(folder / "weights.safetensors")
+            with torch.device("meta"):  # takes no memory, however large its widths
+                check_weights(weights, cls(architecture).state_dict())
+            encoder = cls(architecture)
+            encoder.load_state_dict(weights)
             return encoder.eval()
 
     @torch.inference_mode()
@@ -81,3 +96,20 @@ class Encoder(nn.Module):
         mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)
         pixels = batch(images, slice(start, stop)).to(device)
         return self(normalize(pixels, mean.to(device), std.to(device), self.architecture.size))  # type: ignore[no-any-return]
+
+
+def check_weights(weights: Mapping[str, Tensor], places: Mapping[str, Tensor], scalars: bool = False) -> None:
+    """Raises ValueError unless there is a finite weight for each place, of its shape and type, and no other.
+
+    scalars: whether a tensor of no dimension fits anywhere.
+    """
+    for name in sorted(weights.keys() ^ places.keys()):
+        raise ValueError(f"it has {name}, and the networks have not" if name in weights else f"it has no {name}")
+    for name, value in weights.items():
+        place = places[name]
+        if value.shape != place.shape and not (scalars and not value.dim()):
+            raise ValueError(f"its {name} is {tuple(value.shape)}, not {tuple(place.shape)}")
+        if value.dtype != place.dtype:
+            raise ValueError(f"its {name} is {value.dtype}, not {place.dtype}")
+        if not value.isfinite().all():
+            raise ValueError(f"its {name} holds NaN or infinite values")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data.views import batch, normalize
+from train.tracking.problem import Problem
 
 SIDE = 6  # pixels; the receptive field that Coates, Lee & Ng found best for 32-pixel images
 CONTRAST = (
@@ -62,7 +63,8 @@ def whitened_patches(
 ) -> tuple[Tensor, Tensor]:
     """The bank (count, 3, 6, 6) and offset (count,) of `WhitenedPatches`, from random patches of normalized images.
 
-    images: (n, 3, s, s). `sample` patches give the mean and the whitening, `count` of them the bank.
+    images: (n, 3, s, s). `sample` patches give the mean and the whitening, `count` of them the bank. Raises Problem where
+    fewer than `count` of them are not flat.
     """
     n, _, height, width = images.shape
     rows, tops, lefts = (generator.integers(0, high, sample) for high in (n, height - SIDE + 1, width - SIDE + 1))
@@ -77,6 +79,11 @@ def whitened_patches(
     # Flat patches have no direction: they are passed over.
     lengths = np.linalg.norm(whitened, axis=1)
     rows = np.flatnonzero(lengths > 0.1 * np.median(lengths))[:count]
+    if len(rows) < count:
+        raise Problem(
+            f"{len(rows)} of {sample:,} random patches of the training images are not flat, and {count} are needed;"
+            " give images that are not all of one color"
+        )
     bank = whitened[rows] / lengths[rows, None] @ whitening
     offset = bank @ mean
     bank -= bank.mean(axis=1, keepdims=True)

@@ -1,25 +1,26 @@
 """Shows what is stored on this machine, what each version was made from, and whether its files are intact.
 
-It also publishes versions to W&B, and frees the space of those that nothing needs.
+It also publishes versions to W&B, frees the space of those that nothing needs, and makes a damaged registry anew.
 
 REF is NAME:ALIAS or NAME:vN; a bare NAME is NAME:latest. With --json the answer is JSON, for a script.
-Exit code 1 where `verify` finds a problem or `publish` cannot send a run, 2 on bad input.
+Exit code 1 where `verify` finds a problem or `publish` cannot send a run or its record, 2 on bad input.
 """
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
-from train.tracking.cli.answers import Answer, copy_files, gc, lineage, ls, publish_runs, show, verify
+from train.tracking import environment
+from train.tracking.cli.answers import Answer, copy_files, gc, lineage, ls, publish_runs, rebuild, show, verify
 from train.tracking.command import answer
 from train.tracking.declarations import reference
-from train.tracking.problem import Problem
+from train.tracking.problem import Problem, one_line
 from train.tracking.store import Store, home
+from train.tracking.store.registry import remains
 
 NAME = "train.tracking"
 
@@ -27,6 +28,16 @@ NAME = "train.tracking"
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Problem(f"{message}; see python -m {NAME} --help")
+
+
+def _folder(text: str) -> Path:
+    """`~` is written out here, since a shell leaves it alone in --to=~/DIR."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a folder")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {one_line(error)}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         subparser = command(name, summary)
         subparser.add_argument("ref", metavar="REF", help="NAME:ALIAS, NAME:vN or NAME")
         if name == "pull":
-            subparser.add_argument("--to", metavar="DIR", type=Path, required=True, help="folder to copy into")
+            subparser.add_argument("--to", metavar="DIR", type=_folder, required=True, help="folder to copy into")
     publish = command(
         "publish", "send what was made here to W&B, with its lineage; what is there already is not sent again"
     )
@@ -58,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="show what would be sent, its size, and whether images are in it"
     )
     command("verify", "hash every stored file again, and name the damaged ones with what they break")
+    command("rebuild", "make the registry anew where it is damaged or missing; removes no file")
     gc_ = command("gc", "show what nothing needs any more, and its size; --yes removes it")
     gc_.add_argument("--yes", action="store_true", help="remove it")
     gc_.add_argument(
@@ -71,18 +83,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _answer(arguments: argparse.Namespace) -> Answer:
+    environment.check()
     refs = getattr(arguments, "refs", None) or [ref for ref in [getattr(arguments, "ref", None)] if ref is not None]
     for text in refs or [name for name in [getattr(arguments, "name", None)] if name is not None]:
         reference(text)
     if getattr(arguments, "keep", 0) < 0:
         raise Problem(f"--keep {arguments.keep} is below 0; give 0 or more")
-    if not (home() / "store" / "registry.sqlite").exists():  # looking must not make a store
+    root = home() / "store"
+    if not (root / "registry.sqlite").exists() and not remains(root):  # looking must not make a store
         nothing = f"nothing is stored in {home()} yet; run make run, or set PEEL_HOME to another folder"
         if refs or arguments.command == "publish":
             raise Problem(nothing)
-        empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}}
+        empty = {"ls": [], "verify": {"files": 0, "versions": 0, "problems": []}, "rebuild": {"rebuilt": False}}
         return Answer(empty.get(arguments.command, {"freed": False, "size": 0, "versions": []}), [nothing])
-    with closing(Store()) as store:
+    if arguments.command == "verify":
+        return verify(root)
+    if arguments.command == "rebuild":
+        return rebuild(root)
+    with closing(Store(root)) as store:
         match arguments.command:
             case "ls":
                 return ls(store, arguments.name)
@@ -95,8 +113,6 @@ def _answer(arguments: argparse.Namespace) -> Answer:
                     return copy_files(store, arguments.ref, arguments.to)
             case "publish":
                 return publish_runs(store, arguments.refs, arguments.dry_run)
-            case "verify":
-                return verify(store)
             case _:
                 return gc(store, arguments.yes, arguments.keep)
 
@@ -110,5 +126,4 @@ def main(flags: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     answer(NAME, lambda: main(sys.argv[1:]))

@@ -16,8 +16,9 @@ from itertools import takewhile, zip_longest
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from train.tracking import environment, remote
 from train.tracking.origin import digest_of, identity
-from train.tracking.problem import Problem
+from train.tracking.problem import Incident, Problem, incident
 
 C = TypeVar("C")
 
@@ -113,8 +114,10 @@ class Command(Generic[C]):
         return [name for name in values if name not in flags and defaults.get(name, values) != values[name]]
 
     def run(self, arguments: Sequence[str]) -> None:
-        """Runs `main` here, with these flags. Raises Problem on a wrong one."""
-        self.main(self.parse(arguments))
+        """Runs `main` here, with these flags. Raises Problem on a wrong one, or where the environment is wrong."""
+        config = self.parse(arguments)
+        remote.client()
+        self.main(config)
 
     def launch(self) -> None:
         """Runs `main` with the flags given: exit code 2 and one line on bad input, 130 on Ctrl-C."""
@@ -166,24 +169,77 @@ def _one_line(box: str) -> str:
 
 
 def answer(name: str, body: Callable[[], object]) -> None:
-    """Runs the body of the command `name`, and ends the process with one line where it cannot go on."""
+    """Runs the body of the command `name`, and ends the process with one line where it cannot go on. What it prints to a
+    stream that is closed, or that nobody reads any more, is lost, and it goes on: its work is what it is for."""
+    _open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # W&B's agents and schedulers stop a run so
     try:
-        body()
-    except Problem as problem:
-        sys.exit(_fail(name, str(problem), 2))
+        try:
+            body()
+        finally:
+            _flush()
     except KeyboardInterrupt:
         sys.exit(_fail(name, "interrupted; the same command goes on from here", 130))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    except Exception as error:
+        problem = error if isinstance(error, Problem) else incident(error)
+        if problem is None:
             raise
-        cure = (
-            "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set PEEL_HOME to a folder of yours"
-        )
-        sys.exit(_fail(name, f"{error.filename or 'the disk'}: {error.strerror}; {cure} and run again", 2))
+        sys.exit(_fail(name, str(problem), 2, alone=isinstance(problem, Incident)))
 
 
-def _fail(name: str, line: str, code: int) -> int:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine, however many processes torchrun has started there
-        print(f"{name}: {line}", file=sys.stderr)
+class _Stream(io.FileIO):
+    """A standard stream that takes what is written to it when its reader has gone (`| head`, a terminal that was shut)."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            return len(content)
+
+
+def _open_streams() -> None:
+    """Gives the standard streams readers: one that is closed would be the next file that is opened."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115, PTH123  # for as long as we run
+        elif number and _descriptor(stream) == number:
+            stream.flush()
+            raw = _Stream(number, "w", closefd=False)
+            buffer: Any = io.BufferedWriter(raw) if isinstance(stream.buffer, io.BufferedWriter) else raw
+            text = io.TextIOWrapper(buffer, stream.encoding, stream.errors, None, stream.line_buffering)
+            text.reconfigure(write_through=stream.write_through)
+            setattr(sys, name, text)
+
+
+def _flush() -> None:
+    """Writes what was printed. Raises OSError where its disk is full: at the interpreter's end nobody would handle that."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # what could not be written is not tried again
+        raise
+
+
+def _descriptor(stream: Any) -> int | None:
+    """Its number; None for one that is no file."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(stream.fileno())
+    return None
+
+
+def _fail(name: str, line: str, code: int, alone: bool = False) -> int:
+    """alone: whether it may have happened in this process and in no other that torchrun has started."""
+    local = 0
+    with contextlib.suppress(Problem):  # that the environment is wrong is what it says
+        local = environment.rank().local
+    if alone or not local:  # else once a machine, however many processes torchrun has started there
+        with contextlib.suppress(OSError):  # it goes to a file on the disk that is full
+            print(f"{name}: {line}", file=sys.stderr)
     return code

@@ -3,6 +3,7 @@
 import difflib
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,11 @@ FILE = Path(__file__).parents[2] / "artifacts.yaml"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 NUMBER = re.compile(r"v(\d{1,18})", re.ASCII)  # `v3` names the fourth version
+
+LONGEST = 128  # characters of a name or an alias
+# What stands beside a name in the longest aliases that later stages make of it, in characters: another set's name (as
+# fashion-mnist), and what a method adds to that of its set (as -vicreg-exercise-neighbors).
+ROOM = {"anomalies": 13, "images": 13, "study": 13, "sweep": 13, "seed": 3, "method": 30}
 
 ALIAS_FIELDS = ("dataset", "variant", "seed", "images", "anomalies", "sweep", "study")
 COMMAND_FIELDS = ("variant", "anomalies")
@@ -163,6 +169,40 @@ def stages() -> list[str]:
     return list(dict.fromkeys(producer for entry in declarations().values() for producer in entry.producers))
 
 
+def check_aliases(stage: str, fields: Mapping[str, object]) -> None:
+    """Raises Problem where an alias is none that `stage` gives what it makes; as far as its `fields` say."""
+    for entry in declarations().values():
+        for template in entry.aliases if stage in entry.producers else ():
+            if fields_of(template) <= fields.keys():
+                check_alias(template.format(**fields))
+
+
+def check_room(stage: str, fields: Mapping[str, object]) -> None:
+    """Raises Problem where an alias would be too long that a stage after `stage` makes of these new names."""
+    name = str(fields.get("variant") or fields["dataset"])
+    blanks = {field: "x" * count for field, count in ROOM.items()}
+    values = {**blanks, "dataset": name, "variant": name + blanks["method"], **fields}
+    aliases = [(f"{entry.name}:{template}", template) for entry in _made_from(stage) for template in entry.aliases]
+    beyond, longest = max((len(template.format(**values)) - LONGEST, words) for words, template in aliases)
+    if beyond > 0:
+        raise Problem(
+            f"the name {name!r} has {len(name)} characters, and leaves no room for others in {longest};"
+            f" give the image set a --name (make run: NAME=) that is {beyond} shorter"
+        )
+
+
+def _made_from(stage: str) -> list[Declaration]:
+    """What `stage` makes, and what later stages make from that."""
+    names: list[str] = []
+    stages = [stage]
+    for producer in stages:  # grows
+        for name, entry in declarations().items():
+            if producer in entry.producers and name not in names:
+                names.append(name)
+                stages += entry.consumers
+    return [declarations()[name] for name in names]
+
+
 def check_name(text: str, what: str) -> str:
     if not NAME.fullmatch(text):
         raise Problem(
@@ -173,7 +213,7 @@ def check_name(text: str, what: str) -> str:
 
 def check_alias(text: str) -> str:
     """An alias that a version can be given: `latest` and `vN` are W&B's own."""
-    if text == "latest" or NUMBER.fullmatch(text):
+    if text == "latest" or re.fullmatch(r"v\d+", text, re.ASCII):
         raise Problem(f"{text!r} cannot be an alias: W&B gives it by itself; choose another name")
     return check_name(text, "alias")
 
@@ -190,8 +230,8 @@ def check_path(text: str, artifact: str) -> str:
 
 
 def clean_name(text: str) -> str:
-    """`text` with everything that a name cannot hold replaced by a hyphen."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:128]
+    """`text` with everything that a name cannot hold replaced by a hyphen; the same for both Unicode forms of an accent."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", unicodedata.normalize("NFC", text)).strip(".-")[:128]
 
 
 def reference(text: str, name: str | None = None) -> tuple[str, str]:

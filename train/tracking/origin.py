@@ -8,13 +8,15 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
+from train.tracking.contents import read_json
 from train.tracking.declarations import check_name
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -49,15 +51,16 @@ class Origin:
     def load(cls, folder: Path, file: str = ORIGIN) -> Self:
         """Raises Problem where it is no origin: aliases, and so commands, are made of it, wherever it comes from."""
         try:
-            fields = json.loads((folder / file).read_text())
-            origin = cls(**{**fields, "inputs": tuple(map(str, fields["inputs"])), "config": dict(fields["config"])})
+            origin = read_json(folder / file, cls)
             for name in (origin.dataset, origin.variant):
                 if name is not None:
                     check_name(name, "name in an origin")
-            if origin.seed is not None and (type(origin.seed) is not int or origin.seed < 0):
-                raise TypeError(f"seed {origin.seed!r}")
-        except (OSError, ValueError, TypeError, KeyError, Problem) as error:
-            raise Problem(
+            if origin.seed is not None and not 0 <= origin.seed < 2**32:  # scikit-learn takes no others
+                raise ValueError(f"seed {origin.seed!r}")
+            if strays := [entry for entry in origin.inputs if not re.fullmatch(r"[^@]+@\w+", entry)]:
+                raise ValueError(f"input {strays[0]!r} is no NAME@DIGEST")
+        except (OSError, ValueError, Problem) as error:
+            raise incident(error) or Problem(
                 f"{folder.name}/{file} is not an origin ({one_line(error)}); make the artifact again, or name another version"
             ) from error
         return origin

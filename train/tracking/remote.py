@@ -5,58 +5,141 @@ read from it, and an error of W&B's client becomes a Problem. Stages call it as 
 """
 
 import contextlib
+import errno
 import logging
 import netrc
 import os
+import re
 import time
+import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from train.tracking.declarations import NUMBER, check_path, declaration
-from train.tracking.problem import Problem, one_line
+from train.tracking import environment
+from train.tracking.declarations import NUMBER, declaration
+from train.tracking.download import download
+from train.tracking.problem import Problem, incident, one_line
 from train.tracking.store import Store, home
 from train.tracking.store.records import Draft, Run, Version
+
+# Where the client writes unless these say otherwise, inside the home.
+FOLDERS = {"WANDB_DIR": "", "WANDB_CACHE_DIR": "wandb/cache", "WANDB_DATA_DIR": "wandb/data"}
+LOCAL = ("offline", "dryrun", "disabled")  # what W&B's mode is called where nothing is sent
+# What W&B's agent says of the one run of its program, and what would make a run another's continuation, by setting.
+OF_A_RUN = {
+    "WANDB_SWEEP_ID": "sweep_id",
+    "WANDB_SWEEP_PARAM_PATH": "sweep_param_path",
+    "WANDB_RESUME": "resume",
+    "WANDB_RESUME_FROM": "resume_from",
+    "WANDB_FORK_FROM": "fork_from",
+}
+# What the client says of a value only as it starts a run, or the server.
+PATTERNS = {
+    "WANDB_API_KEY": r"[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+",
+    "WANDB_ENTITY": r"[^\s/\\#?%:]{1,128}",
+    "WANDB_PROJECT": r"(?!\s).+(?<!\s)",
+    "WANDB_RUN_ID": r"[^\n]{1,128}",
+}
 
 
 def online() -> bool:
     """Whether results go to W&B: an API key is configured and WANDB_MODE does not keep them here."""
-    if os.environ.get("WANDB_MODE", "online") != "online":
+    if environment.variable("WANDB_MODE") in LOCAL:
         return False
     settings = client().setup().settings  # `Settings()` would not read the environment
-    if settings.mode != "online":  # `wandb offline` was called here
+    if settings.mode in LOCAL:  # `wandb offline` was called here
         return False
     if settings.api_key or settings.identity_token_file:
         return True
     with contextlib.suppress(OSError, netrc.NetrcParseError):
-        keys = netrc.netrc(os.environ.get("NETRC") or Path("~/.netrc").expanduser())
+        keys = netrc.netrc(environment.variable("NETRC") or Path("~/.netrc").expanduser())
         return keys.authenticators(urlsplit(settings.base_url).netloc) is not None
     return False
+
+
+def agent_run() -> str | None:
+    """The id of the run that W&B's agent has started this program for."""
+    return environment.variable("WANDB_RUN_ID") if environment.variable("WANDB_SWEEP_ID") else None
 
 
 def destination() -> str:
     """Where results go, in a few words."""
     if online():
-        entity = os.environ.get("WANDB_ENTITY")
+        entity = environment.variable("WANDB_ENTITY")
         return f"W&B project {entity + '/' if entity else ''}{project_name()}, images included (MODE=offline keeps them here)"
     return f"this machine: {home()}"
 
 
 def project_name() -> str:
-    return os.environ.get("WANDB_PROJECT", "peel")
+    return environment.variable("WANDB_PROJECT") or "peel"
+
+
+# -- the client --------------------------------------------------------------------------------------------------------
 
 
 def client() -> Any:
-    """wandb, imported late (it takes a second), with its folders inside ours."""
-    for variable, folder in {"WANDB_DIR": "", "WANDB_CACHE_DIR": "wandb/cache", "WANDB_DATA_DIR": "wandb/data"}.items():
-        if variable not in os.environ:
-            (home() / folder).mkdir(parents=True, exist_ok=True)
-            os.environ[variable] = str(home() / folder)
+    """wandb, imported late (it takes a second), with its folders inside ours unless the environment says where.
+
+    Raises Problem for a variable whose value it does not take: it would find out when it starts a run, after all the work.
+    """
+    environment.check()
+    for name, default in FOLDERS.items():
+        path = environment.folder(name) or home() / default
+        _check_folder(path, name if environment.variable(name) else "PEEL_HOME")
+        os.environ[name] = str(path)  # absolute: a record is looked for from other folders than it was written from
+    try:
+        import wandb
+    except ValueError as error:  # it reads WANDB_HTTP_TIMEOUT as it is imported
+        raise Problem(f"W&B's client cannot start: {one_line(error)}; unset WANDB_HTTP_TIMEOUT") from error
+    logging.raiseExceptions = False  # on a full disk its log would print a traceback for each line that it cannot write
+    _check_variables(tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("WANDB_"))))
+    return wandb
+
+
+def _check_folder(path: Path, name: str) -> None:
+    """Raises Problem where the client could not write there: some of its parts would then write elsewhere, in silence."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        value = environment.variable(name) or ".peel"
+        raise Problem(
+            f"{name}={value!r} cannot be written to: {error.strerror}; set it to a folder of yours"
+        ) from error
+
+
+@cache
+def _check_variables(variables: tuple[tuple[str, str], ...]) -> None:
     import wandb
 
-    logging.raiseExceptions = False  # on a full disk its log would print a traceback for each line that it cannot write
-    return wandb
+    settings = wandb.Settings()
+    for name, value in variables:
+        shown = "..." if re.search("KEY|TOKEN|HEADERS|PROX", name) else re.sub("//[^/]*@", "//...@", value)
+        try:
+            settings.update_from_env_vars({name: value})
+        except (ValueError, TypeError, wandb.errors.Error) as error:
+            reason = error.errors()[0]["msg"] if hasattr(error, "errors") else error  # pydantic's
+            text = one_line(reason).removeprefix("Value error, ")
+            raise Problem(f"{name}={shown!r} is not what W&B takes: {text}; correct or unset it") from None
+        if not re.fullmatch(PATTERNS.get(name, ".*"), value, re.DOTALL):
+            raise Problem(f"{name}={shown!r} is not what W&B takes; correct or unset it")
+        if name == "WANDB_SERVICE":
+            _check_service(wandb)
+
+
+def _check_service(wandb: Any) -> None:
+    """Starts a client of our own where the process that WANDB_SERVICE names, its parent's, has ended."""
+    try:
+        wandb.setup()
+    except Exception:
+        os.environ.pop("WANDB_SERVICE", None)
+        wandb.setup()
 
 
 def place(entity: str, project: str) -> str:
@@ -68,7 +151,7 @@ def place(entity: str, project: str) -> str:
 
 def path(name: str, alias: str) -> str:
     """What W&B calls an artifact of the project, without the entity where that is the account's own."""
-    return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), project_name(), f"{name}:{alias}")))
+    return "/".join(filter(None, (environment.variable("WANDB_ENTITY"), project_name(), f"{name}:{alias}")))
 
 
 def find(name: str, alias: str) -> Any | None:
@@ -86,36 +169,22 @@ def find(name: str, alias: str) -> Any | None:
             return None
 
 
-def download(artifact: Any, folder: Path) -> None:
-    """Writes the files of an artifact into the new `folder`. What its manifest says is hostile until checked: raises
-    Problem, and writes nothing, where a path leads out of the folder or a file is a reference to somewhere else."""
-    for inner, entry in artifact.manifest.entries.items():
-        check_path(inner, artifact.name)
-        if entry.ref is not None:
-            raise Problem(
-                f"{artifact.name} refers to {entry.ref!r} instead of holding {inner!r}; log the file itself (nothing was written)"
-            )
-    folder.mkdir()
-    with errors_as_problem(f"cannot download {artifact.name} from W&B"):
-        artifact.download(root=str(folder))
-
-
 def import_artifact(artifact: Any, name: str, alias: str, store: Store, folder: Path, run: str) -> Version:
     """Brings an artifact from W&B into the local store, by way of the new `folder`, as the output of a run of that name.
 
     Raises Problem where it arrives as something else.
     """
-    files = store.sound(name, artifact.digest)
+    digest = artifact.digest  # as the server names it; of a manifest that was read the client computes it anew
+    if not artifact.qualified_name.isprintable():
+        raise Problem(f"W&B calls {name}:{alias} {artifact.qualified_name!r}; name another version")
+    files = store.sound(name, digest)
     if files is None:  # not here, or damaged
-        download(artifact, folder)
+        headers = client().setup().settings.x_extra_http_headers or {}
+        with errors_as_problem(f"cannot download {name}:{alias} from W&B"):
+            download(artifact, f"{name}:{alias}", digest, folder, headers)
         files = store.take(folder)
     own = alias == "latest" or NUMBER.fullmatch(alias)
     draft = Draft(name, declaration(name).type, () if own else (alias,), files, latest=alias == "latest")
-    if draft.digest != artifact.digest:
-        raise Problem(
-            f"{artifact.qualified_name} arrived with digest {draft.digest}, not {artifact.digest};"
-            " run the same command again"
-        )
     (version,) = store.commit(Run(run, "pull", None, "", {"path": artifact.qualified_name}, "", time.time()), [draft])
     remember(store, version, artifact)
     return version
@@ -142,12 +211,14 @@ def log_artifact(run: Any, draft: Draft, store: Store, timeout: int | None = Non
 
 @contextlib.contextmanager
 def errors_as_problem(what: str, cure: str = "run the same command again") -> Iterator[None]:
-    """Turns what W&B's client raises into a Problem: it has private classes of errors besides its public ones."""
+    """Turns what W&B's client raises into a Problem: its own errors, private ones too, and what it stumbles over where a
+    server answers nonsense."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        raise Problem(f"{what}: {one_line(error)}; {cure}") from error
+    except Problem:
+        raise
     except Exception as error:
-        if type(error).__module__.partition(".")[0] != "wandb":
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if not isinstance(error, OSError | ValueError) and not any(name.startswith("wandb.") for name in modules):
             raise
-        raise Problem(f"{what}: {one_line(error)}; {cure}") from error
+        raise incident(error) or Problem(f"{what}: {one_line(error)}; {cure}") from error

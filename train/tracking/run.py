@@ -1,30 +1,34 @@
 """The W&B run of a stage: scalars, panels, and the axes that they are drawn over.
 
-The half of a Stage that logs. It touches no store; what it logs goes to W&B, or to an offline record in PEEL_HOME/wandb.
+The half of a Stage that logs. It touches no store; what it logs goes to W&B, or to an offline record (traces.py says where).
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import secrets
 import string
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train.tracking import remote
+from train.tracking import environment, remote, traces
 from train.tracking.origin import revision
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Incident, Problem, one_line
 from train.tracking.remote import online
+from train.tracking.traces import is_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+RECORD_SECONDS = 30  # W&B's client may still write when it has finished a run
+
 
 def leads() -> bool:
-    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first. A RANK without
-    a WORLD_SIZE is a scheduler's, of processes that know nothing of each other."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    """Whether this process is the one that tracks and publishes: of those that torchrun starts, the first."""
+    return environment.rank().number == 0
 
 
 class Recorder:
@@ -50,6 +54,10 @@ class Recorder:
         if self._run is None:
             wandb = remote.client()
             try:
+                settings = wandb.setup().settings
+                settings.run_id = self.id  # in a sweep the client takes that alone
+                for name, setting in remote.OF_A_RUN.items():
+                    setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
                 self._run = wandb.init(
                     project=remote.project_name(),
                     id=self.id,
@@ -65,7 +73,7 @@ class Recorder:
                 raise Problem(
                     f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
                 ) from error
-            self.id = self._run.id  # in a sweep W&B has chosen another
+            traces.link(Path(self._run.dir).parent)
             for artifact in self._sources:
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
@@ -78,9 +86,15 @@ class Recorder:
             self._run.use_artifact(artifact)
 
     def finish(self, failed: bool) -> None:
-        """Ends the run where one was started."""
+        """Ends the run where one was started. Raises Problem where one that has not failed left no whole record."""
         if self._run is not None:
+            record = None if failed or online() else Path(self._run.dir).parent / f"run-{self._run.id}.wandb"
             self._run.finish(exit_code=int(failed))
+            end = time.monotonic() + RECORD_SECONDS
+            while record is not None and not is_whole(record):
+                if time.monotonic() > end:
+                    raise Incident(f"{record} has not all that was logged; free some space and run again")
+                time.sleep(0.05)
 
     def log(self, values: Mapping[str, float]) -> None:
         if leads():
@@ -89,7 +103,7 @@ class Recorder:
 
     def _report(self, values: Mapping[str, object]) -> None:
         """Adds a line of JSON to the file that PEEL_HISTORY names: for whoever started this run and watches it."""
-        if path := os.environ.get("PEEL_HISTORY"):
+        if path := environment.variable("PEEL_HISTORY"):
             with Path(path).open("a") as file:
                 file.write(json.dumps(values, default=float) + "\n")
 
@@ -113,13 +127,43 @@ class Recorder:
         elif isinstance(content, PIL.Image.Image):
             media = wandb.Image(content)
         elif isinstance(content, pandas.DataFrame):
+            columns = [_cells(content.iloc[:, place].tolist()) for place in range(content.shape[1])]
             rows = [
                 [wandb.Image(cell) if isinstance(cell, PIL.Image.Image) else cell for cell in row]
-                for row in content.to_numpy(object).tolist()
+                for row in zip(*columns, strict=True)
             ]
-            media = wandb.Table(columns=[str(column) for column in content.columns], data=rows)
+            media = wandb.Table(columns=_apart([str(column) for column in content.columns]), data=rows)
         else:
             raise TypeError(
                 f"no panel for a {type(content).__name__}: give a plotly Figure, a PIL Image or a DataFrame"
             )
         self.run.log({name: media})
+
+
+def _cells(column: Sequence[Any]) -> list[Any]:
+    """The cells of a column as W&B takes them: of one kind, or nothing. Where they are of several, each is a text."""
+    import pandas
+    import PIL.Image
+
+    cells, kinds = [], set()
+    for cell in column:
+        cell = cell.item() if hasattr(cell, "dtype") and cell.ndim == 0 else cell
+        if pandas.api.types.is_scalar(cell) and pandas.isna(cell):
+            cell = None
+        elif isinstance(cell, bytes):
+            cell = cell.decode(errors="replace")
+        elif not isinstance(cell, bool | int | float | str | PIL.Image.Image):
+            cell = str(cell)
+        cells.append(cell)
+        kinds.add("picture" if isinstance(cell, PIL.Image.Image) else float if type(cell) is int else type(cell))
+    several = len(kinds - {type(None)}) > 1
+    return [str(cell) if several and cell is not None else cell for cell in cells]
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names of columns, each once: of two that are alike W&B would show one."""
+    unique: list[str] = []
+    for name in names:
+        places = (f"{name} ({place})" for place in itertools.count(2))
+        unique.append(name if name not in unique else next(other for other in places if other not in unique))
+    return unique

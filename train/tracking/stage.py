@@ -6,16 +6,17 @@ run is an offline W&B run and artifacts live in the local store. The stage's cod
 
 import contextlib
 import dataclasses
+import fcntl
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from train.tracking import remote
-from train.tracking.declarations import declaration, reference
+from train.tracking.declarations import check_aliases, check_room, declaration, reference
 from train.tracking.origin import Origin, alias, digest_of, identity, revision, settings
 from train.tracking.problem import Problem
 from train.tracking.remote import online
@@ -63,7 +64,7 @@ class Stage(Recorder):
     """A context: what it published becomes visible, all at once, when the block ends without an error.
 
     job: the stage's module path, as in artifacts.yaml. What comes out belongs to the `variant`, `seed` and `dataset` that
-    the stage sets, or takes from an input by `about`, before its first log. Of several processes of one run the first
+    the stage introduces, or takes from an input by `about`, before its first log. Of several processes of one run the first
     alone tracks it and publishes; in the others nothing is logged.
     """
 
@@ -82,6 +83,8 @@ class Stage(Recorder):
             holds.enter_context(self.store.in_use())
             self._scratch = self.store.scratch / self.id
             self._scratch.mkdir()
+            self._mark = self.id
+            self.id = holds.enter_context(self._run_id())
             holds.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             self._holds = holds.pop_all()
         return self
@@ -95,8 +98,28 @@ class Stage(Recorder):
                     failed = False
             finally:
                 self.finish(failed)
-            if kind is None and leads():
+            if kind is None and self._drafts:
                 self._commit()  # last: what is visible has a run whose record is whole
+
+    @contextlib.contextmanager
+    def _run_id(self) -> Iterator[str]:
+        """The id that W&B's agent has for its program's run, for the first stage of the program that makes something; for
+        the others their own."""
+        id_ = remote.agent_run()
+        if id_ is None:
+            yield self.id
+            return
+        path = self.store.scratch / f"run-{digest_of(id_)}"
+        with path.open("a") as claim:
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield self.id
+                return
+            taken = "SELECT id FROM runs WHERE id = ?"
+            yield self.id if self.store.rows(taken, [id_]) else id_
+            if self.store.rows(taken, [id_]):  # else who waits for its lock may take it
+                path.unlink(missing_ok=True)
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
@@ -138,7 +161,7 @@ class Stage(Recorder):
             if self.store.find(name, alias):
                 cure = f"It is on this machine; to publish it, run: python -m train.tracking publish {name}:{alias}"
             raise Problem(f"no artifact '{remote.path(name, alias)}' at W&B. {cure}")
-        mark = f"{self.id}-{len(self._sources)}"
+        mark = f"{self._mark}-{len(self._sources)}"
         version = remote.import_artifact(
             artifact, name, alias, self.store, self._scratch / f"pulled-{mark}", f"pull-{mark}"
         )
@@ -149,6 +172,26 @@ class Stage(Recorder):
         """What comes out belongs to the data set, variant and seed of `source`."""
         origin = source.origin
         self.dataset, self.variant, self.seed = origin.dataset, origin.variant, origin.seed
+        self.expect()
+
+    def introduce(self, dataset: str | None = None, variant: str | None = None, seed: int | None = None) -> None:
+        """What comes out has a new name. Raises Problem where that can be no alias, or would leave no room in those that
+        later stages make of it."""
+        self.dataset = dataset or self.dataset
+        if variant is not None:
+            self.variant, self.seed = variant, seed
+        check_room(self.job, self._names)
+        self.expect()
+
+    def expect(self, **fields: object) -> None:
+        """Before the work: raises Problem where `publish` could not give an alias that is made of these fields, and of data
+        set, variant and seed."""
+        check_aliases(self.job, {**self._names, **fields})
+
+    @property
+    def _names(self) -> dict[str, object]:
+        names = {"dataset": self.dataset, "variant": self.variant, "seed": self.seed}
+        return {field: value for field, value in names.items() if value is not None}
 
     @property
     def alias(self) -> str:
@@ -160,6 +203,13 @@ class Stage(Recorder):
         """Hash of the stage, its resolved configuration and the digests of what was fetched so far."""
         digests = [[*request, version and version.digest] for request, version in sorted(self.inputs.items())]
         return digest_of([settings(self.job, self.config), digests])
+
+    def made(self) -> bool:
+        """Whether another process has just made what this one would, and says so. Not before all has been fetched."""
+        versions = self.store.reuse(self.job, settings(self.job, self.config))
+        for version in versions or ():
+            print(f"{version.reference}  {', '.join(version.aliases)}  {version.digest}  (made by another process)")
+        return versions is not None
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 

@@ -13,15 +13,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.tracking import remote
+from train.tracking import environment, remote, traces
 from train.tracking.command import answer
+from train.tracking.download import SECONDS, patience
 from train.tracking.problem import Problem
-from train.tracking.store import Store, home
+from train.tracking.remote import OF_A_RUN
+from train.tracking.store import Store
 from train.tracking.store.records import Draft, Run, Version
 
 NAME = "train.tracking.upload"
@@ -36,19 +39,18 @@ PATIENCE = {
     "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "4",
     "WANDB__FILE_STREAM_TIMEOUT_SECONDS": "15",
 }
-SERVICE = (
-    "WANDB_SERVICE"  # with it a process shares its parent's client, which holds on to a run whose process was killed
-)
-SECONDS = 120  # for a run, besides its bytes
-BYTES_A_SECOND = 50_000  # slower than that, a connection counts as lost
+# With the first a process shares its parent's client, which holds on to a run whose process was killed.
+PRIVATE = ("WANDB_SERVICE", "WANDB_RUN_ID", *OF_A_RUN)
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A run and what it made that is still here. size: bytes of its artifacts that the server has not seen."""
+    """A run and what it made that is still here. absent: those of its outputs that are not at the server; size: their
+    bytes that the server has not seen."""
 
     run: Run
     outputs: tuple[Version, ...]
+    absent: tuple[Version, ...] = ()
     size: int = 0
 
     @property
@@ -58,7 +60,12 @@ class Upload:
     @property
     def record(self) -> Path | None:
         """W&B's own record of the run: its curves and panels."""
-        return next((home() / "wandb").glob(f"offline-run-*-{self.run.id}"), None)
+        return traces.record(self.run.id)
+
+    @property
+    def lacks_record(self) -> bool:
+        """Whether it is incomplete as long as that is out of reach."""
+        return self.run.stage != "pull" and self.record is None
 
     @property
     def title(self) -> str:
@@ -69,12 +76,13 @@ class Upload:
 class Result:
     """What became of a publication. present: how many runs were there before. failures: with the reason of each.
 
-    moves, failed_moves: of aliases at W&B.
+    incomplete: whose artifacts are there, and whose record is out of reach. moves, failed_moves: of aliases at W&B.
     """
 
     successes: list[Upload]
     present: int
     failures: list[tuple[Upload, str]]
+    incomplete: list[Upload] = field(default_factory=list)
     moves: int = 0
     failed_moves: int = 0
 
@@ -123,7 +131,7 @@ def pending(
     sizes: dict[str, int] = {}  # by MD5: content that several versions hold goes once
     rest = []
     for upload in plan:
-        absent = [v for v in upload.outputs if v.id not in ids or v.digest not in artifacts.get(v.name, {})]
+        absent = tuple(v for v in upload.outputs if v.id not in ids or v.digest not in artifacts.get(v.name, {}))
         if absent or (upload.run.id not in runs and upload.run.stage != "pull"):
             new = {
                 content.md5: content.size
@@ -133,7 +141,7 @@ def pending(
                 if content.md5 not in sizes
             }
             sizes |= new
-            rest.append(Upload(upload.run, upload.outputs, sum(new.values())))
+            rest.append(Upload(upload.run, upload.outputs, absent, sum(new.values())))
     return rest
 
 
@@ -166,10 +174,10 @@ class Project:
         """Where this machine's account publishes. Raises Problem where there is none, or it does not answer."""
         if not remote.online():
             raise Problem("publish needs a W&B account; run wandb login, and do not set WANDB_MODE=offline")
-        os.environ.update({name: value for name, value in PATIENCE.items() if name not in os.environ})
+        os.environ.update({name: value for name, value in PATIENCE.items() if environment.variable(name) is None})
         with remote.errors_as_problem("W&B does not answer"):
             api = remote.client().Api(timeout=15)
-            entity = os.environ.get("WANDB_ENTITY") or api.default_entity
+            entity = environment.variable("WANDB_ENTITY") or api.default_entity
         return cls(api, f"{entity}/{remote.project_name()}")
 
     @property
@@ -209,10 +217,12 @@ def upload_all(
                 problem: str | None = "W&B does not answer any more"
             elif obstacles:
                 problem = f"it was made from {', '.join(obstacles)}, which is not at W&B"
-            else:
+            elif upload.absent or not upload.lacks_record:
                 problem = upload_in_subprocess(upload, lock)
+            else:
+                problem = None
             if problem is None:
-                result.successes.append(upload)
+                (result.incomplete if upload.lacks_record else result.successes).append(upload)
                 continue
             result.failures.append((upload, problem))
             absent |= {version.id for version in upload.outputs}
@@ -226,13 +236,13 @@ def upload_all(
 
 def upload_in_subprocess(upload: Upload, lock: int) -> str | None:
     """Has a process of its own send the run, and returns what went wrong. It holds the lock for as long as it lives."""
-    limit = SECONDS + upload.size / BYTES_A_SECOND
+    limit = patience(upload.size)
     process = subprocess.Popen(
         [sys.executable, "-m", NAME, upload.run.id],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != SERVICE},
+        env={name: value for name, value in os.environ.items() if name not in PRIVATE},
         start_new_session=True,
         pass_fds=[lock],
     )
@@ -296,10 +306,12 @@ def upload_run(store: Store, name: str) -> None:
     project = Project.of_account()
     entity, _, project_name = project.path.partition("/")
     wandb = remote.client()
-    if upload.record:
-        sync_record(upload.record, project)
+    record = upload.record
+    if record:
+        sync_record(record, project)
     with (
         remote.errors_as_problem("W&B did not accept the run"),
+        tempfile.TemporaryDirectory(dir=store.scratch) as folder,  # this run's own record is no record of the stage
         wandb.init(
             entity=entity,
             project=project_name,
@@ -308,9 +320,9 @@ def upload_run(store: Store, name: str) -> None:
             name=f"{upload.run.stage.partition('.')[2]} {upload.run.variant or ''}".strip(),
             job_type=upload.run.stage,
             group=upload.run.variant,
-            config={**upload.run.config, "revision": upload.run.revision} if upload.record is None else None,
+            config={**upload.run.config, "revision": upload.run.revision} if record is None else None,
             mode="online",
-            dir=os.environ["WANDB_DIR"],
+            dir=folder,
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
         ) as run,
     ):
@@ -320,7 +332,7 @@ def upload_run(store: Store, name: str) -> None:
         for version in upload.outputs:
             draft = Draft(version.name, version.type, version.aliases, store.files(version))
             references[version.id] = remote.log_artifact(run, draft, store, SECONDS).qualified_name
-    store.remember(project.place, references, name)
+    store.remember(project.place, references, name if record or upload.run.stage == "pull" else None)
 
 
 def remote_reference(store: Store, project: Project, version: Version) -> str:

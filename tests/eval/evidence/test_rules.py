@@ -337,7 +337,11 @@ def test_two_differences_are_compared_by_the_far_ends_of_their_paired_intervals(
         )
     samples = {name: Seeds([float(one.samples[0][0].mean())], one.samples) for name, one in samples.items()}
     estimates, differences = compare("probe/top1", samples, 500, 0)
-    values = {"compare/dataset": "x", "compare/variants": [f"x-{name}" for name in "abcd"], "compare/anomalies": None}
+    values: dict[str, Value] = {
+        "compare/dataset": "x",
+        "compare/variants": [f"x-{name}" for name in "abcd"],
+        "compare/anomalies": None,
+    }
     values |= measure_entries(
         "probe/top1",
         {f"x-{name}": estimate for name, estimate in estimates.items()},
@@ -355,3 +359,9 @@ def test_two_differences_are_compared_by_the_far_ends_of_their_paired_intervals(
     assert verdict(rule, values) == ("holds" if finding.quantity.ends[0] > 0 else "not decided")
     assert "difference of the differences" in why(rule, values)
     assert verdict(rule.replace("of d", "of e"), values) == "not decided"
+
+
+def test_a_ratio_that_no_number_holds_is_not_decided() -> None:
+    values = comparison_values({"a/b": {"x": ([1e149], [1e148, 1e149]), "y": ([1e-200], [1e-200, 1e-199])}})
+    result = decision("a/b of x / a/b of y > 2", values)
+    assert (result.verdict, result.why) == ("not decided", "a/b of x is too large to be divided by a/b of y")

@@ -6,10 +6,13 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import eval.labbook
-from eval.labbook.study import Representation, absent
+from eval.evidence.maps import SMALLEST
+from eval.evidence.retrieval import PER_QUERY
+from eval.labbook.study import LEAST, Representation, absent
 from eval.studies.all import STUDIES, get_study
 from eval.studies.peel.study import STUDY
 from tests.parts.artifacts import refusal
@@ -94,6 +97,16 @@ def test_results_of_the_default_study_are_called_by_the_data_set_alone_and_other
     assert " ".join(STUDY.reporting(["a", "b"], "photos")) == "eval.report --variants a b --anomalies photos"
     assert " ".join(other.comparing(["a"], None)) == "eval.compare --variants a --study other"
     assert [study.name for study in STUDIES.values() if study.default] == ["peel"]
+
+
+def test_images_too_few_for_an_evaluation_are_refused_and_just_enough_are_not() -> None:
+    assert LEAST == {"retrieve": (PER_QUERY + 1, 0), "project": (0, SMALLEST)}
+    train, test = np.arange(6) % 3, np.arange(4) % 3
+    STUDY.check_counts("x", train, test)
+    assert "5 training images, and eval.retrieve needs 6" in refusal(lambda: STUDY.check_counts("x", train[:5], test))
+    assert "3 test images, and eval.project needs 4" in refusal(lambda: STUDY.check_counts("x", train, test[:3]))
+    assert "two images of a class" in refusal(lambda: STUDY.check_counts("x", np.arange(6), test))
+    dataclasses.replace(STUDY, evaluations=("cluster",)).check_counts("x", train[:1], test[:1])
 
 
 @pytest.mark.parametrize("stage", ["eval.compare", "eval.claims", "eval.report", "sweeps.make"])

@@ -28,7 +28,7 @@ from tests.parts.pictures import (
     write_folder,
     write_zip,
 )
-from train.data import folder
+from train.data import pictures
 from train.data.images import SPLITS
 
 
@@ -96,12 +96,12 @@ def test_class_folders_may_be_links(tmp_path: Path) -> None:
 
 
 def test_order_holds_over_several_windows_of_threads(tmp_path: Path) -> None:
-    count = 2 * folder.WINDOW + 10
+    count = 2 * pictures.WINDOW + 10
     numbers = np.arange(count)
     arrays = np.zeros((count, 8, 8, 3), np.uint8)
     arrays[:, 0, 0, 0], arrays[:, 0, 0, 1] = numbers % 256, numbers // 256
-    pictures = {f"train/a/{i:05}.bmp": encode(PIL.Image.fromarray(array), "BMP") for i, array in enumerate(arrays)}
-    images = load_set(write_zip(tmp_path / "many.zip", {**two_classes(), **pictures, "test/a/0.png": png(arrays[0])}))
+    files = {f"train/a/{i:05}.bmp": encode(PIL.Image.fromarray(array), "BMP") for i, array in enumerate(arrays)}
+    images = load_set(write_zip(tmp_path / "many.zip", {**two_classes(), **files, "test/a/0.png": png(arrays[0])}))
     np.testing.assert_array_equal(images.train[images.train_labels == 0], arrays)
 
 
@@ -235,7 +235,7 @@ def test_an_entry_damaged_inside_a_zip_is_found_by_its_checksum(tmp_path: Path) 
 
 
 def test_a_file_too_large_for_an_image_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(pictures, "MOST_BYTES", 1 << 20)
     source = write_zip(tmp_path / "set.zip", {**two_classes(), "test/dog/bomb.png": bytes(1 << 21)})
     assert "larger than 1 MB" in refusal(lambda: load_set(source))
 

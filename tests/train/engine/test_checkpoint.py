@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from tests.parts.artifacts import publish_images
+from tests.parts.artifacts import publish_images, refusal
 from tests.train.engine.test_loop import TINY, dots, same, uninterrupted, weights
 from train import pretrain
 from train.data.images import Images
+from train.engine import checkpoint
 from train.engine.loop import Training
 from train.methods.vicreg import Config
 from train.models.encoder import Architecture, Encoder
@@ -146,9 +147,94 @@ def test_a_checkpoint_of_other_networks_starts_over_and_says_so(
     assert same(weights(), uninterrupted(config, tmp_path / "other", monkeypatch)[0])
 
 
-def test_a_damaged_checkpoint_starts_over_and_says_so(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
-    path = interrupt(dataclasses.replace(TINY, epochs=1), 2)
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncate, folder, empty])
+def test_a_checkpoint_that_cannot_be_read_is_set_aside_and_the_training_starts_over(
+    damage: Callable[[Path], None], images: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(TINY, epochs=1)
+    path = interrupt(config, 2)
+    damage(path)
+    pretrain.main(config)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "starts over" in line]
+    aside = path.with_name(f"{path.name}.damaged")
+    assert f"it is now {aside}" in line and aside.exists()
+    assert Store().find("encoder", "latest") is not None and not path.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", ".draft"])
+def test_a_folder_where_a_training_keeps_a_file_is_set_aside(
+    name: str, images: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(TINY, epochs=1)
+    path = interrupt(config, 2).with_suffix(name)
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    pretrain.main(config)
+    assert f"{path} is not what trainings keep there" in capsys.readouterr().out
+    assert path.with_name(f"{path.name}.damaged").is_dir()
+
+
+def test_checkpoints_that_are_a_file_are_set_aside(images: Images) -> None:
+    (home() / "checkpoints").write_text("a file")
     pretrain.main(dataclasses.replace(TINY, epochs=1))
-    assert capsys.readouterr().out.count("the training starts over") == 1
-    assert Store().find("encoder", "latest") is not None
+    assert (home() / "checkpoints.damaged").read_text() == "a file"
+
+
+SOUND = {"step": 1, "batches": [{"batch": 1}], "epochs": [{"epoch": 0.0}], "processes": 1, "glances": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"step": -1}, "step is -1"),
+        ({"step": "1"}, "step is '1'"),
+        ({"step": 1.5}, "step is 1.5"),
+        ({"batches": [{"batch": None}]}, "batches.0.batch"),
+        ({"batches": 3}, "batches is 3"),
+        ({"epochs": [{"epoch": float("nan")}]}, "'NaN'"),
+        ({"processes": 0}, "processes is 0"),
+        ({"step": 0}, "another step of parameter 0"),
+    ],
+)
+def test_progress_of_other_values_is_no_progress(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path, module = tmp_path / "x.safetensors", nn.Sequential(nn.Linear(3, 2))
+    adam = torch.optim.AdamW(module.parameters())
+    module(torch.ones(1, 3)).sum().backward()
+    adam.step()
+    checkpoint.save(path, module, adam, checkpoint.Progress(1, ({"batch": 1},), ({"epoch": 0.0},)))
+    assert progress_of(path) == SOUND
+    assert checkpoint.load(path, module, adam, lambda progress: None) is not None
+    save_file(load_file(path), path, metadata={"progress": json.dumps({**SOUND, **change})})
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(checkpoint.Misfit) as misfit:
+        checkpoint.load(path, module, adam, lambda progress: None)
+    assert words in str(misfit.value) and same(module.state_dict(), before)
+
+
+def test_a_checkpoint_of_weights_that_are_not_finite_is_none(tmp_path: Path) -> None:
+    path, module = tmp_path / "x.safetensors", nn.Sequential(nn.Linear(3, 2))
+    adam = torch.optim.AdamW(module.parameters())
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, float("nan"))
+    checkpoint.save(path, module, adam, checkpoint.Progress(0, (), ({"epoch": 0.0},)))
+    with pytest.raises(checkpoint.Misfit, match="its 0/bias holds NaN"):
+        checkpoint.load(path, module, adam, lambda progress: None)
+
+
+def test_a_step_that_diverges_at_the_end_of_a_training_is_neither_saved_nor_published(images: Images) -> None:
+    config = dataclasses.replace(TINY, epochs=1, batch_size=50, learning_rate=1e30, warmup=0.0)
+    assert "--learning-rate below 1e+30" in refusal(lambda: pretrain.main(config))
+    assert not list((home() / "checkpoints").glob("*.safetensors")) and Store().find("encoder", "latest") is None

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import textwrap
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from train import pretrain
 from train.data.images import Images
 from train.data.scores import Scores
 from train.data.views import views
-from train.engine import checkpoint, loop
+from train.engine import loop
 from train.engine.loop import Training
 from train.engine.optimizer import ITERATIONS, QUINTIC, Muon, learning_rate, optimizer, orthogonal
 from train.methods import vicreg
@@ -165,27 +164,6 @@ def test_another_configuration_does_not_take_over_a_checkpoint(images: Images, m
         stage.fetch("images", "dots")
         assert stage.key in keys  # the same training on another device
     assert len(keys) == 3
-
-
-def test_a_training_that_another_process_runs_is_refused(images: Images) -> None:
-    with Stage("train.pretrain", TINY) as stage:
-        stage.fetch("images", "dots")
-        path = home() / "checkpoints" / f"{stage.key}.safetensors"
-    entered, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with checkpoint.lock(path):
-            entered.set()
-            done.wait()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    entered.wait()
-    try:
-        assert "another process" in refusal(lambda: pretrain.main(TINY))
-    finally:
-        done.set()
-        holder.join()
 
 
 # -- the loop ----------------------------------------------------------------------------------------------------------

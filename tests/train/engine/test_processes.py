@@ -188,6 +188,36 @@ def test_ctrl_c_on_torchrun_saves_the_same_step_of_both(images: Images) -> None:
     assert checkpoint_step(left) > 0 and Store().find("encoder", "latest") is None
 
 
+@pytest.mark.parametrize(
+    ("rank", "name", "line"),
+    [
+        (0, "SIGKILL", "another process was lost ("),
+        (1, "SIGSTOP", "another process gave no answer for 3 s (--patience)"),
+    ],
+)
+def test_what_befalls_one_process_is_one_line_of_another(rank: int, name: str, line: str, images: Images) -> None:
+    child = textwrap.dedent(f"""
+        import os, signal
+        from train import pretrain
+        from train.engine import loop
+        step = loop.Training._train_step
+        def befallen(self):
+            if self.step == 4 and self.processes.rank == {rank}:
+                os.kill(os.getpid(), signal.{name})
+            return step(self)
+        loop.Training._train_step = befallen
+        pretrain.COMMAND.launch()
+    """)
+    pair = together("-c", child, *FLAGS, "--patience=3")
+    assert pair[1 - rank].wait(timeout=120) == 2
+    pair[rank].kill()
+    _, output = pair[1 - rank].communicate()
+    (said,) = [text for text in output.splitlines() if text.startswith("train.pretrain: ")]
+    assert line in said and said.endswith("; the same command goes on from the last checkpoint")
+    assert "gloo" not in said and "Traceback" not in output
+    assert Store().find("encoder", "latest") is None
+
+
 def test_a_batch_that_cannot_be_shared_is_refused_once(images: Images) -> None:
     results = ended(together(*PRETRAIN, "--batch-size=9"))
     assert [code for code, _, _ in results] == [2, 2]

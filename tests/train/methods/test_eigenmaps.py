@@ -188,6 +188,34 @@ def test_stage_embeds_the_representations_of_train_and_test_together() -> None:
     assert not embeddings.has_head and embeddings.own and embeddings.transductive
 
 
+def test_of_a_set_of_copies_the_default_takes_more_neighbors_and_a_number_that_was_asked_for_is_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With ten neighbors the twelve copies of each of fifteen vectors have none but each other."""
+    source = blobs(3, 5, 8, seed=0)
+    twelvefold: dict[str, Any] = {
+        key: np.repeat(getattr(source, key), 12, axis=0) for key in ("train", "train_features", "train_labels")
+    }
+    copies = replace(source, **twelvefold)
+    publish_images(pictures("blobs", copies))
+    publish_encoder("blobs-untrained", "blobs")
+    publish_embedded(copies, "blobs-untrained", "blobs")
+    stage.main(stage.Config(embeddings="blobs-untrained", dimension=8))
+    assert "--k 20: with fewer neighbors" in capsys.readouterr().out
+    assert np.isfinite(published("blobs-eigenmaps-dimension8").train).all()
+    line = refusal(lambda: stage.main(stage.Config(embeddings="blobs-untrained", dimension=8, k=9)))
+    assert "components" in line and "give a larger --k" in line
+
+
+def test_of_few_images_the_defaults_take_all_neighbors_and_all_dimensions() -> None:
+    few = blobs(2, 2, 4, seed=0)
+    publish_images(pictures("blobs", few))
+    publish_encoder("blobs-untrained", "blobs")
+    publish_embedded(few, "blobs-untrained", "blobs")
+    stage.main(stage.Config(embeddings="blobs-untrained"))
+    assert published("blobs-eigenmaps").train.shape == (4, 7)
+
+
 def test_stage_takes_distances_between_normalised_pixels() -> None:
     images = pictures("blobs", blobs(3, 30, 8, seed=0))
     images = replace(images, std=(0.29, 0.29, 0.03))  # so that blue weighs ten times as much
@@ -298,3 +326,14 @@ def test_embeddings_made_before_there_were_transductive_ones_are_an_encoders(tmp
     del about["transductive"]
     (tmp_path / "embeddings.json").write_text(json.dumps(about))
     assert not Embeddings.load(tmp_path).transductive
+
+
+def test_a_source_with_a_vector_that_is_not_finite_is_refused_with_its_row() -> None:
+    embeddings = publish_source()
+    for value in (np.nan, np.float32(1e37)):
+        train = embeddings.train.copy()
+        train[4, 0] = value
+        publish_embedded(replace(embeddings, train=train), "blobs-untrained", "blobs")
+        line = refusal(lambda: stage.main(stage.Config(embeddings="blobs-untrained")))
+        assert "1 of 90 vectors (row 4) hold NaN or values too large for a distance in float32" in line
+    assert not [version for version in Store().versions("embeddings") if any("eigenmaps" in a for a in version.aliases)]

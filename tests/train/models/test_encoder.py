@@ -1,13 +1,17 @@
 """Encoders: built to the letter, saved and loaded whole, and the patches against a plain loop."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import resnet18 as torchvision_resnet18
 
+from tests.parts.artifacts import refusal
 from train.models.encoder import Architecture, Encoder
 from train.models.heads import projector
 from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, whitened_patches
@@ -74,6 +78,43 @@ def test_a_saved_encoder_encodes_as_before(tmp_path: Path) -> None:
         again = Encoder.load(folder)
         for before, after in zip(encoder.encode(images, 0, 5), again.encode(images, 0, 5), strict=True):
             assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"width": 10**9}, "overflowed"),
+        ({"width": 40_000}, "not (40000, 3, 3, 3)"),  # whose weights would take 300 GB
+        ({"width": -1}, "width is -1"),
+        ({"hidden": 1.5}, "hidden is 1.5"),
+        ({"dimension": 10**9}, "not (1000000000,"),
+        ({"size": 0}, "size is 0"),
+        ({"size": 10**9}, "size is 1000000000"),
+        ({"mean": [0.5]}, "mean.1"),
+        ({"std": [0.1, 0, 0.1]}, "std.1 is 0"),
+        ({"backbone": "resnet19"}, "no backbone is called 'resnet19'"),
+    ],
+)
+def test_an_encoder_of_other_sizes_is_refused_before_it_takes_memory(
+    changes: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    Encoder(architecture("compact")).save(tmp_path)
+    about = json.loads((tmp_path / "encoder.json").read_text())
+    (tmp_path / "encoder.json").write_text(json.dumps(about | changes))
+    assert words in refusal(lambda: Encoder.load(tmp_path))
+
+
+def test_weights_of_another_type_or_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    encoder = Encoder(architecture("compact"))
+    encoder.save(tmp_path)
+    weights = load_file(tmp_path / "weights.safetensors")
+    for change, words in (
+        (torch.full((6,), torch.nan), "its head.3.bias holds NaN"),
+        (torch.zeros(6, dtype=torch.float64), "its head.3.bias is torch.float64"),
+        (torch.zeros(7), "its head.3.bias is (7,), not (6,)"),
+    ):
+        save_file({**weights, "head.3.bias": change}, tmp_path / "weights.safetensors")
+        assert words in refusal(lambda: Encoder.load(tmp_path))
 
 
 def test_the_whitened_stem_gives_what_is_positive_and_what_is_negative_of_each_response_and_is_not_trained() -> None:

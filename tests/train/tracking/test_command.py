@@ -154,6 +154,46 @@ def test_a_full_disk_is_one_line_and_another_error_keeps_its_traceback() -> None
     assert "Traceback" in process.stderr
 
 
+PRINTS = """
+import io, os, sys
+from tqdm import tqdm
+from train.tracking.command import answer
+from train.tracking.problem import Problem
+def body():
+    for _ in tqdm(range(3), file=sys.stderr, mininterval=0):
+        print("x" * 100_000, flush=True)
+    with open(sys.argv[1], "x") as file:  # its number is none of a standard stream
+        assert file.fileno() > 2
+        file.write("done")
+    if sys.argv[2]:
+        raise Problem(sys.argv[2])
+    print("the last line")
+answer("stage", body)
+"""
+
+
+@pytest.mark.parametrize(
+    "streams", ["| true", "| head -1 >/dev/null", "2>&1 | true", ">&-", "2>&-", "<&- >&- 2>&-", "2>&- | true"]
+)
+@pytest.mark.parametrize(("problem", "code"), [("", 0), ("bad input", 2)])
+def test_streams_that_nobody_reads_end_nothing(streams: str, problem: str, code: int, tmp_path: Path) -> None:
+    shell = f'"$0" -c "$1" "$2" "$3" {streams}; exit ${{PIPESTATUS[0]}}'
+    command = ["bash", "-c", shell, sys.executable, PRINTS, str(tmp_path / "file"), problem]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == code
+    assert (tmp_path / "file").read_text() == "done"
+    assert "Traceback" not in process.stderr and "Exception ignored" not in process.stderr
+
+
+@pytest.mark.parametrize("flush", ["", ", flush=True"])
+def test_a_full_disk_under_the_output_is_one_line(flush: str) -> None:
+    code = f"from train.tracking.command import answer\nanswer('stage', lambda: print('x'{flush}))"
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=-1, text=True, cwd=ROOT)
+    assert process.returncode == 2 and process.stderr.count("\n") == 1
+    assert "No space left on device; free some space" in process.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
@@ -182,3 +222,12 @@ def test_a_bad_reference_is_refused(text: str, name: str | None) -> None:
 @pytest.mark.parametrize("text", ["Müller's photos (2)", "..hidden", "a/b\\c", "plain-1.0_x", "-" * 5 + "x", "x" * 300])
 def test_a_cleaned_name_can_be_an_alias(text: str) -> None:
     assert reference(clean_name(text), "images") == ("images", clean_name(text))
+
+
+def test_a_log_on_the_full_disk_changes_no_exit_code() -> None:
+    code = (
+        "from train.tracking.command import answer\nanswer('stage', lambda: open('/dev/full', 'w').write('x' * 99999))"
+    )
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run([sys.executable, "-c", code], stderr=full, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (process.returncode, process.stdout) == (2, "")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +58,25 @@ def test_an_origin_of_another_version_or_of_no_stage_tells_no_command() -> None:
     assert "no flags of python -m train.pretrain stand for" in line("train.pretrain", gone=3)
     assert "train.pretrain" in line("train.pretrain", epochs="many")
     assert line("os") == "no stage is called 'os'"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stage": ["eval.embed"]},
+        {"config": [["k", 1]]},
+        {"config": {"k": float("inf")}},
+        {"inputs": ["images"]},
+        {"inputs": "images@0a"},
+        {"seed": 2**32},
+        {"seed": True},
+        {"variant": "../x"},
+        {"dataset": 3},
+    ],
+)
+def test_an_origin_of_other_values_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    Origin("eval.embed", "a", "a-b", 1, {"k": 1}, ("images@0a",)).save(tmp_path)
+    assert Origin.load(tmp_path).seed == 1
+    fields = json.loads((tmp_path / "origin.json").read_text())
+    (tmp_path / "origin.json").write_text(json.dumps(fields | changes))
+    assert "origin.json is not an origin" in refusal(lambda: Origin.load(tmp_path))

@@ -1,6 +1,6 @@
 """What the command line answers about a store: every command returns an `Answer`."""
 
-import errno
+import contextlib
 import os
 import shutil
 import tempfile
@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from train.tracking import remote, upload
+from train.tracking import remote, traces, upload
 from train.tracking.cli import tables
 from train.tracking.declarations import check_path, declaration, declarations, reference
-from train.tracking.problem import Problem
-from train.tracking.store import Store, hash_file, home, housekeeping
+from train.tracking.problem import CURES, ELSEWHERE, Problem
+from train.tracking.store import Store, hash_file, housekeeping
+from train.tracking.store.rebuild import FOLDERS
+from train.tracking.store.rebuild import rebuild as rebuild_registry
 from train.tracking.store.records import File, Run, Version
+from train.tracking.store.registry import Damaged
 from train.tracking.store.store import CHANGED
 
 
@@ -45,7 +48,7 @@ def show(store: Store, ref: str) -> Answer:
     """Everything that is known of one version."""
     version = _find(store, ref)
     run = store.maker(version)
-    record = run and _record(run.id)
+    record = run and traces.record(run.id)
     data = {
         **_entry(version, run),
         "config": run and dict(run.config),
@@ -110,11 +113,6 @@ def _inputs(run: Run | None) -> Mapping[str, Version | None]:
     return {f"{name}:{alias}": version for (name, alias), version in run.inputs.items()} if run else {}
 
 
-def _record(run: str) -> Path | None:
-    """The folder of W&B's own record of a run on this machine."""
-    return next((home() / "wandb").glob(f"*run-*-{run}"), None)
-
-
 def _find(store: Store, ref: str) -> Version:
     name, alias = reference(ref)
     version = store.find(name, alias)
@@ -140,8 +138,9 @@ def copy_files(store: Store, ref: str, to: Path) -> Answer:
     try:
         count = _copy(store, version, files, to)
     except OSError as error:
-        cure = "free some space" if error.errno == errno.ENOSPC else "choose another --to"
-        raise Problem(f"cannot copy to {to}: {error.strerror}; {cure}") from error
+        if error.errno in CURES.keys() - ELSEWHERE:
+            raise
+        raise Problem(f"cannot copy to {to}: {error.strerror}; choose another --to") from error
     data = {"reference": version.reference, "digest": version.digest, "to": str(to), "files": list(files)}
     rest = f", {len(files) - count} already there" if count < len(files) else ""
     return Answer(
@@ -184,11 +183,14 @@ def _copy(store: Store, version: Version, files: dict[str, File], to: Path) -> i
 # -- verify and gc -----------------------------------------------------------------------------------------------------
 
 
-def verify(store: Store) -> Answer:
-    """Hashes every stored file again."""
-    with store.in_use():
-        files, versions = len(housekeeping.contents(store)), len(store.versions())
-        problems = housekeeping.verify(store, _hashing_progress)
+def verify(root: Path) -> Answer:
+    """Compares the registry of the store at `root` with its journal, and hashes every stored file again."""
+    try:
+        with contextlib.closing(Store(root)) as store, store.in_use():
+            files, versions = len(housekeeping.contents(store)), len(store.versions())
+            problems = housekeeping.verify(store, _hashing_progress)
+    except Damaged as damage:  # no file can be told from another
+        files, versions, problems = 0, 0, [housekeeping.Damage(str(damage), (), ())]
     data = {"files": files, "versions": versions, "problems": [asdict(problem) for problem in problems]}
     counts = f"{tables.count(files, 'file')}, {tables.count(versions, 'version')}"
     total = f"{counts}: {tables.count(len(problems), 'problem')}"
@@ -208,6 +210,7 @@ def _hashing_progress(files: Collection[File]) -> Iterator[File]:
 def gc(store: Store, yes: bool, keep: int) -> Answer:
     """What nothing needs: its sizes, and with `yes` its end. keep: so many newest versions of each name stay besides."""
     with store.in_use(exclusively=True):
+        housekeeping.check(store)
         superseded = housekeeping.superseded(store, keep)
         garbage = housekeeping.garbage(store, superseded)
         paths = [path for part in garbage for path in part.paths]
@@ -221,6 +224,21 @@ def gc(store: Store, yes: bool, keep: int) -> Answer:
         "paths": [str(path) for path in paths],
     }
     return Answer(data, tables.garbage(data, superseded))
+
+
+def rebuild(root: Path) -> Answer:
+    """Makes the registry of the store at `root` anew where it is damaged or missing."""
+    result = rebuild_registry(root)
+    if result is None:
+        return Answer({"rebuilt": False}, ["the registry agrees with its journal; nothing was changed"])
+    data = {"rebuilt": True, **asdict(result), "aside": str(result.aside)}
+    counts = f"{tables.count(result.versions, 'version')} of {tables.count(result.runs, 'run')}"
+    lines = [result.reason, f"made anew from {result.source}: {counts}; what was there before is in {result.aside}"]
+    if result.source == FOLDERS:
+        lines.append("other aliases and optional inputs are lost; gc frees none of these versions (alias rebuilt-vN)")
+    if result.unclaimed:
+        lines.append(f"with it {tables.count(result.unclaimed, 'stored file')} of no version")
+    return Answer(data, lines)
 
 
 # -- publish -----------------------------------------------------------------------------------------------------------
@@ -240,20 +258,25 @@ def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
         "published": [success.run.id for success in result.successes],
         "there": result.present,
         "failed": {failure.run.id: reason for failure, reason in result.failures},
+        "incomplete": [entry.run.id for entry in result.incomplete],
         "aliases": {"moved": result.moves, "not moved": result.failed_moves},
     }
     lines = [f"not published: {failure.title}: {reason}" for failure, reason in result.failures]
-    bare = [success.title for success in result.successes if not success.record and success.run.stage != "pull"]
-    lines += [f"published without curves and panels, because its record is gone: {title}" for title in bare]
+    lines += [
+        f"incomplete: {entry.title}: its curves and panels are missing; put the folder *run-*-{entry.run.id}, W&B's record"
+        f" of it, into {traces.places()[0]} and run the same command again"
+        for entry in result.incomplete
+    ]
     if result.failed_moves:
         lines.append(
             f"{tables.count(result.failed_moves, 'alias', 'aliases')} could not be moved; run the same command again"
         )
     total = (
         f"{len(result.successes)} published, {result.present} there already, {len(result.failures)} failed,"
-        f" {tables.count(result.moves, 'alias', 'aliases')} moved  ->  {project.place}"
+        + (f" {len(result.incomplete)} incomplete," if result.incomplete else "")
+        + f" {tables.count(result.moves, 'alias', 'aliases')} moved  ->  {project.place}"
     )
-    return Answer(data, [*lines, total], code=1 if result.failures or result.failed_moves else 0)
+    return Answer(data, [*lines, total], code=1 if result.failures or result.incomplete or result.failed_moves else 0)
 
 
 def _dry_run(store: Store, plan: Sequence[upload.Upload]) -> Answer:

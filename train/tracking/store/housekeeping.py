@@ -3,14 +3,16 @@
 The command line's `verify` and `gc` print what these functions return; `drop` alone changes the store.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.tracking.store import Store, home
-from train.tracking.store.records import File, Version, manifest_digest
+from train.tracking.problem import Problem
+from train.tracking.store import Store
+from train.tracking.store.records import File, Version
+from train.tracking.store.registry import Damaged
+from train.tracking.traces import staged_copies
 
 # -- damage ------------------------------------------------------------------------------------------------------------
 
@@ -42,12 +44,14 @@ def verify(store: Store, progress: Callable[[Collection[File]], Iterable[File]] 
 
     progress: wraps the files as they are hashed.
     """
-    checks = [row[0] for row in store.rows("PRAGMA integrity_check")]
-    problems = [Damage(f"{store.database}: {check}", (), ()) for check in checks if check != "ok"]
-    for version in store.versions():
-        if manifest_digest(store.files(version)) != version.digest:
-            what = f"{store.database} lists files that do not match the digest {version.digest}"
-            problems.append(Damage(what, (version.reference,), _dependents(store, [version])))
+    problems = []
+    try:
+        store.check()
+    except Damaged as damage:
+        problems.append(Damage(str(damage), (), ()))
+    for version in mismatched(store):
+        what = f"{store.database} lists files that do not match the digest {version.digest}"
+        problems.append(Damage(what, (version.reference,), _dependents(store, [version])))
     owners = contents(store)
     for content in progress(owners):
         if problem := store.damage(content):
@@ -55,6 +59,11 @@ def verify(store: Store, progress: Callable[[Collection[File]], Iterable[File]] 
             beyond = _dependents(store, [version for version, _ in owners[content]])
             problems.append(Damage(f"{store.object(content.md5)} {problem}", breaks, beyond))
     return problems
+
+
+def mismatched(store: Store) -> list[Version]:
+    """The versions whose list of files does not have their digest."""
+    return store.by_id(store.mismatches())
 
 
 def _dependents(store: Store, versions: Iterable[Version]) -> tuple[str, ...]:
@@ -88,7 +97,7 @@ def superseded(store: Store, keep: int = 0) -> list[Version]:
 
 
 def orphans(store: Store, without: Iterable[Version] = ()) -> list[Path]:
-    """What nothing refers to, once the versions in `without` are gone: stored files, folders, scratch."""
+    """What nothing refers to, once the versions in `without` are gone: stored files, folders, scratch, drafts."""
     absent = [version.id for version in without]
     marks = ",".join("?" * len(absent))
     rows = store.rows(f"SELECT DISTINCT md5 FROM files WHERE version NOT IN ({marks})", absent)
@@ -98,6 +107,7 @@ def orphans(store: Store, without: Iterable[Version] = ()) -> list[Path]:
         *(path for path in sorted(store.objects.glob("*/*")) if path.name not in contents),
         *(path for path in sorted(store.folders.iterdir()) if path.name not in folders),
         *sorted(store.scratch.iterdir()),
+        *sorted(store.root.glob(".draft-*")),
     ]
 
 
@@ -116,12 +126,15 @@ def garbage(store: Store, superseded: Sequence[Version]) -> list[Garbage]:
     loose = orphans(store)
     others = set(loose)
     their_own = [path for path in orphans(store, superseded) if path not in others]
+    killed = [path for path in loose if path.parent in (store.scratch, store.root)]
+    rows = store.rows("SELECT id FROM runs WHERE stage != 'pull' AND id NOT IN (SELECT run FROM published)")
+    unsent = [row["id"] for row in rows]  # their records are needed yet
     return [
         _garbage("superseded versions", their_own, len(superseded)),
         _garbage("files of no version", [path for path in loose if path.is_relative_to(store.objects)]),
         _garbage("folders of no version", [path for path in loose if path.is_relative_to(store.folders)]),
-        _garbage("left by killed runs", [path for path in loose if path.is_relative_to(store.scratch)]),
-        _garbage("left by W&B", _staged_copies()),
+        _garbage("left by killed runs", killed),
+        _garbage("left by W&B", staged_copies(unsent)),
     ]
 
 
@@ -134,45 +147,39 @@ def _disk(path: Path) -> int:
     return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
 
 
-def drop(store: Store, versions: Iterable[Version], paths: Iterable[Path]) -> None:
-    """Removes versions from the registry, then what they alone held. A number is never given again."""
-    with store.transaction() as registry:
-        registry.executemany("DELETE FROM versions WHERE id = ?", [(version.id,) for version in versions])
+def check(store: Store) -> None:
+    """Raises Problem unless the registry is what its journal says and every list of files has its digest: what nothing
+    needs can be read off no other."""
+    store.check()
+    if versions := mismatched(store):
+        raise Problem(
+            f"{versions[0].reference} lists files that do not match its digest, so nothing is freed;"
+            " run: python -m train.tracking verify"
+        )
+
+
+def drop(store: Store, versions: Sequence[Version], paths: Iterable[Path]) -> None:
+    """Removes versions from the registry, then what they alone held. A number is never given again.
+
+    What nothing refers to goes first: on a full disk that makes room for the rest.
+    """
+    loose = set(orphans(store))
+    later = []
     for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        if path in loose or not path.is_relative_to(store.root):
+            _remove(path)
         else:
-            path.unlink(missing_ok=True)
+            later.append(path)
+    if versions:
+        with store.transaction() as change:
+            for version in versions:
+                change.remove(version.id)
+    for path in later:
+        _remove(path)
 
 
-# -- what W&B leaves ---------------------------------------------------------------------------------------------------
-
-TEMPORARY = "tmp[a-z0-9_]{8}"  # tempfile's names
-BLOCK = 32768
-
-
-def _staged_copies() -> list[Path]:
-    """Copies that wandb staged for upload and that no run on this machine refers to."""
-    staging = home() / "wandb" / "data" / "artifacts" / "staging"
-    copies = {path.name: path for path in sorted(staging.glob("tmp*")) if re.fullmatch(TEMPORARY, path.name)}
-    if copies:
-        for record in (home() / "wandb").glob("*run-*/*.wandb"):
-            for name in re.findall(f"staging/({TEMPORARY})".encode(), _payload(record.read_bytes())):
-                copies.pop(name.decode(), None)
-    return list(copies.values())
-
-
-def _payload(log: bytes) -> bytes:
-    """The content of a .wandb file without its framing: LevelDB's log format (blocks of 32 KiB; before each piece a
-    checksum of 4 bytes, its length in 2, its kind in 1), after a header of 7 bytes."""
-    pieces = []
-    at = 7
-    while at + 7 <= len(log):
-        room = BLOCK - at % BLOCK
-        if room < 7:  # the rest of a block is padding
-            at += room
-            continue
-        length = int.from_bytes(log[at + 4 : at + 6], "little")
-        pieces.append(log[at + 7 : at + 7 + length])
-        at += 7 + length
-    return b"".join(pieces)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 REMOTES = (  # what is at W&B; place: BASE_URL/ENTITY/PROJECT
     """CREATE TABLE remotes (
     place TEXT NOT NULL, version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE, reference TEXT NOT NULL,
@@ -14,7 +14,14 @@ REMOTES = (  # what is at W&B; place: BASE_URL/ENTITY/PROJECT
     "CREATE INDEX remotes_by_version ON remotes (version)",
     "CREATE TABLE published (place TEXT NOT NULL, run TEXT NOT NULL REFERENCES runs, PRIMARY KEY (place, run))",
 )
-MIGRATIONS = {1: REMOTES}  # what makes a registry of one format into one of the next
+POSITION = (  # how much of the journal the registry holds, and the checksum there
+    "CREATE TABLE journal (size INTEGER NOT NULL, head TEXT NOT NULL)",
+    "INSERT INTO journal VALUES (0, '')",
+)
+MIGRATIONS = {1: REMOTES, 2: POSITION}  # what makes a registry of one format into one of the next
+# All that the journal tells, what others refer to first.
+TABLES = ("artifacts", "versions", "files", "aliases", "runs", "inputs", "outputs", "remotes", "published")
+MOVABLE = ("aliases", "remotes", "published")  # a row takes the place of one with its key
 SCHEMA = """
 CREATE TABLE artifacts (name TEXT PRIMARY KEY, type TEXT NOT NULL, next INTEGER NOT NULL);
 CREATE TABLE versions (
@@ -40,7 +47,7 @@ CREATE TABLE outputs (
     run TEXT NOT NULL REFERENCES runs, version INTEGER REFERENCES versions ON DELETE SET NULL,
     aliases TEXT NOT NULL, PRIMARY KEY (run, version));
 CREATE INDEX outputs_by_version ON outputs (version);
-""" + "".join(f"{statement};\n" for statement in REMOTES)
+""" + "".join(f"{statement};\n" for statement in (*REMOTES, *POSITION))
 
 
 class File(NamedTuple):

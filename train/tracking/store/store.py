@@ -2,17 +2,21 @@
 
     objects/ab/abcd...    content-addressed files, named by their MD5 as in W&B's manifests, never written twice
     registry.sqlite       versions, aliases, runs, and which run read and made which version
+    journal               every change of the registry, from which `rebuild` makes it anew
     folders/NAME-vN/      links into objects/, what a stage reads
     scratch/              what is being written; after a kill, freed by `gc`
-    lock                  held shared by stages, exclusively by `gc`
+    lock                  held shared by stages, exclusively by `gc` and `rebuild`
+    set-aside-N/          what a `rebuild` put away
 
-registry.py opens the registry, records.py has its tables, housekeeping.py what `verify` and `gc` do.
+registry.py opens the registry and compares it with the journal, records.py has its tables, housekeeping.py what `verify`
+and `gc` do, rebuild.py what `rebuild` does.
 
 Files enter `objects/` by a rename, and a version becomes visible in one transaction: a kill at any moment leaves the
 state before or the state after. What a killed run leaves in `objects/` is referenced by nothing and freed by `gc`.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,22 +28,37 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from train.tracking.declarations import NUMBER, check_alias, check_name, check_path, listing
-from train.tracking.problem import Problem
+from train.tracking.environment import home
+from train.tracking.problem import CURES, Incident, Problem, incident, naming
+from train.tracking.store.journal import Change, disk_cure, sync_folder
 from train.tracking.store.records import Draft, File, Run, Version
-from train.tracking.store.registry import Registry, sync_folder
+from train.tracking.store.registry import Registry, unpack
 
 CHANGED = "has changed since it was stored"  # what is wrong with a file that has another digest
 
 
-def home() -> Path:
-    """The folder that holds everything: $PEEL_HOME, else .peel here."""
-    return Path(os.environ.get("PEEL_HOME") or ".peel").absolute()
+@contextlib.contextmanager
+def in_use(root: Path, command: str | None = None) -> Iterator[None]:
+    """Held by a stage for as long as it runs, so that a `command` that holds the store alone changes nothing under it."""
+    path = root / "lock"
+    try:
+        path.touch()
+        lock = path.open()
+    except OSError as error:
+        raise incident(error) or Problem(f"cannot write {path}: {error.strerror}; {disk_cure(error)}") from error
+    with lock:
+        try:
+            with naming(path):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if command else fcntl.LOCK_SH)
+        except BlockingIOError as error:
+            raise Problem(f"a stage is using {root}; run {command} again when it has ended") from error
+        yield
 
 
 class Store(Registry):
     """Opens `root`, made on first use. Any number of processes may use it at once.
 
-    Raises Problem where the folder cannot be written or was made by a newer Peel.
+    Raises Problem where the folder cannot be written or was made by a newer Peel, Damaged where its registry is damaged.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -47,28 +66,18 @@ class Store(Registry):
         self.objects, self.folders, self.scratch = (self.root / part for part in ("objects", "folders", "scratch"))
         try:
             for folder in (self.objects, self.folders, self.scratch):
+                if folder.is_symlink() and not folder.exists():
+                    raise Problem(f"{folder} leads to {folder.readlink()}, which is not there; mount that disk")
                 folder.mkdir(parents=True, exist_ok=True)
-            super().__init__(self.root / "registry.sqlite", self.scratch)
+            super().__init__(self.root / "registry.sqlite")
         except OSError as error:
-            raise Problem(
-                f"cannot write to {self.root}: {error.strerror}; set PEEL_HOME to a folder of yours"
+            raise incident(error) or Problem(
+                f"cannot write to {self.root}: {error.strerror}; {disk_cure(error)}"
             ) from error
 
-    @contextlib.contextmanager
-    def in_use(self, exclusively: bool = False) -> Iterator[None]:
+    def in_use(self, exclusively: bool = False) -> contextlib.AbstractContextManager[None]:
         """Held by a stage for as long as it runs, so that `gc`, which takes it exclusively, frees nothing under it."""
-        path = self.root / "lock"
-        try:
-            path.touch()
-            lock = path.open()
-        except OSError as error:
-            raise Problem(f"cannot write {path}: {error.strerror}; set PEEL_HOME to a folder of yours") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusively else fcntl.LOCK_SH)
-            except BlockingIOError as error:
-                raise Problem(f"a stage is using {self.root}; run gc again when it has ended") from error
-            yield
+        return in_use(self.root, "gc" if exclusively else None)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -92,7 +101,7 @@ class Store(Registry):
                 digest=row["digest"],
                 size=row["size"],
                 created=row["created"],
-                aliases=tuple(sorted(json.loads(row["names"]))),
+                aliases=tuple(sorted(unpack(row["names"]))),
             )
             for row in rows
         ]
@@ -145,13 +154,14 @@ class Store(Registry):
                 raise self.damage_problem(version, path, content, fault)
         target = self.folders / version.folder
         if not target.is_dir():
-            draft = self.scratch / f"folder-{os.getpid()}-{time.time_ns()}"
+            draft = self.folders / f".draft-{os.getpid()}-{time.time_ns()}"
             draft.mkdir()
             for path, content in files.items():
                 link = draft / path
                 link.parent.mkdir(parents=True, exist_ok=True)
-                # Relative to where it will stand, at the same depth, so that the store can be moved.
-                link.symlink_to(os.path.relpath(self.object(content.md5), link.parent))
+                source = self.object(content.md5)
+                # Relative, so that the store can be moved, unless `folders` is a link to elsewhere.
+                link.symlink_to(source if self.folders.is_symlink() else os.path.relpath(source, link.parent))
             try:
                 draft.rename(target)
             except OSError:
@@ -177,6 +187,8 @@ class Store(Registry):
             return "is missing"
         try:
             return None if hash_file(path) == content.md5 else CHANGED
+        except Incident:
+            raise
         except Problem:
             return "cannot be read"
 
@@ -214,7 +226,7 @@ class Store(Registry):
             stage=row["stage"],
             variant=row["variant"],
             settings=row["settings"],
-            config=json.loads(row["config"]),
+            config=unpack(row["config"]),
             revision=row["revision"],
             started=row["started"],
             seconds=row["seconds"],
@@ -226,17 +238,17 @@ class Store(Registry):
     def take(self, folder: Path) -> dict[str, File]:
         """Moves every file of `folder` (on the store's own disk) into `objects/` and says what they are."""
         files = {}
-        for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file()):
+        for path in files_below(folder):
             if path.is_symlink():
                 raise ValueError(f"{path} is a link, whose content is not the artifact's own; copy the file")
             content = File(hash_file(path), path.stat().st_size)
             target = self.object(content.md5)
             target.parent.mkdir(exist_ok=True)
             path.chmod(0o444)
-            with path.open("rb") as file:
+            with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
             files[path.relative_to(folder).as_posix()] = content
-            path.replace(target)  # also over an equal or a damaged copy: these bytes are the right ones
+            _move(path, target)  # also over an equal or a damaged copy: these bytes are the right ones
         for parent in {self.object(content.md5).parent for content in files.values()} | {self.objects}:
             sync_folder(parent)  # a registry that survives a power cut must find the names, not only the bytes
         return files
@@ -247,47 +259,45 @@ class Store(Registry):
         Returns them in the order of `drafts`. Raises Problem where a name already has another type.
         """
         ids = []
-        with self.transaction() as registry:
-            registry.execute(
-                "INSERT INTO runs VALUES (:id, :stage, :variant, :settings, :config, :revision, :started, :seconds)",
-                {**vars(run), "config": json.dumps(run.config, default=str)},
+        config = json.dumps(run.config, default=str)
+        with self.transaction() as change:
+            change.put(
+                "runs", run.id, run.stage, run.variant, run.settings, config, run.revision, run.started, run.seconds
             )
             for (name, alias), version in run.inputs.items():
-                registry.execute(
-                    "INSERT INTO inputs VALUES (?, ?, ?, ?)", [run.id, name, alias, version and version.id]
-                )
+                change.put("inputs", run.id, name, alias, version and version.id)
             for draft in drafts:
-                ids.append(self._insert(registry, draft))
-                registry.execute("INSERT INTO outputs VALUES (?, ?, ?)", [run.id, ids[-1], json.dumps(draft.aliases)])
+                ids.append(self._insert(change, draft))
+                change.put("outputs", run.id, ids[-1], json.dumps(draft.aliases))
         versions = {version.id: version for version in self.by_id(ids)}
         return [versions[id_] for id_ in ids]
 
-    def _insert(self, registry: sqlite3.Connection, draft: Draft) -> int:
+    def _insert(self, change: Change, draft: Draft) -> int:
         check_name(draft.name, "artifact name")
-        registry.execute("INSERT OR IGNORE INTO artifacts VALUES (?, ?, 0)", [draft.name, draft.type])
-        type_, number = registry.execute("SELECT type, next FROM artifacts WHERE name = ?", [draft.name]).fetchone()
+        (type_, number), *_ = [
+            *self.rows("SELECT type, next FROM artifacts WHERE name = ?", [draft.name]),
+            (draft.type, 0),
+        ]
         if type_ != draft.type:
             raise Problem(f"{draft.name} has the type {type_!r}, not {draft.type!r}; publish under another name")
-        same = "SELECT id FROM versions WHERE name = ? AND digest = ?"
-        row = registry.execute(same, [draft.name, draft.digest]).fetchone()
-        if row is None:
+        same = self.rows("SELECT id FROM versions WHERE name = ? AND digest = ?", [draft.name, draft.digest])
+        if same:
+            id_ = int(same[0]["id"])
+        else:
+            ((id_,),) = self.rows("SELECT coalesce(max(id), 0) + 1 FROM versions")
             size = sum(content.size for content in draft.files.values())
-            row = registry.execute(
-                "INSERT INTO versions (name, number, digest, size, created) VALUES (?, ?, ?, ?, ?) RETURNING id",
-                [draft.name, number, draft.digest, size, time.time()],
-            ).fetchone()
-            registry.execute("UPDATE artifacts SET next = next + 1 WHERE name = ?", [draft.name])
-            entries = [(row["id"], check_path(path, draft.name), *content) for path, content in draft.files.items()]
-            registry.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", entries)
+            change.put("artifacts", draft.name, type_, number + 1)
+            change.put("versions", id_, draft.name, number, draft.digest, size, time.time())
+            for path, content in draft.files.items():
+                change.put("files", id_, check_path(path, draft.name), *content)
         for alias in draft.aliases:
             check_alias(alias)
-        self._point(registry, draft.name, [*draft.aliases, *(["latest"] if draft.latest else [])], row["id"])
-        return int(row["id"])
+        self._point(change, draft.name, [*draft.aliases, *(["latest"] if draft.latest else [])], id_)
+        return id_
 
-    def _point(self, registry: sqlite3.Connection, name: str, aliases: Iterable[str], version: int) -> None:
-        registry.executemany(
-            "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", [(name, alias, version) for alias in aliases]
-        )
+    def _point(self, change: Change, name: str, aliases: Iterable[str], version: int) -> None:
+        for alias in aliases:
+            change.put("aliases", name, alias, version)
 
     # -- what is at W&B ------------------------------------------------------------------------------------------------
 
@@ -296,13 +306,11 @@ class Store(Registry):
 
         place: BASE_URL/ENTITY/PROJECT.
         """
-        with self.transaction() as registry:
-            registry.executemany(
-                "INSERT OR REPLACE INTO remotes VALUES (?, ?, ?)",
-                [(place, version, reference) for version, reference in references.items()],
-            )
+        with self.transaction() as change:
+            for version, reference in references.items():
+                change.put("remotes", place, version, reference)
             if run is not None:
-                registry.execute("INSERT OR IGNORE INTO published VALUES (?, ?)", [place, run])
+                change.put("published", place, run)
 
     def remotes(self, version: Version) -> dict[str, str]:
         """Place -> reference there."""
@@ -321,30 +329,70 @@ class Store(Registry):
             if any(self.find(*request) != version for request, version in self._run(row).inputs.items()):
                 continue
             outputs = self.rows("SELECT * FROM outputs WHERE run = ?", [row["id"]])
-            aliases = {entry["version"]: json.loads(entry["aliases"]) for entry in outputs}
+            aliases = {entry["version"]: unpack(entry["aliases"]) for entry in outputs}
             if not aliases or None in aliases:  # it made nothing, or gc has freed a part of it
                 continue
             versions = self.by_id(list(aliases))
             if any({*aliases[version.id], "latest"} - set(version.aliases) for version in versions):
-                with self.transaction() as registry:
+                with self.transaction() as change:
                     for version in versions:
-                        self._point(registry, version.name, [*aliases[version.id], "latest"], version.id)
+                        self._point(change, version.name, [*aliases[version.id], "latest"], version.id)
                 versions = self.by_id(list(aliases))
             return versions
         return None
 
 
+def _move(path: Path, target: Path) -> None:
+    """As a rename, also where `objects` lies on another disk."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name}-{os.getpid()}-{time.time_ns()}")
+        try:
+            shutil.copy(path, copy)
+            with copy.open("rb") as file:
+                os.fsync(file.fileno())
+            copy.replace(target)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        path.unlink()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file and link in a folder and those in it, sorted. Raises OSError where one cannot be read: Path.rglob passes
+    over it in silence, and an artifact would be published without what is in it."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    files: list[Path] = []
+    for top, folders, names in os.walk(folder, onerror=refuse):
+        files += [Path(top) / name for name in names]
+        files += [path for path in (Path(top) / name for name in folders) if path.is_symlink()]
+    return sorted(files)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Whoever reads `path` meanwhile sees the old content or the new one."""
     draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def hash_file(path: Path) -> str:
-    """MD5 in hexadecimal. Raises Problem where the file cannot be read."""
+    """MD5 in hexadecimal. Raises Problem where the file cannot be read, Incident where no file could be."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise Problem(f"cannot read {path}: {error.strerror}; make it readable") from error
+        kind = Problem if error.errno in (None, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR) else Incident
+        raise kind(
+            f"cannot read {path}: {error.strerror}; {CURES.get(error.errno or 0, 'make it readable')}"
+        ) from error

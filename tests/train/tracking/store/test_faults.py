@@ -202,9 +202,9 @@ def test_a_missing_file_is_a_problem_and_so_is_a_registry_that_lies(store: Store
     put(store, "images", {"x": "1"})
     put(store, "probe", {"x": "2", "y": "3"})
     store.object(hashlib.md5(b"1").hexdigest()).unlink()
-    with store.transaction() as registry:
-        registry.execute("DELETE FROM files WHERE path = 'y'")
-    lists, absent = housekeeping.verify(store)
+    store._connection.execute("DELETE FROM files WHERE path = 'y'")
+    journal, lists, absent = housekeeping.verify(store)
+    assert "files is not what the journal says" in journal.what
     assert lists.breaks == ("probe:v0",)
     assert absent.what.endswith("is missing")
     assert absent.breaks == ("images:v0 (x)",)
@@ -252,6 +252,7 @@ def _newer(root: Path) -> None:
     connection = sqlite3.connect(root / "registry.sqlite")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
+    (root / "journal").unlink()  # its lines say the format too
 
 
 def _other(root: Path) -> None:
@@ -280,10 +281,10 @@ def _file_in_place(root: Path) -> None:
     ("ruin", "line"),
     [
         (_newer, r"written by a newer Peel \(format 99\); update Peel"),
-        (_other, "is not a registry of Peel; move it away"),
-        (_garbage, "file is not a database; move it away"),
-        (_garbage_inside, "malformed.*; move it away"),
-        (_file_in_place, "cannot write to .*; set PEEL_HOME"),
+        (_other, "file is not a database of Peel's.*; run: python -m train.tracking rebuild"),
+        (_garbage, "file is not a database of Peel's.*; run: python -m train.tracking rebuild"),
+        (_garbage_inside, "malformed.*; run: python -m train.tracking rebuild"),
+        (_file_in_place, "cannot write to .*; make its folder writable, or set PEEL_HOME"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_one_line(ruin: Callable[[Path], None], line: str) -> None:

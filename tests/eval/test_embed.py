@@ -1,0 +1,24 @@
+"""eval.embed: what an encoder that diverged gives is not published."""
+
+from eval import embed
+from tests.parts.artifacts import images as pictures
+from tests.parts.artifacts import publish_images, refusal
+from tests.parts.embeddings import NoConfig, blobs
+from train.models.encoder import Architecture, Encoder
+from train.tracking import Stage
+from train.tracking.store import Store
+
+
+def test_vectors_that_are_not_finite_are_not_published_and_the_encoder_is_named() -> None:
+    images = pictures("blobs", blobs(3, 8, 5, seed=0))
+    publish_images(images)
+    encoder = Encoder(Architecture("compact", 4, 0, 6, images.size, images.mean, images.std)).eval()
+    for parameter in encoder.head.parameters():
+        parameter.data.fill_(3e38)  # finite, as the weights of a training that has begun to diverge
+    with Stage("train.pretrain", NoConfig()) as stage:
+        stage.about(stage.fetch("images", "blobs"))
+        stage.variant, stage.seed = "blobs-vicreg", 0
+        stage.publish("encoder", encoder.save)
+    line = refusal(lambda: embed.main(embed.Config("blobs-vicreg")))
+    assert line.startswith("encoder:blobs-vicreg, train: ") and "of 24 vectors (rows " in line and "hold NaN" in line
+    assert Store().versions("embeddings") == []

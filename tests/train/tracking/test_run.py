@@ -1,0 +1,72 @@
+"""Every stage has a run of its own: one of them that which W&B's agent has started the program for."""
+
+import os
+
+import pytest
+
+from tests.train.tracking.test_stage import Config, write
+from train.tracking import Stage
+from train.tracking.remote import OF_A_RUN
+from train.tracking.store import Store, home
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `wandb agent` sets for a trial's program. Returns the id of its run."""
+    for name, value in {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "trial1", "WANDB_DIR": str(home())}.items():
+        monkeypatch.setenv(name, value)
+    return "trial1"
+
+
+def prepare(text: str) -> str:
+    with Stage("train.prepare", Config()) as stage:
+        stage.dataset = "digits"
+        stage.log({"x": 1.0})
+        stage.publish("images", write({"train": text}), {"dataset": "digits"})
+        assert stage.run.id == stage.id
+        assert stage.run.sweep_id == (os.environ.get("WANDB_SWEEP_ID") if stage.id == "trial1" else None)
+    return stage.id
+
+
+def ids() -> list[str]:
+    """Of the runs in the registry, in their order."""
+    store = Store()
+    rows = [row["id"] for row in store.rows("SELECT id FROM runs ORDER BY rowid")]
+    store.close()
+    return rows
+
+
+def test_the_first_stage_has_the_agents_run_and_the_others_their_own(agent: str) -> None:
+    runs = [prepare(text) for text in ("one", "two", "three")]
+    assert runs == ids() and runs[0] == agent and len(set(runs)) == 3
+    assert len(list((home() / "wandb").glob("offline-run-*"))) == 3
+
+
+def test_a_stage_that_failed_has_left_the_agents_run_to_the_next(agent: str) -> None:
+    with pytest.raises(ZeroDivisionError), Stage("train.prepare", Config()) as stage:
+        assert stage.id == agent
+        stage.log({"x": 1.0})
+        raise ZeroDivisionError
+    assert prepare("one") == agent and prepare("two") != agent
+
+
+def test_two_stages_at_once_have_two_runs(agent: str) -> None:
+    with Stage("train.prepare", Config()) as first:
+        second = prepare("two")
+        assert first.id == agent != second
+        first.dataset = "digits"
+        first.publish("images", write({"train": "one"}), {"dataset": "digits"})
+    assert ids() == [second, agent]
+    store = Store()
+    assert list(store.scratch.iterdir()) == []
+    store.close()
+
+
+@pytest.mark.parametrize("setting", ["WANDB_RESUME=must", "WANDB_RESUME_FROM=a?_step=3", "WANDB_FORK_FROM=a?_step=3"])
+def test_without_an_agent_a_run_is_no_other_ones(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, _, value = setting.partition("=")
+    assert name in OF_A_RUN
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_RUN_ID", "a")
+    runs = [prepare("one"), prepare("two")]
+    assert "a" not in runs and runs == ids()
