@@ -1,7 +1,8 @@
 """Trains an encoder on views of the training images, and publishes it with its curves.
 
---method says what is learned, and has flags of its own: vicreg, the default, is VICReg. With --views neighbors the views of
-an image are the image itself and one of its nearest training images. Several processes share the batches where torchrun
+--method says what is learned, and has flags of its own: vicreg (VICReg, the default), simsiam (SimSiam), byol (BYOL), barlow
+(Barlow Twins), dssl (DSSL) or lejepa (LeJEPA). With --views neighbors the views of an image are the image itself and one of
+its nearest training images. Several processes share the batches where torchrun
 starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 """
 

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 import eval.labbook
+from eval.evidence.claims import Claims
 from eval.evidence.maps import SMALLEST
 from eval.evidence.retrieval import PER_QUERY
+from eval.evidence.rules import Inequality, Rule, Term
 from eval.labbook.study import LEAST, Representation, absent
 from eval.studies.all import STUDIES, get_study
 from eval.studies.peel.study import STUDY
 from tests.parts.artifacts import refusal
+from train import pretrain
+from train.methods.variants import variant_name
 from train.tracking.declarations import declaration
 
 FOLDER = Path(eval.labbook.__file__).parent
@@ -30,6 +34,30 @@ def test_chapters_speak_of_representations_of_their_study_and_read_what_it_evalu
             assert set(chapter.representations) <= set(study.by_name), chapter.title
             artifacts = {panel.artifact for panel in chapter.panels} | {m.artifact for m in chapter.measures}
             assert artifacts <= set(study.scores), chapter.title
+
+
+@pytest.mark.parametrize(("preset", "count"), [("small", 1_000), ("default", 50_000)])
+def test_a_representation_that_is_trained_bears_the_name_of_its_variant(preset: str, count: int) -> None:
+    """`make run` goes on by the variant's name, the page and the claims by the representation's."""
+    for study in STUDIES.values():
+        for one in study.representations:
+            if one.stage == "train.pretrain":
+                _, *words = one.words({"images": "x"}, preset=preset, seed=0)
+                assert variant_name(pretrain.COMMAND.parse(words), "x", count) == f"x-{one.name}"
+
+
+def test_claims_are_about_representations_and_scores_of_their_study() -> None:
+    for study in STUDIES.values():
+        assert study.claims is not None
+        for claim in Claims.load(study.claims, study.questions).claims:
+            assert {variant for _, variant in claim.panels} <= set(study.by_name), claim.id
+            assert {path.partition("/")[0] for path, _ in claim.panels} <= set(study.scores), claim.id
+            for term in terms(claim.rule):
+                assert term.variant in study.by_name, (claim.id, str(term))
+
+
+def terms(rule: Rule) -> list[Term]:
+    return list(rule.terms) if isinstance(rule, Inequality) else [term for part in rule.parts for term in terms(part)]
 
 
 def test_each_evaluation_of_a_study_is_declared_with_its_command() -> None:
