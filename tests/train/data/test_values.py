@@ -197,6 +197,14 @@ def test_only_an_index_that_the_stage_builds_is_read(name: str, tmp_path: Path) 
     assert "index.faiss is" in refusal(lambda: Neighbors.load(tmp_path))
 
 
+def test_an_index_whose_center_is_not_trained_is_refused(tmp_path: Path) -> None:
+    find_neighbors(DATA, 3).save(tmp_path)
+    index = build(DATA.train)
+    index.chain.at(0).is_trained = False  # a byte of the file
+    faiss.write_index(index, str(tmp_path / "index.faiss"))
+    assert "put together" in refusal(lambda: Neighbors.load(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "array"),
     [
