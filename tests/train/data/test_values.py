@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import refusal
 from tests.parts.embeddings import blobs
-from train.data.embeddings import Embeddings, listed
+from train.data.embeddings import Embeddings, row_list
 from train.data.images import Images
 from train.data.neighbors import Inverted, Neighbors, build, find_neighbors, nearest
 from train.data.scores import Scores
@@ -104,8 +104,8 @@ def test_vectors_that_are_not_finite_are_named_by_their_rows(value: float, tmp_p
 
 
 def test_only_the_first_rows_are_listed() -> None:
-    assert listed(np.arange(7), 9) == "7 of 9 vectors (rows 0, 1, 2, 3, 4, ...)"
-    assert listed(np.array([4]), 9) == "1 of 9 vectors (row 4)"
+    assert row_list(np.arange(7), 9) == "7 of 9 vectors (rows 0, 1, 2, 3, 4, ...)"
+    assert row_list(np.array([4]), 9) == "1 of 9 vectors (row 4)"
 
 
 @pytest.mark.parametrize(
