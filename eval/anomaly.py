@@ -7,12 +7,12 @@ from eval.evidence.density import (
     check_inductive,
     check_same_encoder,
     detect,
+    equal_images,
     figures,
     most_anomalous,
     mutual_distance,
     picture,
     pixels,
-    repeated,
     samples,
     table,
     values,
@@ -73,7 +73,7 @@ def main(config: Config) -> None:
         other.check_of(anomalies)
 
         names = (source.dataset, against)
-        copies = repeated(normal, anomalies)
+        copies = equal_images(normal, anomalies)
         if copies:
             print(f"{against}: {copies}")
         detection = detect(embeddings, neighbors, other, config.k, config.seed)

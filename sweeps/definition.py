@@ -62,10 +62,10 @@ class Definition:
             values: dict[str, Value] = {}
             for parameter in reversed(self.swept):
                 index, place = divmod(index, parameter.count)
-                values[parameter.name] = parameter.listed[place]
+                values[parameter.name] = parameter.choices[place]
             yield {parameter.name: values[parameter.name] for parameter in self.swept}
 
-    def typed(self, program: Command[Any]) -> "Definition":
+    def in_types_of(self, program: Command[Any]) -> "Definition":
         """With every listed value in the type of the program's own field, as which `1e-4` and 0.0001 are one.
 
         Raises Problem unless the program takes every value of every parameter, the others at their first.
@@ -79,7 +79,7 @@ class Definition:
                     program.parse(self.program_flags({**first, parameter.name: value}))
                     for value in parameter.outermost[1:]
                 ]
-                parameters.append(parameter.typed([base, *others]) if parameter.values else parameter)
+                parameters.append(parameter.in_types_of([base, *others]) if parameter.values else parameter)
         except Problem as problem:
             raise Problem(f"{self.file}: {problem}") from None
         return dataclasses.replace(self, parameters=tuple(parameters))

@@ -63,7 +63,7 @@ class Parameter:
         return self.values or (self.low, self.high)
 
     @property
-    def listed(self) -> Sequence[Value]:
+    def choices(self) -> Sequence[Value]:
         """Every value of a choice or of a range of integers."""
         return self.values or range(int(self.low), int(self.high) + 1)
 
@@ -77,12 +77,12 @@ class Parameter:
         count = round(value / self.q)
         return count * self.q if isinstance(self.q, int) else float(f"{count * self.q:.12g}")
 
-    def typed(self, configs: Sequence[object]) -> "Parameter":
+    def in_types_of(self, configs: Sequence[object]) -> "Parameter":
         """With each value as the program's configuration of that value has it.
 
         Raises Problem where two values are one, and where the file's words say something else than what YAML reads.
         """
-        typed: list[Value] = []
+        values: list[Value] = []
         for value, text, config in zip(self.values, self.written, configs, strict=True):
             field = getattr(config, self.field)
             place = f"parameters.{self.name}"
@@ -92,11 +92,11 @@ class Parameter:
                 cure = "put it in quotes" if isinstance(field, str) else f"write {value}"
                 raise Problem(f"'{place}': YAML reads {text or 'nothing'} as {value}; {cure}")
             own = field if field is None or isinstance(field, Value) else value
-            for other, earlier in zip(typed, self.written, strict=False):
+            for other, earlier in zip(values, self.written, strict=False):
                 if own == other:
                     raise Problem(f"'{place}.values' holds {shown(own)} twice, as {earlier} and {text}; leave one out")
-            typed.append(own)
-        return dataclasses.replace(self, values=tuple(typed))
+            values.append(own)
+        return dataclasses.replace(self, values=tuple(values))
 
 
 def _says(text: str, value: Value, field: object) -> bool:

@@ -45,7 +45,7 @@ def main(config: Config) -> None:
             f"{config.file}: a {definition.method} search never ends by itself; add a run_cap to the file, or give --trials"
         )
     program = stage_command(definition.program)
-    definition = definition.typed(program)
+    definition = definition.in_types_of(program)
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
     provide_inputs(definition, folder)

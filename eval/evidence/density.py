@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from eval.evidence.distributions import histogram
 from eval.evidence.intervals import auc_interval
 from eval.evidence.pictures import grid, tile
-from train.data.duplicates import shared
+from train.data.duplicates import overlap
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images
 from train.data.neighbors import Neighbors, nearest
@@ -151,10 +151,10 @@ def pixels(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return images.reshape(len(images), -1)
 
 
-def repeated(normal: Images, anomalies: Images) -> str | None:
+def equal_images(normal: Images, anomalies: Images) -> str | None:
     """How many anomalies equal a normal image pixel for pixel, in words; None where none does. Of images of two sizes none
     can."""
-    equal = shared(normal.train, anomalies.test), shared(normal.test, anomalies.test)
+    equal = overlap(normal.train, anomalies.test), overlap(normal.test, anomalies.test)
     if not any(equal):
         return None
     return (

@@ -120,7 +120,7 @@ def read(name: str) -> Sweep:
     Raises Problem where there is none, or where it says too little to go by.
     """
     definition, trials = _from_wandb(name) if "/" in name else _from_study(name)
-    return typed(Sweep(definition, tuple(trials)))
+    return in_own_types(Sweep(definition, tuple(trials)))
 
 
 def _check(name: str, definition: Any) -> Mapping[str, Any]:
@@ -138,7 +138,7 @@ def _check(name: str, definition: Any) -> Mapping[str, Any]:
     return definition
 
 
-def typed(sweep: Sweep) -> Sweep:
+def in_own_types(sweep: Sweep) -> Sweep:
     """With every listed value in the type of the program's own field: YAML reads `1e-4` as a text, and JSON 25.0 as 25. As
     it stands where the program is none of ours, or takes the value no more."""
     program = str(sweep.definition.get("program"))

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from eval import sweep as stage
-from eval.evidence.sweeps import STATES, Sweep, best, over_seeds, read, studies, trials_of_runs, typed
+from eval.evidence.sweeps import STATES, Sweep, best, in_own_types, over_seeds, read, studies, trials_of_runs
 from eval.sweep import Config, dataset
 from tests.parts import processes
 from tests.parts.artifacts import refusal
@@ -360,12 +360,12 @@ def test_an_agents_values_are_those_of_the_program() -> None:
         run(1, images="digits", learning_rate=1),
         run(2, learning_rate=[1]),
     ]
-    trials = typed(Sweep(RATES, tuple(trials_of_runs(RATES, runs)))).trials
+    trials = in_own_types(Sweep(RATES, tuple(trials_of_runs(RATES, runs)))).trials
     assert [trial.parameters for trial in trials] == [
         {"learning_rate": 0.0001}, {"learning_rate": 1.0}, {"learning_rate": "[1]"},
     ]  # fmt: skip
     other = {**RATES, "program": "train.py"}  # of somebody else's project
-    assert typed(Sweep(other, trials)) == Sweep(other, trials)
+    assert in_own_types(Sweep(other, trials)) == Sweep(other, trials)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_hostile_sweep_file_runs_its_program_or_is_refused_in_a_line(
             definition = read(path)
             if definition.program != "train.patches":
                 return
-            definition = definition.typed(program)
+            definition = definition.in_types_of(program)
             json.dumps(dict(definition.content))  # as the study stores it
             for parameter in definition.swept:
                 distribution(parameter)

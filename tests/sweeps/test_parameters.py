@@ -22,7 +22,7 @@ def typed(folder: Path, field: str, words: str) -> tuple[Any, ...]:
         + ("parameters: {images: {value: digits}, " if field != "images" else "parameters: {")
         + f"{field}: {{values: {words}}}}}\n"
     )
-    return read(path).typed(stage_command("train.pretrain")).swept[0].values
+    return read(path).in_types_of(stage_command("train.pretrain")).swept[0].values
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_choice_is_what_the_program_reads(tmp_path: Path, field: str, words: s
 def test_nothing_is_a_choice_where_the_field_may_be_nothing(tmp_path: Path) -> None:
     parameters = {"embeddings": {"value": "a"}, "anomalies": {"value": "b"}, "neighbors": {"values": [None, "null"]}}
     path = write_sweep(tmp_path, {**HEAD, "program": "eval.anomaly", "parameters": parameters})
-    assert read(path).typed(stage_command("eval.anomaly")).swept[0].values == (None, "null")
+    assert read(path).in_types_of(stage_command("eval.anomaly")).swept[0].values == (None, "null")
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_a_range_gives_what_the_field_takes(tmp_path: Path) -> None:
     entry = {"images": {"value": "digits"}, "batch_size": {"distribution": "uniform", "min": 8, "max": 64}}
     path = write_sweep(tmp_path, {**HEAD, "method": "random", "parameters": entry})
     with pytest.raises(Problem, match=r"--batch-size.*8\.0"):
-        read(path).typed(stage_command("train.pretrain"))
+        read(path).in_types_of(stage_command("train.pretrain"))

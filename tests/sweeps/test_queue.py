@@ -151,7 +151,7 @@ def test_a_study_that_began_with_yamls_types_goes_on(tmp_path: Path) -> None:
     assert first is not None and first.point == {"learning_rate": "1e-4"}
     early.finish(first.number, TrialState.COMPLETE, 0.5, {})
     early.close()
-    own = Queue(old.typed(stage_command("train.pretrain")), home() / "sweeps")
+    own = Queue(old.in_types_of(stage_command("train.pretrain")), home() / "sweeps")
     leases = [own.lease(None), own.lease(None)]
     assert [lease and lease.point["learning_rate"] for lease in leases] == [0.01, 1.0]
     assert own.lease(None) is None

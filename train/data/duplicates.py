@@ -114,7 +114,7 @@ def digests(images: NDArray[np.uint8]) -> NDArray[Any]:
     return np.frombuffer(bytes(content), f"V{DIGEST}")
 
 
-def shared(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> int:
+def overlap(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> int:
     """How many of `others` equal one of `images`, pixel for pixel; none where they have another size."""
     if images.shape[1:] != others.shape[1:]:
         return 0

@@ -126,12 +126,12 @@ def check_lengths(vectors: Vectors, what: str) -> None:
         short = [np.einsum("nd,nd->n", block, block) <= LONGEST for block in blocks]
     if len(rows := np.flatnonzero(~np.concatenate([np.empty(0, bool), *short]))):
         raise Problem(
-            f"{what}: {listed(rows, len(vectors))} hold NaN or values too large for a distance in float32, as those of an"
+            f"{what}: {row_list(rows, len(vectors))} hold NaN or values too large for a distance in float32, as those of an"
             " encoder that diverged do; train it again with a lower --learning-rate"
         )
 
 
-def listed(rows: NDArray[np.int64], count: int) -> str:
+def row_list(rows: NDArray[np.int64], count: int) -> str:
     """Which of `count` vectors, for an error: `3 of 165 vectors (rows 4, 8, 9)`."""
     more = ", ..." if len(rows) > NAMED else ""
     return f"{len(rows)} of {count} vectors (row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:NAMED]))}{more})"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from train.data import archive, pictures
 from train.data.images import SPLITS, Pixels, blank
 from train.data.pictures import Picture
-from train.tracking.problem import Problem, one_line
+from train.tracking.problem import Problem, incident, one_line
 
 LAYOUT = "train/CLASS/* and test/CLASS/*"
 # What systems put beside one's files, whatever its case; as is all that begins with a dot.
@@ -168,7 +168,9 @@ def mark(about: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _unreadable(error: OSError) -> NoReturn:
-    raise Problem(f"cannot read {error.filename!r}: {error.strerror}; make it readable") from error
+    if error.errno in (errno.EACCES, errno.EPERM):  # of the images, which PEEL_HOME does not hold
+        raise Problem(f"cannot read {error.filename!r}: {error.strerror}; make it readable") from error
+    raise incident(error) or Problem(f"cannot read {error.filename!r}: {error.strerror}; make it readable") from error
 
 
 def _entries(source: Path, opened: zipfile.ZipFile, encoding: str) -> Tree:

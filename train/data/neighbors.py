@@ -111,7 +111,10 @@ def read_index(path: Path, count: int) -> Any:
         lists: Any = faiss.downcast_InvertedLists(inner.invlists)
         sound = lists.compute_ntotal() == count and 0 < inner.nprobe <= inner.nlist == flat.ntotal
         sound = sound and type(lists) is faiss.ArrayInvertedLists  # in memory, and not in another file
-    transform = index.chain.at(0)
+    transform: Any = faiss.downcast_VectorTransform(index.chain.at(0))
+    sound = (
+        sound and all(part.is_trained for part in (index, transform, inner, flat)) and transform.mean.size() == width
+    )
     widths = {index.d, transform.d_in, transform.d_out, inner.d, flat.d}
     metrics = {inner.metric_type, flat.metric_type}
     if (

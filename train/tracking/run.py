@@ -3,14 +3,16 @@
 The half of a Stage that logs. It touches no store; what it logs goes to W&B, or to an offline record (traces.py says where).
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import os
 import secrets
 import string
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +91,8 @@ class Recorder:
         """Ends the run where one was started. Raises Problem where one that has not failed left no whole record."""
         if self._run is not None:
             record = None if failed or online() else Path(self._run.dir).parent / f"run-{self._run.id}.wandb"
-            self._run.finish(exit_code=int(failed))
+            with contextlib.suppress(*([Problem] if failed else [])), _logging():  # what failed first is told
+                self._run.finish(exit_code=int(failed))
             end = time.monotonic() + RECORD_SECONDS
             while record is not None and not is_whole(record):
                 if time.monotonic() > end:
@@ -98,7 +101,9 @@ class Recorder:
 
     def log(self, values: Mapping[str, float]) -> None:
         if leads():
-            self.run.log(dict(values))
+            run = self.run
+            with _logging():
+                run.log(dict(values))
             self._report(values)
 
     def _report(self, values: Mapping[str, object]) -> None:
@@ -110,9 +115,11 @@ class Recorder:
     def axis(self, axis: str, *metrics: str) -> None:
         """Draws `metrics` (globs) over the logged value `axis`."""
         if leads():
-            self.run.define_metric(axis, hidden=True)
-            for metric in metrics:
-                self.run.define_metric(metric, step_metric=axis)
+            run = self.run
+            with _logging():
+                run.define_metric(axis, hidden=True)
+                for metric in metrics:
+                    run.define_metric(metric, step_metric=axis)
 
     def panel(self, name: str, content: Any) -> None:
         """Logs a plotly figure, a picture (PIL) or a table (pandas; its cells may be PIL pictures) under `name`."""
@@ -137,7 +144,20 @@ class Recorder:
             raise TypeError(
                 f"no panel for a {type(content).__name__}: give a plotly Figure, a PIL Image or a DataFrame"
             )
-        self.run.log({name: media})
+        run = self.run
+        with _logging():
+            run.log({name: media})
+
+
+@contextlib.contextmanager
+def _logging() -> Iterator[None]:
+    """W&B's client is a process of its own, which may be killed, or end with the driver that started it: then a Problem."""
+    try:
+        with remote.errors_as_problem("W&B's client takes this run's record no more"):
+            yield
+    except Problem:
+        sys.unraisablehook = lambda error: None  # its farewell, when the interpreter ends, is a traceback of its own
+        raise
 
 
 def _cells(column: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from tests.parts.artifacts import refusal
 from tests.parts.pictures import Files, encode, load_set, pixels, png, two_classes, write_folder, write_zip
 from train import prepare
 from train.data import datasets
-from train.data.duplicates import Duplicates, shared
+from train.data.duplicates import Duplicates, overlap
 from train.data.images import Images
 from train.tracking.store import Store
 
@@ -126,8 +126,8 @@ def test_counts_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_anomalies_that_are_normal_images_are_counted() -> None:
     normal, anomalies = pixels(6, 4, 4, 3), pixels(5, 4, 4, 3, seed=1)
     anomalies[3] = anomalies[4] = normal[2]
-    assert shared(normal, anomalies) == 2
-    assert shared(normal, pixels(5, 8, 8, 3)) == 0
+    assert overlap(normal, anomalies) == 2
+    assert overlap(normal, pixels(5, 8, 8, 3)) == 0
 
 
 def test_a_set_of_one_image_for_all_is_all_duplicates() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import refusal
 from tests.parts.embeddings import blobs
-from train.data.embeddings import Embeddings, listed
+from train.data.embeddings import Embeddings, row_list
 from train.data.images import Images
 from train.data.neighbors import Inverted, Neighbors, build, find_neighbors, nearest
 from train.data.scores import Scores
@@ -104,8 +104,8 @@ def test_vectors_that_are_not_finite_are_named_by_their_rows(value: float, tmp_p
 
 
 def test_only_the_first_rows_are_listed() -> None:
-    assert listed(np.arange(7), 9) == "7 of 9 vectors (rows 0, 1, 2, 3, 4, ...)"
-    assert listed(np.array([4]), 9) == "1 of 9 vectors (row 4)"
+    assert row_list(np.arange(7), 9) == "7 of 9 vectors (rows 0, 1, 2, 3, 4, ...)"
+    assert row_list(np.array([4]), 9) == "1 of 9 vectors (row 4)"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,14 @@ def test_only_an_index_that_the_stage_builds_is_read(name: str, tmp_path: Path) 
     Neighbors.load(tmp_path)
     faiss.write_index(others()[name], str(tmp_path / "index.faiss"))
     assert "index.faiss is" in refusal(lambda: Neighbors.load(tmp_path))
+
+
+def test_an_index_whose_center_is_not_trained_is_refused(tmp_path: Path) -> None:
+    find_neighbors(DATA, 3).save(tmp_path)
+    index = build(DATA.train)
+    index.chain.at(0).is_trained = False  # a byte of the file
+    faiss.write_index(index, str(tmp_path / "index.faiss"))
+    assert "put together" in refusal(lambda: Neighbors.load(tmp_path))
 
 
 @pytest.mark.parametrize(

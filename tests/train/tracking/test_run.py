@@ -1,9 +1,11 @@
 """Every stage has a run of its own: one of them that which W&B's agent has started the program for."""
 
 import os
+import textwrap
 
 import pytest
 
+from tests.parts import processes
 from tests.train.tracking.test_stage import Config, write
 from train.tracking import Stage
 from train.tracking.remote import OF_A_RUN
@@ -70,3 +72,36 @@ def test_without_an_agent_a_run_is_no_other_ones(setting: str, monkeypatch: pyte
     monkeypatch.setenv("WANDB_RUN_ID", "a")
     runs = [prepare("one"), prepare("two")]
     assert "a" not in runs and runs == ids()
+
+
+KILLED = textwrap.dedent("""
+    import os, signal, time
+    from pathlib import Path
+    from tests.train.tracking.test_stage import Config
+    from train.tracking import Stage
+    from train.tracking.command import answer
+
+    def main():
+        with Stage("train.prepare", Config()) as stage:
+            stage.dataset = "digits"
+            stage.log({"x": 1.0})
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                words = path.read_bytes().split(b"\\0")
+                if words[0].endswith(b"wandb-core") and str(os.getpid()).encode() in words:
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+            for _ in range(500):
+                stage.log({"x": 1.0})
+                time.sleep(0.01)
+
+    answer("train.prepare", main)
+""")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for the client in /proc")  # noqa: PTH112
+def test_a_client_that_was_killed_is_one_line() -> None:
+    alone = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # with a client of its own
+    process = processes.run("-c", KILLED, env=alone)
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert "W&B's client takes this run's record no more" in line and "run the same command again" in line
+    assert Store().versions() == []

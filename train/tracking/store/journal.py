@@ -120,7 +120,7 @@ def replay(entries: Iterable[Entry]) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def locked(path: Path, exclusively: bool = False) -> Iterator[IO[bytes]]:
+def lock(path: Path, exclusively: bool = False) -> Iterator[IO[bytes]]:
     """The journal at `path`, made where there is none, while nobody else writes it, or at all uses it.
 
     Raises Problem where another process takes longer than a minute, OSError where the file cannot be written.

@@ -16,7 +16,7 @@ from pathlib import Path
 from train.tracking.declarations import NAME, declarations
 from train.tracking.origin import ORIGIN, Origin
 from train.tracking.problem import Problem
-from train.tracking.store.journal import Change, Entry, append, disk_cure, locked, parse, replay, sync_folder
+from train.tracking.store.journal import Change, Entry, append, disk_cure, lock, parse, replay, sync_folder
 from train.tracking.store.records import SCHEMA_VERSION, File, manifest_digest
 from train.tracking.store.registry import (
     MAGIC,
@@ -70,7 +70,7 @@ def rebuild(root: Path) -> Rebuilt | None:
 
 def _rebuild(root: Path, reason: str) -> Rebuilt:
     path, draft = root / "registry.sqlite", root / f".draft-{time.time_ns()}"
-    with locked(root / "journal", exclusively=True) as file:
+    with lock(root / "journal", exclusively=True) as file:
         content = file.read()
     entries, end = parse(content)
     draft.mkdir()

@@ -20,7 +20,7 @@ from train.tracking.store.journal import (
     Entry,
     append,
     disk_cure,
-    locked,
+    lock,
     parse,
     replay,
     sync_folder,
@@ -95,7 +95,7 @@ class Registry:
 
     def _found(self) -> None:
         """Moves an empty registry into place: of several first processes one wins, none sees half."""
-        with locked(self.journal, exclusively=True) as file:
+        with lock(self.journal, exclusively=True) as file:
             if self.database.exists():
                 return
             if what := remains(self.database.parent):
@@ -114,7 +114,7 @@ class Registry:
     def _migrate(self) -> None:
         """Brings a registry of an older Peel up to date, all of it or nothing, whoever else is at it, and begins its
         journal with what it holds."""
-        with locked(self.journal, exclusively=True) as file:
+        with lock(self.journal, exclusively=True) as file:
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -146,7 +146,7 @@ class Registry:
         Raises Damaged where they differ, or where SQLite finds a fault, Problem for the format of a newer Peel.
         """
         with errors_as_problem(self.database):
-            with locked(self.journal) as file:
+            with lock(self.journal) as file:
                 content = file.read()
                 entries, _ = parse(content)
                 format_ = self._check_format(entries)
@@ -212,7 +212,7 @@ class Registry:
         Raises Problem where neither can be written.
         """
         try:
-            with errors_as_problem(self.database), locked(self.journal, exclusively=True) as file:
+            with errors_as_problem(self.database), lock(self.journal, exclusively=True) as file:
                 if not self.database.exists() or self.database.stat().st_ino != self._file:
                     raise Problem(f"{self.database} was replaced while this command ran; run it again")
                 size, head = self._catch_up(file)
