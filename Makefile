@@ -8,7 +8,7 @@
 # make clean  removes the environment, not the results
 
 STUDY ?= peel
-DATASET ?= digits
+DATASET ?=
 ANOMALIES ?= photos
 SEEDS ?= 1
 PYTHON ?= python3

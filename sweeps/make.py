@@ -15,13 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import get_study
 from train.data.datasets import is_zip
-from train.data.images import SPLITS, load_array
+from train.data.images import SIZE, SPLITS, load_array
 from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
@@ -45,8 +42,9 @@ PRELOADED = [
 class Config:
     study: str = "peel"
     """What is asked, and of which representations: one of eval/studies/."""
-    dataset: str = "digits"
-    """The image set: a name that train.prepare knows, or a folder or zip of your own."""
+    dataset: str = ""
+    """The image set: a name that train.prepare knows, or a folder or zip of your own. By default what the study is made from:
+    the digits."""
     name: str = ""
     """What that set is called; by default by itself, or by its folder or zip, and a hash of its images where that is taken."""
     anomalies: str = "photos"
@@ -61,11 +59,11 @@ class Config:
     """Make everything anew."""
 
     def __post_init__(self) -> None:
-        get_study(self.study)
+        study = get_study(self.study)
         if self.seeds < 1:
             raise Problem(f"--seeds {self.seeds} makes nothing; give 1 or more (SEEDS=...)")
-        if self.dataset == self.anomalies:
-            raise Problem(f"{self.dataset!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
+        if self.anomalies == (self.dataset or study.dataset):
+            raise Problem(f"{self.anomalies!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
 
 
 @dataclass
@@ -131,20 +129,23 @@ def main(config: Config) -> None:
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step in its order. Returns the lab book's file in the store."""
-    images = prepare(driver, config, config.dataset, config.name)
+    if config.dataset:
+        images = prepare(driver, config, config.dataset, config.name)
+    else:
+        images = prepare_own(driver, study, config.name)
     name = driver.called(images)
-    train, test = (labels(driver.store.folder(images), split) for split in SPLITS)
-    study.check_counts(name, train, test)
+    folder = driver.store.folder(images)
+    study.check_counts(name, *(load_array(folder / f"{split}_labels.npy") for split in SPLITS))
     anomalies = None
     if study.asks_for_anomalies:
         anomalies = driver.called(prepare(driver, config, config.anomalies))
         if anomalies == name:
             raise Problem(
-                f"{config.anomalies!r} holds the images of {config.dataset!r}, which cannot be their own anomalies; give"
+                f"{config.anomalies!r} holds the images of {config.dataset or study.dataset!r}, which cannot be their own anomalies; give"
                 " another set (ANOMALIES=...)"
             )
         check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
-    recipe = preset(len(train))
+    recipe = preset(load_array(folder / "train.npy"))
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):
@@ -169,6 +170,16 @@ def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Ver
         flags["skip-corrupt"] = "True"
     words = [f"--{flag}={value}" for flag, value in flags.items() if value]
     return driver.make("train.prepare", *words)["images"]
+
+
+def prepare_own(driver: Driver, study: Study, name: str) -> Version:
+    """Makes the images of a study that was given none; of another size than all sets have, they have it in their name."""
+    flags = [f"--dataset={study.dataset}"]
+    if study.size != SIZE:
+        flags += [f"--size={study.size}", f"--name={name or f'{study.dataset}{study.size}'}"]
+    elif name:
+        flags += [f"--name={name}"]
+    return driver.make("train.prepare", *flags)["images"]
 
 
 def represent(
@@ -223,11 +234,6 @@ def hint(stage: str) -> str:
     if stage != "train.prepare":
         return ""
     return " (make run takes --name and --skip-corrupt as NAME=... and SKIP_CORRUPT=1)"
-
-
-def labels(images: Path, split: str) -> NDArray[np.int64]:
-    """Of the images of a split of an images artifact."""
-    return load_array(images / f"{split}_labels.npy")
 
 
 def place(page: Path, name: str = "lab-book.html") -> Path:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from train.data import datasets
 from train.data.archive import check_encoding
-from train.data.images import SPLITS, Images
+from train.data.images import SIZE, SPLITS, Images
 from train.data.lettering import letter
 from train.tracking import LATER, MACHINE, Command, Problem, Stage
 from train.tracking.declarations import check_name, clean_name
@@ -35,7 +35,7 @@ class Config:
     """cifar10, cifar100, mnist, fashion-mnist, svhn, digits, photos, or a folder or zip laid out train/CLASS/*, test/CLASS/*."""
     name: str = ""
     """Name of the set (images:NAME); by default --dataset itself, or the last part of a path."""
-    size: int = 32
+    size: int = SIZE
     """Height and width in pixels; images of another size are resized and cut to their central square."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, and list them, instead of stopping."""

@@ -52,9 +52,9 @@ def main(config: Config) -> None:
             )
         partners = None
         if config.views == "neighbors":
-            alias = config.neighbors or neighbors_alias(config, images.name, len(images.train))
+            alias = config.neighbors or neighbors_alias(config, images.name, len(images.train), images.size)
             partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
-        stage.introduce(variant=variant_name(config, images.name, len(images.train)), seed=config.seed)
+        stage.introduce(variant=variant_name(config, images.name, len(images.train), images.size), seed=config.seed)
         path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config.device)
         with process_group(device, config.patience) as processes:
             # Held until all is published: the next one that asks for it then finds what was made.

@@ -138,7 +138,7 @@ class Book:
         if representation is None:
             return ""
         aliases = {"images": self.dataset, **{name: self.variant(name) for name in self.study.by_name}}
-        stage, *words = representation.words(aliases, preset=preset(len(self.images.train)))
+        stage, *words = representation.words(aliases, preset=preset(self.images.train))
         parser = stage_command(stage)
         return f"python -m {shlex.join([stage, *parser.flags(identity(parser.parse(words)))])}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from train.data.images import SIZE
 from train.tracking import Problem, stage_command
 from train.tracking.declarations import declaration, declarations
 
@@ -62,7 +63,7 @@ class Study:
     question: what it is about, in a sentence. subject: the representation that all others are compared with. evaluations:
     the scores that are taken of each, in the order made. summary: the columns of the first table. floors: what the subject
     has over the others, behind the chapters.
-    claims: the file of its claims. default: the study where none is named, whose results are called by the data set alone.
+    claims: the file of its claims. dataset, size: the images that it is made from where none are named. default: the study where none is named, whose results are called by the data set alone.
     """
 
     name: str
@@ -74,6 +75,8 @@ class Study:
     chapters: "tuple[Chapter, ...]"
     floors: "Chapter | None" = None
     claims: Path | None = None
+    dataset: str = "digits"
+    size: int = SIZE
     default: bool = False
 
     # -- its parts -----------------------------------------------------------------------------------------------------
@@ -185,11 +188,11 @@ def absent(artifact: str, stage: str) -> str | None:
     return next((reason for need in declared.needs if (reason := absent(need, stage))), None)
 
 
-def preset(count: int) -> str:
-    """For a set of `count` training images."""
+def preset(images: NDArray[np.uint8]) -> str:
+    """For these training images, (n, size, size, 3)."""
     from train.methods.variants import default_preset  # late: torch takes two seconds
 
-    return default_preset(count)
+    return default_preset(len(images), images.shape[1])
 
 
 def _needs(artifact: str) -> set[str]:

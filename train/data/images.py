@@ -21,6 +21,7 @@ from train.tracking.problem import naming, reading
 from train.tracking.store import home
 
 SPLITS = ("train", "test")
+SIZE = 32  # pixels of a side, where nobody asks for another
 SMALLEST = 8  # pixels of a side: of which every backbone makes a map
 CHUNK = 4_096  # images: numpy counts values as int64, eight bytes for each pixel's one
 

@@ -35,20 +35,24 @@ def gradients(method: Method, outputs: Outputs) -> dict[str, float]:
 
 
 def interaction(method: Method, outputs: Outputs) -> float:
-    """How much the loss's gradient at the first half of the images changes, relative to its norm, when the outputs of the
-    others are doubled: 0 where an image's loss sees no other image."""
+    """How much the loss's gradient at the first half of the images changes, relative to its norm, when the others are other
+    images: 0 where an image's loss sees no other image.
+
+    Others: twice their outputs, the dimensions in reverse. A loss of cosines does not see the factor, and one of single
+    numbers no order of dimensions.
+    """
     half = next(iter(outputs.values())).shape[1] // 2
-    first, second = (_slopes(method, outputs, half, factor) for factor in (1.0, 2.0))
+    others = {name: value.detach()[:, half:] for name, value in outputs.items()}
+    changed = {name: 2 * value.flip(-1) for name, value in others.items()}
+    first, second = (_slopes(method, outputs, half, rest) for rest in (others, changed))
     norm = _norm(first)
     return _norm([one - other for one, other in zip(first, second, strict=True)]) / norm if norm else 0.0
 
 
-def _slopes(method: Method, outputs: Outputs, half: int, factor: float) -> list[Tensor]:
-    """The gradient at the outputs of the first `half` images, times `factor` those of the others."""
+def _slopes(method: Method, outputs: Outputs, half: int, others: Outputs) -> list[Tensor]:
+    """The gradient at the outputs of the first `half` images, where the rest are `others`."""
     own = {name: value.detach()[:, :half].requires_grad_() for name, value in outputs.items()}
-    total, _ = method.loss(
-        {name: torch.cat([own[name], factor * value.detach()[:, half:]], dim=1) for name, value in outputs.items()}
-    )
+    total, _ = method.loss({name: torch.cat([own[name], others[name]], dim=1) for name in outputs})
     return list(torch.autograd.grad(total, list(own.values())))
 
 

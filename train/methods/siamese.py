@@ -78,6 +78,7 @@ class Config(config.Config):
         {
             "compact": {"view_count": 5},
             "small": {"view_count": 4},
+            "tiny": {"view_count": 4, "view_size": 8},
             "exercise": {
                 "view_count": 2, "view_size": 32, "crop_smallest": 0.2, "crop_largest": 1.0, "crop_ratio": 4 / 3,
                 "jitter": 1.0, "saturation": 0.2, "blur": 0.5,

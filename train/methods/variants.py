@@ -3,11 +3,13 @@
 import dataclasses
 from typing import TypeVar
 
+from train.data.images import SIZE
 from train.methods import siamese
 from train.methods.config import Config
 from train.tracking.origin import digest_of
 
 SMALL = 10_000  # training images below which `small` is the preset to take
+TINY = 16  # pixels of a side up to which it is `tiny` then
 # What the lab ablates, and spells out in a variant's name: the method's own fields (`Config.PEELED`) stand between these.
 PEELED_FIRST = ("backbone", "views", "nearest")
 PEELED_LAST = (
@@ -28,9 +30,11 @@ NETWORK = ("backbone", "width", "hidden", "dimension")
 C = TypeVar("C", bound=Config)
 
 
-def default_preset(count: int) -> str:
-    """The preset for a set of `count` training images."""
-    return "small" if count < SMALL else "default"
+def default_preset(count: int, size: int) -> str:
+    """The preset for a set of `count` training images of `size` pixels."""
+    if count >= SMALL:
+        return "default"
+    return "tiny" if size <= TINY else "small"
 
 
 def baseline(config: C) -> C:
@@ -38,14 +42,14 @@ def baseline(config: C) -> C:
     return config.defaults({field.name: str(getattr(config, field.name)) for field in dataclasses.fields(config)})
 
 
-def variant_name(config: Config, dataset: str, count: int) -> str:
-    """`cifar10-METHOD`, then what was peeled. count: training images.
+def variant_name(config: Config, dataset: str, count: int, size: int = SIZE) -> str:
+    """`cifar10-METHOD`, then what was peeled. count: training images, of `size` pixels.
 
     A preset that is not the one for a set of this size is named; any further setting adds a hash.
     """
     preset, config = baseline(config), config.resolved
     parts = [dataset, config.method if config.epochs else "untrained"]
-    if config.preset != default_preset(count):
+    if config.preset != default_preset(count, size):
         parts.append(config.preset)
     different = {
         field.name: getattr(config, field.name)
@@ -54,7 +58,7 @@ def variant_name(config: Config, dataset: str, count: int) -> str:
     }
     if isinstance(config, siamese.Config) and config.views != "augmented":
         different["views"] = config.views
-        if config.neighbors in (own := neighbors_alias(config, dataset, count), own.removesuffix("-s0")):
+        if config.neighbors in (own := neighbors_alias(config, dataset, count, size), own.removesuffix("-s0")):
             different.pop("neighbors", None)
     if not config.epochs:  # without training only the network matters
         different = {name: value for name, value in different.items() if name in NETWORK}
@@ -70,8 +74,8 @@ def variant_name(config: Config, dataset: str, count: int) -> str:
     return "-".join(parts)
 
 
-def neighbors_alias(config: siamese.Config, dataset: str, count: int) -> str:
+def neighbors_alias(config: siamese.Config, dataset: str, count: int, size: int = SIZE) -> str:
     """Whose neighbors are the views unless --neighbors says so: the same method's, on augmented views of the same images,
     with the same preset and seed."""
     augmented = dataclasses.replace(config.defaults({"preset": config.preset}), backbone=config.backbone)
-    return f"{variant_name(augmented, dataset, count)}-s{config.seed}"
+    return f"{variant_name(augmented, dataset, count, size)}-s{config.seed}"

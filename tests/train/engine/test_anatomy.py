@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from tests.train.methods.test_prediction import method, outputs
 from train.engine.anatomy import gradients, interaction, sizes
+from train.methods.method import Outputs
 
 
 def test_sizes_are_those_of_the_parts() -> None:
@@ -43,6 +46,18 @@ def test_images_see_each_other_in_statistics_of_the_batch_and_in_nothing_else(na
     of = method(name).eval()
     value = interaction(of, outputs(of))
     assert value > 0.01 if sees else value < 1e-6
+
+
+def test_negatives_show_though_they_are_compared_by_cosine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = method("simsiam").eval()
+
+    def contrast(values: Outputs) -> tuple[Tensor, tuple[Tensor, ...]]:  # NT-Xent of two views (Chen et al. 2020)
+        one, other = (F.normalize(view, dim=-1) for view in values["prediction"][:2])
+        total = F.cross_entropy(one @ other.T / 0.5, torch.arange(len(one)))
+        return total + 0 * values["target"].sum(), (total,)
+
+    monkeypatch.setattr(of, "loss", contrast)
+    assert interaction(of, outputs(of)) > 0.01
 
 
 def test_what_is_measured_leaves_the_method_as_it_was() -> None:

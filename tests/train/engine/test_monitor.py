@@ -69,3 +69,13 @@ def test_a_training_is_glanced_at_eleven_times_whatever_its_epochs(images: Image
         last = training.glances[-1]  # of so few images a glance is the whole look
         assert last["curve/knn"] == training.epochs[-1]["knn/top1"]
         assert last["curve/projection_rank"] == training.epochs[-1]["collapse/projection_rank"]
+
+
+def test_a_glance_asks_nothing_twice_and_says_the_same(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = VICReg(TINY, images).eval()
+    measured = monitor.measure(method, images)
+    alone = monitor.glance(method, images)
+    assert monitor.glance(method, images, measured) == alone
+    monkeypatch.setattr(monitor, "GLANCE", (5, 20))  # as if there were more images than a glance takes
+    fewer = monitor.glance(method, images, measured)
+    assert fewer == monitor.glance(method, images) != alone
