@@ -32,7 +32,7 @@ def render(book: Book) -> str:
     script = "\n".join(_file(name) for name in SCRIPTS)
     return string.Template(_file("template.html")).substitute(
         policy=_policy(plotly_js, script),
-        title=tag("title", f"{book.images.name}: lab book"),
+        title=tag("title", f"{book.images.name}: lab book{'' if book.study.default else f' of {book.study.name}'}"),
         style=_file("style.css"),
         contents=_contents(book),
         head=_head(book),
@@ -87,7 +87,8 @@ def _head(book: Book) -> Html:
         f"{len(images.train):,} training and {len(images.test):,} test images of {images.size} × {images.size} pixels"
         f" in {len(images.classes)} classes"
     ).replace(",", "\N{NARROW NO-BREAK SPACE}")
-    parts = [tag("h1", images.name), tag("p", facts, class_="facts"), *_warnings(book)]
+    asked = [] if book.study.default else [tag("p", book.study.question, class_="question")]
+    parts = [tag("h1", images.name), *asked, tag("p", facts, class_="facts"), *_warnings(book)]
     if len(images.classes) <= SHOWN_CLASSES:
         labels = np.asarray(images.test_labels)
         examples = []

@@ -20,8 +20,8 @@ from train.methods.ranges import AtLeast
 class Config(siamese.Config):
     method: Literal["barlow"] = "barlow"
     """What is learned. Each method has flags of its own: --method NAME --help lists them."""
-    off_diagonal: Annotated[float, AtLeast(0)] = 0.0051
-    """Weight of the off-diagonal term: the paper's lambda. Decorrelated views still have a term of d (d - 1) / n."""
+    off_diagonal: Annotated[float, AtLeast(0)] = 0.02
+    """Weight of the off-diagonal term: the paper's lambda, 0.005 there. Decorrelated views still have a term of d (d - 1) / n."""
 
     PEELED: ClassVar[tuple[str, ...]] = ("off_diagonal", "batch_size")
 
