@@ -28,6 +28,7 @@ def main() -> None:
     subjects: dict[str, Callable[[], list[Row]]] = {
         "views": training.measure_views,
         "step": training.measure_step,
+        "methods": training.measure_methods,
         "exercise": training.measure_exercise,
         "embed": evaluation.measure_embed,
         "probe": evaluation.measure_probe,

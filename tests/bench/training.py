@@ -1,4 +1,4 @@
-"""The views, the step, the exercise's recipe, and what the processor achieves in a step."""
+"""The views, the step, each method's step, the exercise's recipe, and what the processor achieves in a step."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ from train.engine.optimizer import optimizer
 from train.methods.vicreg import Config, VICReg
 from train.models.encoder import Architecture, Encoder
 from train.models.heads import projector
+from train.pretrain import METHODS
 from train.tracking import Stage
 
 COUNT = 50_000  # CIFAR's
@@ -161,6 +162,20 @@ def measure_step(count: int = 40) -> list[Row]:
             note=f"a product of matrices: {products(15):,.0f} GFLOP/s",
         ),
     ]
+
+
+def measure_methods(count: int = 20) -> list[Row]:
+    """Images a second of each method, against VICReg's, in turns."""
+    rows = []
+    with training(Config(images="noise")) as loop:
+        for name, least in (("simsiam", 0.95), ("barlow", 0.95), ("byol", 0.75), ("lejepa", 0.9), ("dssl", None)):
+            method = METHODS[name]
+            other = Training(method(method.configuration(images="noise", method=name), loop.images), loop.stage)
+            vicreg, times = side_by_side(loop._train_step, other._train_step, count)
+            limit = None if least is None else (">=", least)
+            rate = f"{other.config.batch_size / np.median(times):,.0f} images/s"
+            rows.append(Row(f"step of {name}, against VICReg's", ratios(vicreg, times), "x", limit, rate))
+    return rows
 
 
 def counted(step: Callable[[], object]) -> int:
