@@ -3,7 +3,8 @@
 Standard views are random crops, flips, color jitter, gray and blur, as in SimCLR. A harder view is RandAugment of a standard
 view's pixels. Of up to 1,000 test images: whether a view finds the other view of its image among all (`matching`), how much
 more alike two views of an image are than views of two images (`contrast`), how far a harder view lies from its standard
-one (`harder/distance`), and whether it lies farther from the mean of 32 standard views (`harder/farther`).
+one (`harder/distance`). Of a quarter of them: whether the harder view lies farther from the mean of 32 other standard
+views (`harder/farther`).
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from train.models.encoder import Encoder
 from train.tracking import Command, Problem, Stage
 
 BATCH = 100  # images at a time
+CORES = 4  # one image in so many gets a core, which takes many more views
 # What a standard view may go through beside its crop.
 STANDARD = {"flip", "brightness", "contrast", "saturation", "hue", "grayscale", "blur"}
 
@@ -40,7 +42,7 @@ class Config:
     count: Annotated[int, AtLeast(2)] = 1_000
     """Test images, drawn at random; all where there are fewer."""
     core: Annotated[int, AtLeast(1)] = 32
-    """Standard views of an image whose mean is its core."""
+    """Standard views of an image whose mean is its core; of a quarter of the images."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Draws images and views, which are the same for all variants of a data set, and the bootstrap."""
 
@@ -68,19 +70,24 @@ def score(encoder: Encoder, images: Images, config: Config) -> Scores:
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(images.test))[: config.count])
     pixels, draws = batch(images.test, rows), torch.Generator().manual_seed(config.seed)
     augmentation = Augmentation(size=images.size)
-    sources = [standard_views(pixels, augmentation, draws) for _ in range(max(2, config.core))]
-    pairs = [harder_views(view, draws) for view in sources[:2]]
-    standard = [
-        unit(encode(encoder, view))
-        for view in tqdm(sources, desc="views", unit="view", unit_scale=len(rows), disable=None)
-    ]
-    harder = [unit(encode(encoder, view)) for view in pairs]
+    sources = [standard_views(pixels, augmentation, draws) for _ in range(2)]
+    pairs = [harder_views(view, draws) for view in sources]
+    others = [standard_views(pixels[::CORES], augmentation, draws) for _ in range(config.core)]
+    total = sum(map(len, (*sources, *pairs, *others)))
+    with tqdm(total=total, desc="views", unit="view", disable=None) as progress:
+
+        def vectors(views: Tensor) -> NDArray[np.float64]:
+            units = unit(encode(encoder, views))
+            progress.update(len(views))
+            return units
+
+        standard, harder, around = ([vectors(view) for view in kind] for kind in (sources, pairs, others))
     samples: dict[str, NDArray[Any]] = {
         "views/matching": matching(standard[0], standard[1]),
         "views/contrast": contrast(standard[0], standard[1]),
         "views/harder/matching": matching(harder[0], harder[1]),
         "views/harder/distance": distances(harder[0], standard[0]),
-        "views/harder/farther": farther(harder[0], standard[0], np.mean(standard[: config.core], axis=0)),
+        "views/harder/farther": farther(harder[0][::CORES], standard[0][::CORES], np.mean(around, axis=0)),
     }
     samples = {path: sample for path, sample in samples.items() if np.isfinite(sample).all()}
     values: dict[str, Value] = {"views/images": len(rows), "views/chance": 1 / len(rows)}
@@ -89,7 +96,7 @@ def score(encoder: Encoder, images: Images, config: Config) -> Scores:
         values[path] = float(sample.mean())
         ends = mean_interval(sample, config.seed)
         values[f"{path}/interval"] = list(ends) if ends else None
-    shown = [[view[i].permute(1, 2, 0).numpy() for view in (*sources[:2], *pairs)] for i in range(min(8, len(rows)))]
+    shown = [[view[i].permute(1, 2, 0).numpy() for view in (*sources, *pairs)] for i in range(min(8, len(rows)))]
     examples = grid(
         [[image, *row] for image, row in zip(pixels.numpy(), shown, strict=False)], [[False] * 5] * len(shown), 1
     )

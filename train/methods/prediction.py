@@ -29,7 +29,7 @@ class Config(siamese.Config):
     predictor: Literal["mlp", "none"] = "mlp"
     """mlp: two layers with a bottleneck between them; none: the projection is the prediction."""
     predictor_width: Annotated[int, AtLeast(0)] = 0
-    """Width of the predictor's bottleneck; 0 takes a quarter of the projection's."""
+    """Width of the predictor's bottleneck, whatever --output-width; 0 takes a quarter of --projector-width."""
     predictor_rate: Annotated[float, AtLeast(0)] = 10.0
     """The predictor's learning rate, as a multiple of --learning-rate; it stays, where the others' rises and falls."""
     momentum: Annotated[float, Share()] = 0.9
@@ -85,7 +85,7 @@ class Prediction(siamese.Siamese):
     def __init__(self, config: Config, images: Images, partners: Partners | None = None) -> None:
         super().__init__(config, images, partners)
         width = config.projection
-        bottleneck = config.predictor_width or max(1, width // 4)
+        bottleneck = config.predictor_width or max(1, config.projector_width // 4)
         self.predictor = predictor(width, bottleneck) if config.predictor == "mlp" else nn.Identity()
         if config.target == "moving":
             parts = nn.ModuleList([self.encoder, self.projector])
