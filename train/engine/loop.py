@@ -169,9 +169,8 @@ class Training:
         if not self.processes.leads or self.step not in self.moments:
             return
         self._training_mode(False)
-        measured = self.epochs[-1] if self.epochs[-1]["batch"] == self.step else None
         with self.autocast:
-            entry = {"batch": float(self.step), **glance(self.method, self.images, measured)}
+            entry = {"batch": float(self.step), **glance(self.method, self.images)}
         for name, number in entry.items():
             self._check_finite(name, number, f"after step {self.step}")
         self.glances.append(entry)
