@@ -72,7 +72,8 @@ class Config:
         "default": {},
         "compact": _COMPACT,
         "small": {**_COMPACT, "epochs": 10, "width": 16, "precision": "float32"},
-        "tiny": {**_COMPACT, "epochs": 3, "width": 16, "precision": "float32"},
+        # A third of the default rate: at that, SimSiam's projection collapses within these few steps.
+        "tiny": {**_COMPACT, "epochs": 3, "width": 16, "precision": "float32", "learning_rate": 5e-4},
         "exercise": {
             "epochs": 10, "batch_size": 256, "backbone": "resnet18", "width": 32, "hidden": 512, "optimizer": "adam",
             "learning_rate": 3e-4, "weight_decay": 1e-6, "warmup": 0.0, "schedule": "constant",

@@ -14,12 +14,12 @@ from eval.evidence.claims import Claims
 from eval.evidence.maps import SMALLEST
 from eval.evidence.retrieval import PER_QUERY
 from eval.evidence.rules import Inequality, Rule, Term
-from eval.labbook.study import LEAST, Representation, absent
+from eval.labbook.study import LEAST, Representation, absent, preset
 from eval.studies.all import STUDIES, get_study
 from eval.studies.peel.study import STUDY
 from tests.parts.artifacts import refusal
 from train import pretrain
-from train.methods.variants import variant_name
+from train.methods.variants import default_preset, variant_name
 from train.tracking.declarations import declaration
 
 FOLDER = Path(eval.labbook.__file__).parent
@@ -36,14 +36,20 @@ def test_chapters_speak_of_representations_of_their_study_and_read_what_it_evalu
             assert artifacts <= set(study.scores), chapter.title
 
 
-@pytest.mark.parametrize(("preset", "count"), [("small", 1_000), ("default", 50_000)])
-def test_a_representation_that_is_trained_bears_the_name_of_its_variant(preset: str, count: int) -> None:
+@pytest.mark.parametrize(("count", "size"), [(1_000, 16), (1_000, 32), (50_000, 16), (50_000, 32)])
+def test_a_representation_that_is_trained_bears_the_name_of_its_variant(count: int, size: int) -> None:
     """`make run` goes on by the variant's name, the page and the claims by the representation's."""
     for study in STUDIES.values():
         for one in study.representations:
             if one.stage == "train.pretrain":
-                _, *words = one.words({"images": "x"}, preset=preset, seed=0)
-                assert variant_name(pretrain.COMMAND.parse(words), "x", count) == f"x-{one.name}"
+                _, *words = one.words({"images": "x"}, preset=default_preset(count, size), seed=0)
+                assert variant_name(pretrain.COMMAND.parse(words), "x", count, size) == f"x-{one.name}"
+
+
+def test_the_preset_is_that_for_the_number_of_images_and_their_size() -> None:
+    sets = {(9_999, 16): "tiny", (9_999, 17): "small", (10_000, 16): "default", (10_000, 32): "default"}
+    for (count, size), name in sets.items():
+        assert preset(np.zeros((count, size, size, 3), np.uint8)) == name
 
 
 def test_claims_are_about_representations_and_scores_of_their_study() -> None:
