@@ -16,15 +16,8 @@ PEELED_LAST = (
     "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "projector_width",
     "output_width",
 )  # fmt: skip
-UNNAMED = (
-    "images",
-    "method",
-    "preset",
-    "seed",
-    "device",
-    "patience",
-    "compile",
-)  # a name has its own place for them, or none
+# A name has its own place for them, or none.
+UNNAMED = ("images", "method", "preset", "seed", "device", "patience", "compile")
 NETWORK = ("backbone", "width", "hidden", "dimension")
 
 C = TypeVar("C", bound=Config)

@@ -28,6 +28,10 @@ CURVES = (
     ),
 )
 LOSS = Measure("training", "loss/total", "Loss, last epoch", "decimal")
+WEIGHTS = tuple(
+    Measure("training", f"anatomy/{part}/parameters", f"Weights of the {part}", "count")
+    for part in ("projector", "predictor")
+)
 RULE = f"A projection counts as collapsed where it fills {COLLAPSED} dimensions or fewer, whatever loss and spread say."
 
 
@@ -97,8 +101,7 @@ PREDICTOR = Chapter(
         PROJECTION_RANK,
         SPREAD,
         LOSS,
-        Measure("training", "anatomy/predictor/parameters", "Weights of the predictor", "count"),
-        Measure("training", "anatomy/projector/parameters", "Weights of the projector", "count"),
+        *WEIGHTS,
         Measure("training", "anatomy/predictor/layers", "Layers of the predictor", "count"),
     ),
     answer=predictor,

@@ -3,13 +3,18 @@
 from itertools import pairwise
 from pathlib import Path
 
-from eval.evidence.measures import CONTRAST, FEATURES, KNN, MATCHING, PROBE, PROJECTION_RANK, SPREAD
+from eval.evidence.measures import CONTRAST, FEATURES, KNN, MATCHING, PROBE, PROJECTION_RANK, SPREAD, Measure
 from eval.labbook.chapter import PER_CLASS, Chapter
 from eval.labbook.study import Study
 from eval.labbook.writing import Writer, distance
 from eval.studies.siamese import others, peels
 from eval.studies.siamese.representations import FLOORS, METHODS, REPRESENTATIONS, SIMSIAM
 
+COST = (
+    Measure("training", "anatomy/encoder/parameters", "Weights of the encoder", "count"),
+    *peels.WEIGHTS,
+    Measure("training", "anatomy/target/parameters", "Weights of the moving target", "count"),
+)
 SUMMARY = (PROBE, FEATURES, KNN, PROJECTION_RANK, SPREAD, MATCHING, CONTRAST)
 
 
@@ -51,7 +56,7 @@ STUDY = Study(
             "League",
             "All methods at equal images seen, each with its own few settings: who reads best, and are the gaps shown?",
             (PER_CLASS, peels.CURVES[0]),
-            (PROBE, FEATURES, KNN, PROJECTION_RANK),
+            (PROBE, FEATURES, KNN, PROJECTION_RANK, *COST),
             answer=league,
             representations=(*FLOORS, *METHODS),
         ),
