@@ -38,7 +38,7 @@ def interaction(method: Method, outputs: Outputs) -> float:
     """How much the loss's gradient at the first half of the images changes, relative to its norm, when the others are other
     images: 0 where an image's loss sees no other image.
 
-    Others: twice their outputs, the dimensions in reverse. A loss of cosines does not see the factor, and one of single
+    Others: twice their outputs, from the last dimension to the first. A loss of cosines does not see the factor, and one of single
     numbers no order of dimensions.
     """
     half = next(iter(outputs.values())).shape[1] // 2

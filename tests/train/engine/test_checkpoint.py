@@ -26,6 +26,7 @@ from train.models.heads import projector
 from train.tracking.store import Store, home
 
 MUON = dataclasses.replace(TINY, backbone="whitened", hidden=0, optimizer="muon")
+NEWER = {"collapse/spread", "collapse/projection_rank", "collapse/projection_spread"}  # since glances are taken
 
 
 @pytest.fixture
@@ -82,14 +83,29 @@ def test_the_keys_are_those_with_which_trainings_were_interrupted_before(config:
     assert {key: value.shape for key, value in tensors.items()} == {key: value.shape for key, value in expected.items()}
     assert {"encoder/head.0.bias" if config.hidden else "encoder/head.1.bias", "projector/0.weight"} < tensors.keys()
     assert float(tensors["optimizer/0/step"]) == 8
-    assert progress.keys() == {"step", "batches", "epochs", "processes"}
+    assert progress.keys() == {"step", "batches", "epochs", "processes", "glances"}
     assert progress["batches"][-1].keys() == {
         "batch", "optimizer/learning_rate", "loss/invariance", "loss/variance", "loss/covariance", "loss/total",
     }  # fmt: skip
     assert progress["epochs"][-1].keys() == {
-        "epoch", "batch", "knn/top1", "collapse/std", "collapse/effective_rank",
+        "epoch", "batch", "knn/top1", "collapse/std", "collapse/effective_rank", *NEWER,
         "test/invariance", "test/variance", "test/covariance", "test/total",
     }  # fmt: skip
+
+
+def test_what_an_older_version_has_begun_ends_in_the_same_weights(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = interrupt(TINY, 7)
+    tensors, progress = load_file(path), progress_of(path)
+    del progress["glances"]
+    progress["epochs"] = [
+        {key: value for key, value in entry.items() if key not in NEWER} for entry in progress["epochs"]
+    ]
+    save_file(tensors, path, metadata={"progress": json.dumps(progress)})
+    pretrain.main(TINY)
+    assert "going on from step 8 of 18" in capsys.readouterr().out
+    assert same(weights(), uninterrupted(TINY, tmp_path / "other", monkeypatch)[0])
 
 
 def rename(tensors: dict[str, Tensor]) -> None:

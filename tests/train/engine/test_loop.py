@@ -93,8 +93,7 @@ def test_a_run_killed_while_it_saves_in_mid_epoch_ends_in_the_same_weights_and_c
     # Saves after every step, and kills itself at the tenth save: its draft is written and has not replaced the ninth.
     child = textwrap.dedent("""
         import os, signal, sys
-        from tests.parts.artifacts import Silent
-from train import pretrain
+        from train import pretrain
         from train.engine import loop
         saves, fsync = 0, os.fsync
         def killing(descriptor):

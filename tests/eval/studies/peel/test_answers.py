@@ -222,8 +222,8 @@ def test_a_missing_variant_is_named_with_the_command_that_makes_it() -> None:
     publish_images()
     publish_scores("probe", {"probe/top1": 0.5}, FULL)
     book = collect((FULL,), None)
-    assert commands(book, 4)[0] == "python -m train.pretrain --images shapes --preset small --variance 0"
-    assert commands(book, 5)[0] == "python -m train.pretrain --images shapes --preset small --views neighbors"
+    assert commands(book, 4)[0] == "python -m train.pretrain --images shapes --preset tiny --variance 0"
+    assert commands(book, 5)[0] == "python -m train.pretrain --images shapes --preset tiny --views neighbors"
     assert commands(book, 6)[0] == "python -m train.eigenmaps --embeddings shapes-untrained"
     assert "shapes-vicreg-variance0 is not on this page" in text(answer(book, chapter(4)))
 
