@@ -14,13 +14,14 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from train.tracking.panels import color
+from train.tracking.panels import PALETTE, color
 
 Kind = Literal["map", "plot"]
 
 # Variants stay apart without color too.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px,1px,2px")
 GUESSING = "chance"  # how the name of a trace begins that shows what guessing gives
+PATTERNS = ("", "/", "x", ".")  # of bars, when all colors are in use
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 
 
@@ -31,6 +32,7 @@ class Style:
     color: str
     dash: str
     symbol: str
+    pattern: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def drawing(figure: go.Figure) -> Drawing:
 
 def style(index: int) -> Style:
     """Of the variant at this place of the book, everywhere on the page."""
-    return Style(color(index), DASHES[index % len(DASHES)], SHAPES[index % len(SHAPES)])
+    pattern = PATTERNS[index // len(PALETTE) % len(PATTERNS)]
+    return Style(color(index), DASHES[index % len(DASHES)], SHAPES[index % len(SHAPES)], pattern)
 
 
 def overlay(drawings: Mapping[str, Drawing], order: Sequence[str], only: str | None = None) -> Drawing:
@@ -104,7 +107,8 @@ def _styled(trace: dict[str, Any], variant: str, style: Style, bare: bool) -> di
     styled = {**trace, "meta": {"variant": variant}, "legendgroup": variant, "showlegend": True}
     styled["name"] = name if variant in name else f"{variant}: {name}".rstrip(": ")
     if trace.get("type", "scatter") == "bar":
-        styled["marker"] = {**trace.get("marker", {}), "color": style.color}
+        pattern = {"pattern": {"shape": style.pattern}} if style.pattern else {}
+        styled["marker"] = {**trace.get("marker", {}), "color": style.color, **pattern}
         return styled
     styled["line"] = {**trace.get("line", {}), "color": style.color, "dash": style.dash}
     if "markers" in trace.get("mode", "lines"):  # what is measured once an epoch stands out from the batches

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from train.tracking.panels import color, figure
 
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)  # of a rank, on a logarithmic axis
 POINTS = 2_000  # of a line: enough for a screen; a longer curve is averaged over neighboring batches
 
 
@@ -62,7 +63,7 @@ def figures(
             _line(glances, "curve/effective_rank", "representation", color(0), "lines+markers"),
             _line(glances, "curve/projection_rank", "projection, which the loss sees", color(3), "lines+markers"),
         ],
-    ).update_yaxes(type="log")
+    ).update_yaxes(type="log", tickvals=TICKS)
     panels["training/spread"] = figure(
         "How far the unit vectors are spread",
         "training batch",

@@ -8,7 +8,14 @@ from eval.studies.siamese.representations import FREE, NARROW, NONE, SIMSIAM, UN
 
 COLLAPSED = 2  # dimensions of the projection at most
 CURVES = (
-    Panel("training", "training/knn", "kNN accuracy during training", overlay=True, only="kNN"),
+    Panel(
+        "training",
+        "training/knn",
+        "kNN accuracy during training",
+        overlay=True,
+        only="kNN on fewer images, in each tenth",
+        note="Of 1,000 held-out training images among 4,000 others, or of a small set fewer.",
+    ),
     Panel("training", "training/total", "Loss during training", overlay=True, only="training batches"),
     Panel(
         "training",

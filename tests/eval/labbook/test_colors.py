@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.labbook.drawings import style
+from eval.labbook.drawings import Drawing, overlay, style
+from eval.studies.all import STUDIES
 from tests.parts.browser import Browser, lab_book, launched
 from train.tracking.panels import PALETTE
 
@@ -97,6 +98,20 @@ def test_no_two_variants_look_alike_to_the_color_blind(vision: str) -> None:
     assert min(distances.values()) > APART, min(distances, key=lambda pair: distances[pair])
     # ... and without any color by dash and by symbol.
     assert len({look.dash for look in styles}) == len({look.symbol for look in styles}) == SEVEN
+
+
+def test_the_bars_and_the_lines_of_the_largest_study_differ_from_each_other() -> None:
+    styles = [style(index) for index in range(max(len(study.representations) for study in STUDIES.values()))]
+    assert len({(look.color, look.pattern) for look in styles}) == len(styles) > len(PALETTE)
+    assert len({(look.color, look.dash, look.symbol) for look in styles}) == len(styles)
+
+
+def test_a_bar_has_a_pattern_where_its_color_is_in_use() -> None:
+    order = [f"x-{index}" for index in range(len(PALETTE) + 1)]
+    bar = Drawing("plot", "Bars", {"data": [{"type": "bar", "name": "bar", "x": [1], "y": [2]}], "layout": {}})
+    first, last = overlay({order[0]: bar, order[-1]: bar}, order).data["data"]
+    assert first["marker"] == {"color": PALETTE[0]}
+    assert last["marker"] == {"color": PALETTE[0], "pattern": {"shape": "/"}}
 
 
 def test_palette_is_okabe_and_itos_with_two_of_tols() -> None:
