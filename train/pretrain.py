@@ -6,6 +6,7 @@ its nearest training images. Several processes share the batches where torchrun
 starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
 """
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -35,8 +36,18 @@ METHODS: dict[str, type[Siamese]] = {
 
 
 def configured(flags: Mapping[str, str]) -> Config:
-    """What stands before any other flag: the method chooses the class, and that its defaults."""
-    return METHODS[choice(flags, "method", list(METHODS))].configuration.defaults(flags)
+    """What stands before any other flag: the method chooses the class, and that its defaults. Raises Problem for a flag that
+    other methods have."""
+    name = choice(flags, "method", list(METHODS))
+    fields = {
+        method: {field.name for field in dataclasses.fields(kind.configuration)} for method, kind in METHODS.items()
+    }
+    for flag in flags.keys() - fields[name]:
+        if owners := [method for method in METHODS if flag in fields[method]]:
+            raise Problem(
+                f"--{flag.replace('_', '-')} is a flag of --method {' or '.join(owners)}, not of {name}; leave it out"
+            )
+    return METHODS[name].configuration.defaults(flags)
 
 
 def main(config: Config) -> None:

@@ -263,17 +263,20 @@ def test_harder_views_are_no_part_of_the_standard_ones_batch_statistics() -> Non
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--method simsiam --variance 0", "--variance"),
+        ("--method simsiam --variance 0", "--variance is a flag of --method vicreg, not of simsiam"),
         ("--method simsiam --momentum 0.5", "--target moving"),
         ("--method simsiam --predictor none --predictor-rate 3", "--predictor mlp"),
-        ("--method byol --harder 2", "--harder"),
+        ("--method byol --harder 2", "--harder is a flag of --method dssl, not of byol"),
         ("--method dssl --harder 2 --views neighbors", "leave it out"),
         ("--method dssl --view-count 2", "--view-count of at least 3"),
         ("--method dssl --harder 4", "give 1 to 3"),
         ("--method dssl --harder 0", "give 1 to 3"),
         ("--method dssl --pairs all --soft 0.1", "--pairs directed"),
         ("--method simsiam --target still", "still"),
-        ("--method barlow --predictor none", "--predictor"),
+        (
+            "--method barlow --predictor none",
+            "--predictor is a flag of --method simsiam or byol or dssl, not of barlow",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_one_line(flags: str, words: str) -> None:
