@@ -2,8 +2,8 @@
 
 --method says what is learned, and has flags of its own: vicreg (VICReg, the default), simsiam (SimSiam), byol (BYOL), barlow
 (Barlow Twins), dssl (DSSL) or lejepa (LeJEPA). With --views neighbors the views of an image are the image itself and one of
-its nearest training images. Several processes share the batches where torchrun
-starts them: torchrun --nproc-per-node 2 -m train.pretrain ...
+its nearest training images. Several processes share the batches where torchrun starts them:
+torchrun --nproc-per-node 2 -m train.pretrain ...
 """
 
 import dataclasses
