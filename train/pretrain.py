@@ -11,24 +11,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
-from train.data.images import Images
-from train.engine import checkpoint
-from train.engine.devices import device_of
-from train.engine.loop import Training
-from train.engine.processes import process_group
+from train.engine.session import fetch_images, fit_batch, train
 from train.methods.barlow import Barlow
 from train.methods.byol import BYOL
 from train.methods.dssl import DSSL
 from train.methods.lejepa import LeJEPA
 from train.methods.partners import Partners
-from train.methods.ranges import fit_default
 from train.methods.siamese import Config, Siamese
 from train.methods.simsiam import SimSiam
-from train.methods.variants import baseline, neighbors_alias, variant_name
+from train.methods.variants import neighbors_alias, variant_name
 from train.methods.vicreg import VICReg
 from train.tracking import Command, Problem, Stage
 from train.tracking.command import choice
-from train.tracking.store import home
 
 METHODS: dict[str, type[Siamese]] = {
     "vicreg": VICReg, "simsiam": SimSiam, "byol": BYOL, "barlow": Barlow, "dssl": DSSL, "lejepa": LeJEPA,
@@ -52,34 +46,14 @@ def configured(flags: Mapping[str, str]) -> Config:
 
 def main(config: Config) -> None:
     with ExitStack() as held, Stage("train.pretrain", config) as stage:
-        source = stage.fetch("images", config.images)
-        stage.about(source)
-        images = Images.load(source.folder)
-        size = fit_default("batch-size", config.batch_size, baseline(config).batch_size, len(images.train))
-        if size > len(images.train):
-            raise Problem(
-                f"--batch-size {size} is larger than the {len(images.train)} images of {images.name}; give {len(images.train)}"
-                " or less"
-            )
+        images = fetch_images(stage, config)
+        fitted = replace(config, batch_size=fit_batch(config, images))
         partners = None
         if config.views == "neighbors":
             alias = config.neighbors or neighbors_alias(config, images.name, len(images.train), images.size)
             partners = Partners.load(stage.fetch("neighbors", alias).folder, images, config.nearest, alias)
         stage.introduce(variant=variant_name(config, images.name, len(images.train), images.size), seed=config.seed)
-        path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config.device)
-        with process_group(device, config.patience) as processes:
-            # Held until all is published: the next one that asks for it then finds what was made.
-            ended = held.enter_context(checkpoint.lock(path, processes, device))
-            if ended and processes.any(processes.leads and stage.made(), device):
-                return
-            method = METHODS[config.method](replace(config, batch_size=size), images, partners)
-            training = Training(method, stage, device, processes)
-            training.run(path)
-            if processes.leads:
-                scores = training.scores()
-                scores.log(stage)
-                stage.publish("encoder", method.encoder.save)
-                stage.publish("training", scores.save)
+        train(held, stage, config, lambda: METHODS[config.method](fitted, images, partners))
 
 
 COMMAND = Command(main, configured)

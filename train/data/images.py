@@ -7,6 +7,7 @@ import mmap
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -101,6 +102,14 @@ class Images:
             return cls(
                 about.name, about.classes, **arrays, mean=about.mean, std=about.std, duplicates=Duplicates.load(folder)
             )
+
+    @cached_property
+    def gray(self) -> bool:
+        """Whether the three channels of every image are equal, so that one holds all that there is."""
+        starts = [(images, start) for images in (self.train, self.test) for start in range(0, len(images), CHUNK)]
+        return all(
+            (chunk == chunk[..., :1]).all() for images, start in starts if (chunk := images[start : start + CHUNK]).size
+        )
 
     @property
     def size(self) -> int:

@@ -68,6 +68,12 @@ class Config:
     """Compile the networks with torch.compile; a run that is resumed then no longer equals an uninterrupted one to the last bit."""
 
     PEELED: ClassVar[tuple[str, ...]] = ()  # the method's own fields that a variant's name spells out, in this order
+    NETWORK: ClassVar[tuple[str, ...]] = (
+        "backbone",
+        "width",
+        "hidden",
+        "dimension",
+    )  # all that an untrained encoder is of
     PRESETS: ClassVar[Presets] = {
         "default": {},
         "compact": _COMPACT,
@@ -94,6 +100,11 @@ class Config:
         preset = choice(flags, "preset", list(cls.PRESETS))
         values: dict[str, Any] = {"images": "", "preset": preset, **cls.PRESETS[preset]}
         return cls(**values)
+
+    @property
+    def title(self) -> str:
+        """What the variant is called after its images; all methods of one network have the same untrained one."""
+        return self.method if self.epochs else "untrained"
 
     @property
     def resolved(self) -> Self:

@@ -36,12 +36,16 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config, self.images = config, images
         torch.manual_seed(config.seed)
-        head = (config.hidden, config.dimension) if BACKBONES[config.backbone].headed else (0, 0)
-        architecture = Architecture(config.backbone, config.width, *head, images.size, images.mean, images.std)
-        self.encoder = Encoder(architecture)
+        self.encoder = Encoder(self.architecture())
         self.encoder.fit(images.train, np.random.default_rng(config.seed))
         self.register_buffer("mean", torch.tensor(images.mean), persistent=False)
         self.register_buffer("std", torch.tensor(images.std), persistent=False)
+
+    def architecture(self) -> Architecture:
+        """Of the encoder, as the flags say."""
+        config, images = self.config, self.images
+        head = (config.hidden, config.dimension) if BACKBONES[config.backbone].headed else (0, 0)
+        return Architecture(config.backbone, config.width, *head, images.size, images.mean, images.std)
 
     @abstractmethod
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:

@@ -18,7 +18,6 @@ PEELED_LAST = (
 )  # fmt: skip
 # A name has its own place for them, or none.
 UNNAMED = ("images", "method", "preset", "seed", "device", "patience", "compile")
-NETWORK = ("backbone", "width", "hidden", "dimension")
 
 C = TypeVar("C", bound=Config)
 
@@ -41,7 +40,7 @@ def variant_name(config: Config, dataset: str, count: int, size: int = SIZE) -> 
     A preset that is not the one for a set of this size is named; any further setting adds a hash.
     """
     preset, config = baseline(config), config.resolved
-    parts = [dataset, config.method if config.epochs else "untrained"]
+    parts = [dataset, config.title]
     if config.preset != default_preset(count, size):
         parts.append(config.preset)
     different = {
@@ -54,7 +53,7 @@ def variant_name(config: Config, dataset: str, count: int, size: int = SIZE) -> 
         if config.neighbors in (own := neighbors_alias(config, dataset, count, size), own.removesuffix("-s0")):
             different.pop("neighbors", None)
     if not config.epochs:  # without training only the network matters
-        different = {name: value for name, value in different.items() if name in NETWORK}
+        different = {name: value for name, value in different.items() if name in config.NETWORK}
     for name in (*PEELED_FIRST, *config.PEELED, *PEELED_LAST):
         if name in different:
             value = different.pop(name)

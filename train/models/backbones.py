@@ -17,16 +17,18 @@ from train.models.whitened import Quadrants
 
 @dataclass(frozen=True)
 class Backbone:
-    """build: width and side of the images -> the network, from images (n, 3, s, s) to features (n, f), and f.
+    """build: width, side of the images and the details -> the network, from images (n, 3, s, s) to features (n, f), and f.
 
     fit: takes from normalized training images (n, 3, s, s) what of the network is not learned. places: so many features
     beside each other are one channel's at several places of the map. headed: whether a training puts a head above it.
+    details: names of the further numbers that it is built from.
     """
 
-    build: Callable[[int, int], tuple[nn.Module, int]]
+    build: Callable[..., tuple[nn.Module, int]]
     fit: Callable[[Any, NDArray[np.float32], np.random.Generator], None] | None = None
     places: int = 1
     headed: bool = True
+    details: frozenset[str] = frozenset()
 
 
 BACKBONES = {

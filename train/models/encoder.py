@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 import torch
@@ -25,15 +25,16 @@ from train.tracking.problem import naming, reading
 LARGEST = 4096  # pixels of a side; train.prepare makes no image half as large
 
 Width = Annotated[int, Field(ge=0)]
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Architecture:
     """What rebuilds an encoder. size, mean, std: how an image must be resized and normalized before it is encoded.
 
-    backbone: a name of BACKBONES. width: channels of the first stage of compact and
-    whitened, or the number of patches. hidden, dimension: widths of the head; hidden 0 is a linear one, dimension 0 none:
-    the representation is the features.
+    backbone: a name of BACKBONES. width: channels of the first stage of most, or the number of patches. hidden, dimension:
+    widths of the head; hidden 0 is a linear one, dimension 0 none: the representation is the features. details: the further
+    numbers that the backbone asks for, by name.
     """
 
     backbone: str
@@ -43,6 +44,13 @@ class Architecture:
     size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
     mean: tuple[Mean, Mean, Mean]
     std: tuple[Deviation, Deviation, Deviation]
+    details: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """As JSON. Without details, which came when encoders were published, they are not named."""
+        values = dataclasses.asdict(self)
+        return json.dumps({name: value for name, value in values.items() if name != "details" or value}, indent=1)
 
 
 class Encoder(nn.Module):
@@ -52,9 +60,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.architecture = architecture
         entry = BACKBONES[architecture.backbone]
-        self.backbone, features = entry.build(architecture.width, architecture.size)
-        self.dimension = architecture.dimension or features
-        self.head = head(features, architecture.hidden, architecture.dimension, entry.places)
+        self.backbone, self.features = entry.build(architecture.width, architecture.size, **architecture.details)
+        self.dimension = architecture.dimension or self.features
+        self.head = head(self.features, architecture.hidden, architecture.dimension, entry.places)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,10 +77,8 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes weights.safetensors and encoder.json."""
-        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        with naming(folder / "weights.safetensors") as path:
-            save_file(weights, path)
-        (folder / "encoder.json").write_text(json.dumps(dataclasses.asdict(self.architecture), indent=1))
+        save_network(self, folder)
+        (folder / "encoder.json").write_text(self.architecture.text)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -81,12 +87,9 @@ class Encoder(nn.Module):
             architecture = read_json(folder / "encoder.json", Architecture)
             if architecture.backbone not in BACKBONES:
                 raise ValueError(f"no backbone is called {architecture.backbone!r}")
-            weights = load_file(folder / "weights.safetensors")
-            with torch.device("meta"):  # takes no memory, however large its widths
-                check_weights(weights, cls(architecture).state_dict())
-            encoder = cls(architecture)
-            encoder.load_state_dict(weights)
-            return encoder.eval()
+            if (names := set(architecture.details)) != (own := BACKBONES[architecture.backbone].details):
+                raise ValueError(f"{architecture.backbone} has the details {sorted(own)}, not {sorted(names)}")
+            return load_network(lambda: cls(architecture), folder)
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8], start: int, stop: int) -> tuple[Tensor, Tensor]:
@@ -96,6 +99,23 @@ class Encoder(nn.Module):
         mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)
         pixels = batch(images, slice(start, stop)).to(device)
         return self(normalize(pixels, mean.to(device), std.to(device), self.architecture.size))  # type: ignore[no-any-return]
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Writes weights.safetensors."""
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    with naming(folder / "weights.safetensors") as path:
+        save_file(weights, path)
+
+
+def load_network(build: Callable[[], N], folder: Path) -> N:
+    """What `build` makes, with the weights in `folder`, ready to be used. Raises ValueError where they are of another."""
+    weights = load_file(folder / "weights.safetensors")
+    with torch.device("meta"):  # takes no memory, however large its widths
+        check_weights(weights, build().state_dict())
+    network = build()
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 def check_weights(weights: Mapping[str, Tensor], places: Mapping[str, Tensor], scalars: bool = False) -> None:
