@@ -97,13 +97,15 @@ class Misfit(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is. batches, epochs, glances: its curves, an entry each; processes: that share it."""
+    """How far a training is. batches, epochs, glances: its curves, an entry each; processes: that share it; seconds: that the
+    steps of each epoch took, of the last one so far."""
 
     step: Count
     batches: tuple[Entry, ...]
     epochs: tuple[Entry, ...]
     processes: Annotated[int, Field(ge=1)] = 1
     glances: tuple[Entry, ...] = ()
+    seconds: tuple[float, ...] = ()
 
 
 def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

@@ -117,6 +117,13 @@ def course(batches: Sequence[dict[str, float]], glances: Sequence[dict[str, floa
     return values
 
 
+def pace(seconds: Sequence[float]) -> go.Figure:
+    """The seconds that the steps of each epoch took."""
+    epochs = list(range(1, len(seconds) + 1))
+    bars = go.Bar(x=epochs, y=list(seconds), marker={"color": color(0)})
+    return figure("Time of each epoch", "epoch", "seconds of its training steps", [bars])
+
+
 def _line(entries: Sequence[dict[str, float]], name: str, label: str, line: str, mode: str = "lines") -> go.Scatter:
     stride = max(1, -(-len(entries) // POINTS))
     groups = [entries[start : start + stride] for start in range(0, len(entries), stride)]

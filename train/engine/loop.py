@@ -19,7 +19,7 @@ from tqdm import tqdm
 from train.data.scores import Scores
 from train.engine import checkpoint
 from train.engine.anatomy import gradients, interaction, sizes
-from train.engine.curves import course, figures, rises
+from train.engine.curves import course, figures, pace, rises
 from train.engine.devices import autocast, device_of
 from train.engine.monitor import CURVE, OLDER, glance, measure
 from train.engine.optimizer import learning_rate, optimizer, set_rates
@@ -63,6 +63,7 @@ class Training:
         self.batches: list[dict[str, float]] = []  # the curves: one entry a step
         self.epochs: list[dict[str, float]] = []  # and one an epoch, with epoch 0 before the first step
         self.glances: list[dict[str, float]] = []  # and one in a tenth of the steps
+        self.seconds: list[float] = []  # of the steps of each epoch, for the run and no artifact: results hold no clock
         self.moments = {round(tenth * self.steps / 10) for tenth in range(11)}  # steps after which a glance is due
 
     def run(self, path: Path) -> None:
@@ -83,7 +84,9 @@ class Training:
             ) as progress,
         ):
             while self.step < self.steps:
+                started = time.monotonic()
                 entry = self._train_step()
+                self._count(time.monotonic() - started)
                 progress.update(self.config.batch_size)
                 at_end = self.step % self.epoch_steps == 0
                 if self.step % 10 == 0 or at_end:
@@ -98,6 +101,16 @@ class Training:
                     last = time.monotonic()
                 if stopping:
                     raise KeyboardInterrupt
+        if self.processes.leads and self.seconds:
+            self.stage.panel("training/seconds", pace(self.seconds))
+
+    def _count(self, seconds: float) -> None:
+        """Adds what a step took to its epoch, and logs the epoch's sum when that has ended."""
+        epoch = (self.step - 1) // self.epoch_steps
+        self.seconds += [0.0] * (epoch + 1 - len(self.seconds))
+        self.seconds[epoch] += seconds
+        if self.step % self.epoch_steps == 0 and self.processes.leads:
+            self.stage.log({"epoch": epoch + 1.0, "pace/seconds": self.seconds[epoch]})
 
     def _train_step(self) -> dict[str, float]:
         config = self.config
@@ -194,11 +207,12 @@ class Training:
             if not value.isfinite().all():  # what has diverged stays so: the checkpoint before this one is worth more
                 self._check_finite(name, math.nan, f"after step {self.step}")
         count = self.processes.count
-        progress = checkpoint.Progress(self.step, tuple(self.batches), tuple(self.epochs), count, tuple(self.glances))
+        curves = tuple(self.batches), tuple(self.epochs), count, tuple(self.glances)
+        progress = checkpoint.Progress(self.step, *curves, tuple(self.seconds))
         checkpoint.save(path, self.method, self.optimizer, progress)
 
     def _resume(self, path: Path) -> None:
-        self.stage.axis("epoch", "test/*", "knn/*", "collapse/*")
+        self.stage.axis("epoch", "test/*", "knn/*", "collapse/*", "pace/*")
         self.stage.axis("batch", "loss/*", "optimizer/*", "curve/*")
         with self.processes.file(path, self.device) as file:
             try:
@@ -217,7 +231,7 @@ class Training:
                 f"{self.processes.count} processes cannot go on with what {count} began; start as many, or remove {path}"
             )
         self.step, self.batches, self.epochs = progress.step, list(progress.batches), list(progress.epochs)
-        self.glances = list(progress.glances)  # an older training has none
+        self.glances, self.seconds = list(progress.glances), list(progress.seconds)  # an older training has none
         if self.processes.leads:
             print(f"going on from step {self.step} of {self.steps}")
         for entry in sorted([*self.batches, *self.epochs, *self.glances], key=lambda entry: entry["batch"]):
@@ -274,7 +288,8 @@ class Training:
             "training/parameters": sum(parameter.numel() for parameter in self.method.encoder.parameters()),
             "training/processes": self.processes.count,
         }
-        return Scores(final, figures(self.batches, self.epochs, self.glances, self.terms))
+        curves = figures(self.batches, self.epochs, self.glances, self.terms)
+        return Scores(final, {**curves, **self.method.figures()})
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -78,3 +79,7 @@ class Method(nn.Module, ABC):
 
     def after_epoch(self, epoch: int) -> None:
         """Called after the last step of each epoch, from 1: fills buffers, which are part of the checkpoint."""
+
+    def figures(self) -> Mapping[str, go.Figure]:
+        """Its own, by panel path, when the training has ended; none unless said."""
+        return {}

@@ -38,6 +38,18 @@ class Below:
 
 
 @dataclass(frozen=True)
+class Between:
+    least: float
+    most: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most
+
+    def __str__(self) -> str:
+        return f"between {self.least:g} and {self.most:g}"
+
+
+@dataclass(frozen=True)
 class Share:
     """A probability, or a part of a whole."""
 
@@ -46,6 +58,9 @@ class Share:
 
     def __str__(self) -> str:
         return "between 0 and 1"
+
+
+Range = AtLeast | Below | Between | Share
 
 
 def fit_default(flag: str, value: int, default: int, most: int) -> int:
@@ -68,12 +83,12 @@ def check_ranges(config: "DataclassInstance") -> None:
 
 
 @cache
-def _ranges(kind: Any) -> tuple[tuple[str, AtLeast | Below | Share], ...]:
+def _ranges(kind: Any) -> tuple[tuple[str, Range], ...]:
     """Fields and their ranges, in the order of the fields."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
         (field.name, mark)
         for field in dataclasses.fields(kind)
         for mark in getattr(hints[field.name], "__metadata__", ())
-        if isinstance(mark, AtLeast | Below | Share)
+        if isinstance(mark, Range)
     )

@@ -19,6 +19,8 @@ PEELED_LAST = (
 # A name has its own place for them, or none.
 UNNAMED = ("images", "method", "preset", "seed", "device", "patience", "compile")
 
+ABBREVIATIONS = {"dimension": "d"}  # as the literature writes it
+
 C = TypeVar("C", bound=Config)
 
 
@@ -57,7 +59,8 @@ def variant_name(config: Config, dataset: str, count: int, size: int = SIZE) -> 
     for name in (*PEELED_FIRST, *config.PEELED, *PEELED_LAST):
         if name in different:
             value = different.pop(name)
-            parts.append(value if isinstance(value, str) else f"{name.removesuffix('_width')}{value:g}")
+            word = ABBREVIATIONS.get(name, name.removesuffix("_width"))
+            parts.append(value if isinstance(value, str) else f"{word}{value:g}")
     if different.get("crop_smallest") == 1:  # nothing is cropped
         different = {name: value for name, value in different.items() if not name.startswith("crop_")}
         parts.append("crop0")

@@ -10,8 +10,10 @@ from torch import nn
 
 from train.models.compact import compact
 from train.models.fourconv import fourconv
+from train.models.judge import Judge
 from train.models.patches import WhitenedPatches
 from train.models.resnet import resnet18
+from train.models.strided import Strided
 from train.models.whitened import Quadrants
 
 
@@ -37,9 +39,16 @@ BACKBONES = {
     "resnet18": Backbone(lambda width, side: resnet18()),
     "fourconv": Backbone(lambda width, side: fourconv(), headed=False),  # it ends in a layer of its own
     "patches": Backbone(lambda width, side: sized(WhitenedPatches(width)), WhitenedPatches.fit, headed=False),
+    "strided": Backbone(
+        lambda width, side, layers, channels: sized(Strided(width, side, int(layers), int(channels))),
+        details=frozenset({"layers", "channels"}),
+    ),
+    "judge": Backbone(
+        lambda width, side, channels: sized(Judge(width, side, int(channels))), details=frozenset({"channels"})
+    ),
     "pixels": Backbone(lambda width, side: (nn.Flatten(), 3 * side**2), headed=False),
 }
 
 
-def sized(network: Quadrants | WhitenedPatches) -> tuple[nn.Module, int]:
+def sized(network: Quadrants | WhitenedPatches | Strided | Judge) -> tuple[nn.Module, int]:
     return network, network.features

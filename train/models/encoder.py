@@ -44,7 +44,7 @@ class Architecture:
     size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
     mean: tuple[Mean, Mean, Mean]
     std: tuple[Deviation, Deviation, Deviation]
-    details: dict[str, float] = field(default_factory=dict)
+    details: Mapping[str, int | float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

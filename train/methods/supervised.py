@@ -1,0 +1,158 @@
+"""A classifier of the training labels, and of one class more: images that are spoiled.
+
+It is the ceiling of every table of probes, and the judge of samples: its 64 features measure them, and its last class says
+what is no image of the set. Without that class a classifier is sure of noise too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from train.data.images import Images
+from train.data.views import batch, float_planes, standardise
+from train.methods import config
+from train.methods.method import Batch, Method, Outputs
+from train.methods.ranges import AtLeast, Share
+from train.models.encoder import Architecture
+
+KINDS = 3  # ways to spoil an image
+BLOCKS = 4  # of a side, shuffled
+LIGHT, DARK = 0.3, 0.7  # share of the one image in a cross-fade of two
+
+
+@dataclass(frozen=True)
+class Config(config.Config):
+    method: Literal["supervised"] = "supervised"
+    """What is learned."""
+    preset: Literal["default", "small", "tiny"] = "default"
+    """Where the other defaults come from: default (sets of 10,000 images or more), small (fewer), tiny (fewer, of at most 16
+    pixels)."""
+    epochs: Annotated[int, AtLeast(0)] = 2
+    """Passes over the training images; 0 publishes the untrained classifier."""
+    batch_size: Annotated[int, AtLeast(2)] = 128
+    """Images a step; the default takes all images of a set that is smaller."""
+    backbone: Literal["judge", "compact", "resnet18"] = "judge"
+    """judge (three convolutions and 64 features), compact (a small residual network) or resnet18."""
+    width: Annotated[int, AtLeast(1)] = 32
+    """Channels of the first layer of judge and compact."""
+    learning_rate: Annotated[float, AtLeast(0)] = 3e-3
+    """Largest learning rate."""
+    shift: Annotated[int, AtLeast(0)] = 2
+    """Pixels by which an image is moved at most, in each direction."""
+    flip: Annotated[float, Share()] = 0.0
+    """Probability that an image is mirrored; digits have a side."""
+    spoiled: Annotated[float, Share()] = 0.25
+    """Images of the last class, for each image of the set: noise, shuffled blocks, cross-fades of two images."""
+    smoothing: Annotated[float, Share()] = 0.02
+    """Label smoothing."""
+
+    PEELED: ClassVar[tuple[str, ...]] = ("spoiled", "smoothing")
+    PRESETS: ClassVar[config.Presets] = {
+        "default": {},
+        "small": {"epochs": 20, "batch_size": 64, "shift": 3},
+        "tiny": {"epochs": 20, "batch_size": 64, "shift": 1},
+    }
+
+    @property
+    def title(self) -> str:
+        return self.method if self.epochs else f"{self.method}-untrained"
+
+
+class Supervised(Method):
+    """Cross-entropy over the classes and the spoiled one. The representation is the logits."""
+
+    configuration = Config
+    config: Config
+    terms = ("cross_entropy", "accuracy")
+
+    def __init__(self, config: Config, images: Images) -> None:
+        self.channels = 1 if images.gray else 3
+        super().__init__(config, images)
+
+    def architecture(self) -> Architecture:
+        plain = replace(super().architecture(), hidden=0, dimension=len(self.images.classes) + 1)
+        return replace(plain, details={"channels": self.channels}) if self.config.backbone == "judge" else plain
+
+    def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
+        planes = float_planes(batch(getattr(self.images, split), rows)).div(255)
+        labels = torch.from_numpy(np.array(getattr(self.images, f"{split}_labels")[rows]))
+        spoiled = spoil(planes, draws)
+        amount = torch.rand(len(rows), generator=draws) < self.config.spoiled
+        if split == "train":
+            planes = shifted(planes, self.config.shift, draws)
+            mirrored = torch.rand(len(rows), generator=draws) < self.config.flip
+            planes = torch.where(mirrored.view(-1, 1, 1, 1), planes.flip(-1), planes)
+        both = torch.stack([planes, spoiled])[:, share]
+        answers = torch.stack([labels, torch.where(amount, len(self.images.classes), -1)])[:, share]
+        size = both.shape[2:]
+        views = standardise(both.flatten(0, 1).contiguous().to(self.mean.device), self.mean, self.std)
+        return {"views": views.view(2, -1, *size), "labels": answers.to(self.mean.device)}
+
+    def forward(self, batch: Batch) -> Outputs:
+        views, labels = batch["views"], batch["labels"]
+        logits = self.encoder(views.flatten(0, 1))[1].float()
+        labeled = labels.flatten() >= 0
+        smoothing = self.config.smoothing if self.training else 0.0
+        losses = F.cross_entropy(logits, labels.flatten().clamp_min(0), reduction="none", label_smoothing=smoothing)
+        right = (logits.argmax(dim=1) == labels.flatten()).float()
+        return {
+            "cross_entropy": (losses * labeled).view(labels.shape),
+            "right": (right * labeled).view(labels.shape).detach(),
+            "labeled": labeled.float().view(labels.shape),
+        }
+
+    def loss(self, outputs: Outputs) -> tuple[Tensor, Sequence[Tensor]]:
+        """cross_entropy, right, labeled: (2, n), of the images and of their spoiled ones; only the labeled ones count."""
+        cross_entropy = outputs["cross_entropy"].sum() / outputs["labeled"].sum()
+        accuracy = outputs["right"][0].mean()
+        return cross_entropy, (cross_entropy, accuracy)
+
+
+def shifted(planes: Tensor, most: int, draws: torch.Generator) -> Tensor:
+    """Images (n, c, s, s), each moved by up to `most` pixels; what leaves on one side is lost, and 0 comes in."""
+    count, _, size, _ = planes.shape
+    offsets = torch.randint(0, 2 * most + 1, (2, count), generator=draws)
+    padded = F.pad(planes, [most] * 4)
+    rows = offsets[0, :, None] + torch.arange(size)
+    columns = offsets[1, :, None] + torch.arange(size)
+    image = torch.arange(count)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def spoil(planes: Tensor, draws: torch.Generator) -> Tensor:
+    """What is no image of the set, made of each of its images (n, c, s, s) in [0, 1]: noise of its own pixels or of all values,
+    its blocks in another order, or a cross-fade with another image."""
+    count = len(planes)
+    kind = torch.randint(0, KINDS, (count,), generator=draws).view(-1, 1, 1, 1)
+    others = planes[torch.randperm(count, generator=draws)]
+    share = LIGHT + (DARK - LIGHT) * torch.rand(count, 1, 1, 1, generator=draws)
+    spoiled = torch.where(kind == 0, noise(planes, draws), share * planes + (1 - share) * others)
+    return torch.where(kind == 1, shuffled(planes, draws), spoiled)
+
+
+def noise(planes: Tensor, draws: torch.Generator) -> Tensor:
+    """Of every second image its own pixels, shuffled; of the others values between 0 and 1, one for all channels."""
+    count, channels, size, _ = planes.shape
+    order = torch.rand(count, size * size, generator=draws).argsort(dim=1)
+    own = planes.flatten(2).gather(2, order[:, None].expand(-1, channels, -1)).view_as(planes)
+    uniform = torch.rand(count, 1, size, size, generator=draws).expand_as(planes)
+    return torch.where(torch.rand(count, 1, 1, 1, generator=draws) < 0.5, own, uniform)
+
+
+def shuffled(planes: Tensor, draws: torch.Generator) -> Tensor:
+    """Each image's blocks in another order, BLOCKS to a side; pixels that make no whole block stay where they are."""
+    count, size = len(planes), planes.shape[-1]
+    side = size // BLOCKS
+    whole = planes[..., : side * BLOCKS, : side * BLOCKS]
+    tiles = whole.unfold(2, side, side).unfold(3, side, side).flatten(2, 3)  # (n, c, blocks, side, side)
+    order = torch.rand(count, BLOCKS**2, generator=draws).argsort(dim=1).view(count, 1, -1, 1, 1)
+    tiles = tiles.gather(2, order.expand_as(tiles)).unflatten(2, (BLOCKS, BLOCKS))
+    spoiled = planes.clone()
+    spoiled[..., : side * BLOCKS, : side * BLOCKS] = tiles.permute(0, 1, 2, 4, 3, 5).reshape_as(whole)
+    return spoiled
