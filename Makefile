@@ -76,6 +76,7 @@ lint: style
 .venv/test: .venv/run
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'lightly>=1.5'  # its losses, to compare with ours
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'torchmetrics>=1.6' lightning-utilities 'diffusers==0.35.*' 'huggingface-hub==0.36.*'  # the same for measures of samples, and samplers
 	@touch $@
 
 clean:

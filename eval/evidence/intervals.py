@@ -1,5 +1,8 @@
 """Bootstrap 95 % intervals (percentile method, Efron and Tibshirani 1993, chapter 13): resampled with replacement."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -61,6 +64,31 @@ def auc_of_counts(normal: NDArray[np.int64], anomalies: NDArray[np.int64]) -> fl
     """
     below = np.cumsum(normal) - normal / 2
     return float(anomalies @ below / (normal.sum() * anomalies.sum()))
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """interval: 95 %, None where there is too little to resample."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+def two_sample(
+    statistic: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    resamples: int,
+    random: np.random.Generator,
+) -> Statistic:
+    """`statistic` of two sets, (n,) and (m,), which are resampled apart, each to as many as it has."""
+    if min(len(one), len(other)) < LEAST or not resamples:
+        return Statistic(statistic(one, other), None)
+    draws = [
+        statistic(one[random.integers(len(one), size=len(one))], other[random.integers(len(other), size=len(other))])
+        for _ in range(resamples)
+    ]
+    return Statistic(statistic(one, other), interval(np.array(draws)))
 
 
 def interval(estimates: NDArray[np.float64]) -> tuple[float, float]:

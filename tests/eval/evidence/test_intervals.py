@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from eval.evidence.intervals import accuracy_interval, auc_interval, auc_of_counts, mean_interval
+from eval.evidence.intervals import accuracy_interval, auc_interval, auc_of_counts, mean_interval, two_sample
 
 
 def test_accuracy_interval_is_that_of_the_binomial_distribution() -> None:
@@ -60,3 +60,25 @@ def test_auc_interval_turns_over_when_the_sets_change_places() -> None:
     assert ends is not None
     turned = auc_interval(anomalies, normal, seed=0, resamples=4000)
     assert turned == pytest.approx((1 - ends[1], 1 - ends[0]), abs=0.004)
+
+
+def test_two_sample_interval_agrees_with_scipy_for_a_ratio_of_means() -> None:
+    rng = np.random.default_rng(5)
+    one, other = rng.exponential(size=60), rng.gamma(4, size=90)
+    expected = stats.bootstrap(
+        (one, other),
+        lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis),
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(6),
+    )
+    result = two_sample(lambda a, b: float(a.mean() / b.mean()), one, other, 10_000, np.random.default_rng(7))
+    assert result.value == pytest.approx(one.mean() / other.mean())
+    assert result.interval == pytest.approx(tuple(expected.confidence_interval), abs=0.06 * expected.standard_error)
+
+
+def test_two_sets_of_which_one_is_a_single_value_have_no_interval() -> None:
+    result = two_sample(
+        lambda a, b: float(a.mean() - b.mean()), np.ones(1), np.arange(5.0), 10, np.random.default_rng(0)
+    )
+    assert result.value == -1 and result.interval is None
