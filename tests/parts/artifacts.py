@@ -71,3 +71,6 @@ class Silent:
 
     def axis(self, axis: str, *metrics: str) -> None:
         pass
+
+    def panel(self, name: str, content: object) -> None:
+        pass

@@ -232,8 +232,8 @@ def float_planes(images: Tensor) -> Tensor:
 
 
 def standardise(planes: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(planes - mean) / std, in channels_last. Overwrites `planes`."""
-    mean, std = (statistic.to(planes).view(3, 1, 1) for statistic in (mean, std))
+    """(planes - mean) / std, by channel, in channels_last. Overwrites `planes`."""
+    mean, std = (statistic.to(planes).view(-1, 1, 1) for statistic in (mean, std))
     return planes.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 

@@ -1,0 +1,96 @@
+"""The judge: how images are spoiled and moved, and what it learns to refuse."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
+from tests.parts.artifacts import Silent
+from train.data.images import Images
+from train.engine.loop import Training
+from train.methods.supervised import Config, Supervised, shifted, shuffled, spoil
+
+
+def digits() -> Images:
+    """The 8x8 digits at 16 pixels."""
+    pixels, labels = load_digits(return_X_y=True)
+    pixels = (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    pixels = pixels[..., None].repeat(3, axis=3)
+    arrays = {"train": pixels[:1400], "test": pixels[1400:]}
+    labels = labels.astype(np.int64)
+    classes = tuple("0123456789")
+    return Images.from_arrays(
+        "digits", classes, {**arrays, "train_labels": labels[:1400], "test_labels": labels[1400:]}
+    )
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_shift_moves_the_whole_image_and_lets_zeros_in() -> None:
+    planes = torch.rand(50, 3, 8, 8, generator=generator())
+    moved = shifted(planes, 2, generator(1))
+    kinds = set()
+    for before, after in zip(planes, moved, strict=True):
+        matches = []
+        for down in range(-2, 3):
+            for right in range(-2, 3):
+                expected = torch.zeros_like(before)
+                rows, columns = (slice(max(0, by), 8 + min(0, by)) for by in (down, right))
+                source = before[:, max(0, -down) : 8 - max(0, down), max(0, -right) : 8 - max(0, right)]
+                expected[:, rows, columns] = source
+                if torch.equal(expected, after):
+                    matches.append((down, right))
+        assert len(matches) == 1
+        kinds.add(matches[0])
+    assert len(kinds) > 15  # of 25
+
+
+def test_shuffled_blocks_are_the_same_pixels_in_another_order() -> None:
+    planes = torch.rand(20, 1, 18, 18, generator=generator())
+    mixed = shuffled(planes, generator(1))
+    assert torch.equal(mixed.flatten(1).sort(dim=1).values, planes.flatten(1).sort(dim=1).values)
+    assert (mixed != planes).any(dim=(1, 2, 3)).all()
+    assert torch.equal(mixed[..., 16:, :], planes[..., 16:, :])  # 4 blocks of 4 pixels to a side, and 2 pixels over
+    corner = mixed[0, 0, :4, :4]
+    blocks = [planes[0, 0, top : top + 4, left : left + 4] for top in range(0, 16, 4) for left in range(0, 16, 4)]
+    assert sum(torch.equal(corner, block) for block in blocks) == 1
+
+
+def test_no_spoiled_image_is_the_image_itself() -> None:
+    planes = torch.from_numpy(digits().train[:200] / 255).float().permute(0, 3, 1, 2)
+    spoiled = spoil(planes, generator())
+    assert (spoiled - planes).abs().amax(dim=(1, 2, 3)).min() > 0.05
+    assert spoiled.min() >= 0 and spoiled.max() <= 1
+    assert torch.equal(spoiled[:, 0], spoiled[:, 2])  # gray stays gray
+
+
+def test_it_reads_digits_and_refuses_noise_and_cross_fades(tmp_path: Path) -> None:
+    images = digits()
+    config = Config(**{"images": "digits", **Config.PRESETS["tiny"], "precision": "float32", "seed": 0})
+    stage: Any = Silent()
+    training = Training(Supervised(config, images), stage, torch.device("cpu"))
+    training.run(tmp_path / "checkpoint.safetensors")
+    judge = training.method.encoder.eval()
+    test = images.test
+    answers = judge.encode(test, 0, len(test))[1].argmax(dim=1).numpy()
+    assert (answers == images.test_labels).mean() > 0.93 and (answers == 10).mean() < 0.04
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (300, 16, 16, 1), dtype=np.uint8).repeat(3, axis=3)
+    one, other = random.permutation(len(test))[:300], random.permutation(len(test))[:300]
+    apart = images.test_labels[one] != images.test_labels[other]
+    fades = ((test[one][apart].astype(int) + test[other][apart]) // 2).astype(np.uint8)
+    for strange in (noise, fades):
+        refused = judge.encode(strange, 0, len(strange))[1].argmax(dim=1).numpy() == 10
+        assert refused.mean() > 0.8
+
+
+def test_a_share_of_the_rows_has_what_the_whole_batch_draws_for_it() -> None:
+    of = Supervised(Config(**{"images": "digits", **Config.PRESETS["tiny"]}), digits())
+    rows = np.arange(12)
+    whole = of.batch("train", rows, generator(3), slice(None))
+    half = of.batch("train", rows, generator(3), slice(6, 12))
+    assert all(torch.equal(values, whole[name][:, 6:]) for name, values in half.items())
