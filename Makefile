@@ -76,6 +76,7 @@ lint: style
 .venv/test: .venv/run
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'lightly>=1.5'  # its losses, to compare with ours
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'diffusers==0.35.*' 'huggingface_hub<1'  # its sampling steps, likewise
 	@touch $@
 
 clean:
