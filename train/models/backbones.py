@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from train.models.compact import compact
+from train.models.denoiser import Descent, Middle
 from train.models.fourconv import fourconv
 from train.models.judge import Judge
 from train.models.patches import WhitenedPatches
@@ -46,9 +47,28 @@ BACKBONES = {
     "judge": Backbone(
         lambda width, side, channels: sized(Judge(width, side, int(channels))), details=frozenset({"channels"})
     ),
+    "denoiser": Backbone(
+        lambda width, side, **details: sized(middle(width, side, **details)),
+        headed=False,
+        details=frozenset({"levels", "blocks", "patch", "attention", "channels", "alpha_bar"}),
+    ),
     "pixels": Backbone(lambda width, side: (nn.Flatten(), 3 * side**2), headed=False),
 }
 
 
-def sized(network: Quadrants | WhitenedPatches | Strided | Judge) -> tuple[nn.Module, int]:
+def middle(
+    width: int,
+    side: int,
+    levels: float,
+    blocks: float,
+    patch: float,
+    attention: float,
+    channels: float,
+    alpha_bar: float,
+) -> Middle:
+    widths = [width << level for level in range(int(levels))]
+    return Middle(Descent(int(channels), widths, int(blocks), int(patch), bool(attention)), side, alpha_bar)
+
+
+def sized(network: Quadrants | WhitenedPatches | Strided | Judge | Middle) -> tuple[nn.Module, int]:
     return network, network.features
