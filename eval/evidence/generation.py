@@ -66,6 +66,40 @@ class Reference:
         draws = self._relative(first, ours, theirs) - self._relative(second, ours, others)
         return Difference(float(draws[0]), self._interval(draws, min(len(first), len(second))))
 
+    def influences(self, features: NDArray[Any]) -> Array:
+        """Of as many samples as real images, (n, d): numbers (n,) whose mean is the distance, those of the pairs of a sample and
+        a real image, so that it can be resampled as a mean is.
+
+        They are the jackknife's pseudo-values of the U-statistic over pairs (Efron & Stein 1981; Gretton et al. 2012, lemma 6,
+        with the mean of all cross terms): the distance n times, less n - 1 times that without the pair.
+        """
+        samples, count = self._scaled(features), len(self.features)
+        if len(samples) != count:
+            raise ValueError(f"{len(samples)} samples and {count} real images make no pairs; give as many")
+        if count < 3:
+            raise ValueError(f"{count} pairs leave no distance when one is left out; give 3 or more")
+        rows = np.zeros(
+            (4, count)
+        )  # sums of each image's kernels: among the real, among the samples, across, and across
+        own = np.zeros((3, count))
+        for part in blocks(count):
+            x, y = self.features[part], samples[part]
+            tables = [cube(a @ b.T / x.shape[1] + 1) for a, b in ((x, self.features), (y, samples), (x, samples))]
+            places = np.arange(count)[part]
+            for index, table in enumerate(tables):
+                own[index, part] = table[np.arange(len(table)), places]
+                rows[index, part] = table.sum(axis=1)
+            rows[3] += tables[2].sum(axis=0)
+        real, drawn, across = rows[0].sum() - own[0].sum(), rows[1].sum() - own[1].sum(), rows[2].sum()
+        without = [
+            real - 2 * (rows[0] - own[0]), drawn - 2 * (rows[1] - own[1]), across - rows[2] - rows[3] + own[2],
+        ]  # fmt: skip
+        pairs, left = count * (count - 1), (count - 1) * (count - 2)
+        whole = (real + drawn) / pairs - 2 * across / count**2
+        rest = (without[0] + without[1]) / left - 2 * without[2] / (count - 1) ** 2
+        pseudo: Array = count * whole - (count - 1) * rest
+        return pseudo + (whole - pseudo.mean())  # the cross term's own pairs are a bias of order 1 / n²
+
     def _scaled(self, features: NDArray[Any]) -> Array:
         samples = matrix(features, "samples")
         if samples.shape[1] != len(self.deviation):

@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from train.methods.config import Config
 from train.tracking import Problem, environment
 from train.tracking.problem import incident
 
@@ -25,9 +24,9 @@ def device_of(name: str) -> torch.device:
         ) from error
 
 
-def autocast(config: Config, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which the networks run."""
-    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and multiplies_bfloat16(device))
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which the networks run. precision: as the flag of that name."""
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
 
 

@@ -47,7 +47,7 @@ class Training:
                 f"--batch-size {config.batch_size} cannot be shared by {self.processes.count} processes; give a multiple"
             )
         self.device = device or device_of(config.device)
-        self.autocast = autocast(config, self.device)
+        self.autocast = autocast(config.precision, self.device)
         self.method = method.to(self.device)
         self.forward = torch.compile(self.method) if config.compile else self.method
         self.terms = (*method.terms, "total")
