@@ -9,7 +9,8 @@ with each other:
     probe/top1 of eigenmaps / probe/chance of eigenmaps <= 2
     probe/top1 of byol-wide - probe/top1 of byol > probe/top1 of simsiam-wide - probe/top1 of simsiam
 
-or is `{all: [RULE, ...]}` or `{any: [RULE, ...]}`. A term is a metric path that eval.compare publishes, of a variant
+or is `{all: [RULE, ...]}` or `{any: [RULE, ...]}`, or `{undecidable: WHY}` of what no measurement can decide as it is claimed.
+A term is a metric path that eval.compare publishes, of a variant
 (named without its data set). Two paths are lists by class and take class names: `probe/per_class[cat, dog]` is the mean
 accuracy of these classes; `probe/pairs[cat, dog]` how often one is taken for the other, and `probe/pairs[cat, dog]/place`
 that pair's place among all pairs, 1 for the most often confused.
@@ -79,7 +80,14 @@ class Group:
     parts: tuple["Rule", ...]
 
 
-Rule = Inequality | Group
+@dataclass(frozen=True)
+class Undecidable:
+    """why: a sentence for the reader."""
+
+    why: str
+
+
+Rule = Inequality | Group | Undecidable
 
 
 def parse(node: object) -> Rule:
@@ -90,7 +98,11 @@ def parse(node: object) -> Rule:
         ((kind, parts),) = node.items()
         if isinstance(parts, list) and parts:
             return Group(kind == "all", tuple(parse(part) for part in parts))
-    raise ValueError(f"{node!r} is not a rule; write a comparison, or all: or any: over a list of rules")
+    if isinstance(node, dict) and set(node) == {"undecidable"} and isinstance(why := node["undecidable"], str) and why:
+        return Undecidable(why)
+    raise ValueError(
+        f"{node!r} is not a rule; write a comparison, or all: or any: over a list of rules, or undecidable: and why"
+    )
 
 
 def _inequality(text: str) -> Inequality:
@@ -308,6 +320,8 @@ class Decision:
 
 def decide(rule: Rule, measurements: Measurements) -> Decision:
     """A group is decided by the parts that are: one that does not hold decides `all`, one that holds decides `any`."""
+    if isinstance(rule, Undecidable):
+        return Decision("not decided", rule.why, ())
     if isinstance(rule, Inequality):
         finding = evaluate(rule, measurements)
         return Decision(finding.verdict, finding.why, (finding,))

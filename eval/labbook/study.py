@@ -28,7 +28,7 @@ class Representation:
 
     name: of its variants, after that of the data set. command: makes its encoder, or its embeddings; {images} is the image
     set, {NAME} the alias of the study's representation NAME. label: what sentences call it. plural: whether that is a plural.
-    seedless: nothing in it is drawn.
+    seedless: nothing in it is drawn. without: evaluations that are not taken of it, though they could be.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Representation:
     label: str
     plural: bool = False
     seedless: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def stage(self) -> str:
@@ -138,7 +139,11 @@ class Study:
     def steps(self, representation: Representation) -> Iterator[str]:
         """The commands that follow the representation's own: what its evaluations need, in the order of artifacts.yaml, and
         then these; {variant} and {anomalies} are still to be filled in."""
-        evaluations = [name for name in self.evaluations if not absent(name, representation.stage)]
+        evaluations = [
+            name
+            for name in self.evaluations
+            if name not in representation.without and not absent(name, representation.stage)
+        ]
         needed = {need for name in evaluations for need in _needs(name)}
         for name in (*(name for name in declarations() if name in needed and name not in evaluations), *evaluations):
             if not representation.makes(name):

@@ -2,10 +2,11 @@
 
 from eval.labbook.study import Study
 from eval.studies.peel.study import STUDY as PEEL
+from eval.studies.reconstruction.study import STUDY as RECONSTRUCTION
 from eval.studies.siamese.study import STUDY as SIAMESE
 from train.tracking import Problem
 
-STUDIES = {study.name: study for study in (PEEL, SIAMESE)}
+STUDIES = {study.name: study for study in (PEEL, SIAMESE, RECONSTRUCTION)}
 
 
 def get_study(name: str) -> Study:

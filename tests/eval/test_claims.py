@@ -11,7 +11,7 @@ import yaml
 from eval import claims
 from eval.evidence.claims import Claims
 from eval.evidence.comparison import Comparison
-from eval.evidence.rules import Group, Inequality, Measurements, decide
+from eval.evidence.rules import Group, Inequality, Measurements, Rule, decide
 from tests.parts.artifacts import refusal
 from tests.parts.comparisons import BySeed, comparison_values
 from tests.parts.embeddings import NoConfig
@@ -139,8 +139,10 @@ def real() -> Claims:
     return claims.Config("shapes").claims
 
 
-def inequalities(rule: Inequality | Group) -> list[Inequality]:
-    return [rule] if isinstance(rule, Inequality) else [part for group in rule.parts for part in inequalities(group)]
+def inequalities(rule: Rule) -> list[Inequality]:
+    if isinstance(rule, Group):
+        return [part for group in rule.parts for part in inequalities(group)]
+    return [rule] if isinstance(rule, Inequality) else []
 
 
 def test_every_claim_of_the_exercise_has_its_entry_and_names_what_the_stages_publish() -> None:

@@ -42,7 +42,7 @@ class Config(config.Config):
     """Where the other defaults come from: default (sets of 10,000 images or more), small (fewer), tiny (fewer, of at most 16
     pixels), exercise (the reports' variational autoencoder)."""
     epochs: Annotated[int, AtLeast(0)] = 10
-    """Passes over the training images; 0 publishes the untrained encoder and decoder."""
+    """Passes over the training images, three times as many of a variational one; 0 publishes the untrained encoder and decoder."""
     batch_size: Annotated[int, AtLeast(2)] = 128
     """Images a step; the default takes all images of a set that is smaller."""
     backbone: Literal["strided"] = "strided"
@@ -61,12 +61,12 @@ class Config(config.Config):
     learning_rate: Annotated[float, AtLeast(0)] = 3e-3
     """Largest learning rate."""
 
-    PEELED: ClassVar[tuple[str, ...]] = ("kl", "likelihood", "dimension", "layers")
+    PEELED: ClassVar[tuple[str, ...]] = ("kl", "likelihood", "dimension", "layers", "epochs")
     NETWORK: ClassVar[tuple[str, ...]] = (*config.Config.NETWORK, "layers")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
-        "small": {"epochs": 60, "batch_size": 32},
-        "tiny": {"epochs": 60, "batch_size": 32, "layers": 2},
+        "small": {"epochs": 30, "batch_size": 32},
+        "tiny": {"epochs": 30, "batch_size": 32},
         "exercise": {
             "epochs": 30, "kl": 1.0, "dimension": 32, "likelihood": "bernoulli", "optimizer": "adam", "learning_rate": 1e-3,
             "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant",
@@ -82,7 +82,7 @@ class Config(config.Config):
     def defaults(cls, flags: Mapping[str, str]) -> Self:
         plain = super().defaults(flags)
         if not plain.kl and is_positive(flags.get("kl", "0")):
-            return replace(plain, kl=1.0, dimension=32)
+            return replace(plain, kl=1.0, dimension=32, epochs=3 * plain.epochs)
         return plain
 
     @property

@@ -70,7 +70,7 @@ class Config(config.Config):
     warmup: Annotated[float, Between(0, 1)] = 0.05
     """Share of the steps over which the learning rate rises."""
 
-    PEELED: ClassVar[tuple[str, ...]] = ("predict", "noise_schedule", "weights", "steps", "attention")
+    PEELED: ClassVar[tuple[str, ...]] = ("predict", "noise_schedule", "weights", "steps", "attention", "epochs")
     NETWORK: ClassVar[tuple[str, ...]] = (*config.Config.NETWORK, "levels", "blocks", "patch", "attention", "alpha_bar")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},

@@ -13,13 +13,13 @@ import eval.labbook
 from eval.evidence.claims import Claims
 from eval.evidence.maps import SMALLEST
 from eval.evidence.retrieval import PER_QUERY
-from eval.evidence.rules import Inequality, Rule, Term
+from eval.evidence.rules import Group, Inequality, Rule, Term
 from eval.labbook.study import LEAST, Representation, absent, preset
 from eval.studies.all import STUDIES, get_study
 from eval.studies.peel.study import STUDY
 from tests.parts.artifacts import refusal
-from train import pretrain
 from train.methods.variants import default_preset, variant_name
+from train.tracking import stage_command
 from train.tracking.declarations import declaration
 
 FOLDER = Path(eval.labbook.__file__).parent
@@ -41,9 +41,9 @@ def test_a_representation_that_is_trained_bears_the_name_of_its_variant(count: i
     """`make run` goes on by the variant's name, the page and the claims by the representation's."""
     for study in STUDIES.values():
         for one in study.representations:
-            if one.stage == "train.pretrain":
-                _, *words = one.words({"images": "x"}, preset=default_preset(count, size), seed=0)
-                assert variant_name(pretrain.COMMAND.parse(words), "x", count, size) == f"x-{one.name}"
+            if one.makes("training"):
+                stage, *words = one.words({"images": "x"}, preset=default_preset(count, size), seed=0)
+                assert variant_name(stage_command(stage).parse(words), "x", count, size) == f"x-{one.name}"
 
 
 def test_the_preset_is_that_for_the_number_of_images_and_their_size() -> None:
@@ -63,7 +63,9 @@ def test_claims_are_about_representations_and_scores_of_their_study() -> None:
 
 
 def terms(rule: Rule) -> list[Term]:
-    return list(rule.terms) if isinstance(rule, Inequality) else [term for part in rule.parts for term in terms(part)]
+    if isinstance(rule, Group):
+        return [term for part in rule.parts for term in terms(part)]
+    return list(rule.terms) if isinstance(rule, Inequality) else []
 
 
 def test_each_evaluation_of_a_study_is_declared_with_its_command() -> None:

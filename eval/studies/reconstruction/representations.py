@@ -1,0 +1,44 @@
+"""What the study compares: codes of autoencoders of several sizes, a variational one, a diffusion, and what stands beside them."""
+
+from eval.labbook.study import Representation
+
+UNTRAINED, PIXELS, PATCHES = FLOORS = ("untrained", "pixels", "patches")
+SUPERVISED, VICREG = ("supervised", "vicreg")
+SMALL, SIX, TEN, AE, LARGE = SIZES = ("ae-d2", "ae-d6", "ae-d10", "ae", "ae-d30")
+SHALLOW, BLANK = ("ae-layers2", "ae-untrained")
+VAE, VAE_EARLY = ("vae-bernoulli", "vae-bernoulli-epochs1")
+DDPM, DDPM_EARLY = ("ddpm", "ddpm-epochs1")
+
+_AE = "train.autoencode --images {images}"
+_VAE = f"{_AE} --kl 1 --likelihood bernoulli"
+_DDPM = "train.diffuse --images {images}"
+_CHEAP = ("transfer",)  # not taken of what its question is not about
+
+REPRESENTATIONS = (
+    Representation(SUPERVISED, "train.supervise --images {images}", "the judge", without=_CHEAP),
+    Representation(
+        UNTRAINED, "train.pretrain --images {images} --epochs 0", "the untrained network", without=(*_CHEAP, "latents")
+    ),
+    Representation(
+        PIXELS, "train.patches --images {images} --kind pixels", "pixels", True, True, without=(*_CHEAP, "latents")
+    ),
+    Representation(
+        PATCHES,
+        "train.patches --images {images} --kind patches",
+        "whitened patches",
+        True,
+        without=(*_CHEAP, "latents"),
+    ),
+    Representation(VICREG, "train.pretrain --images {images} --method vicreg", "VICReg", without=_CHEAP),
+    Representation(SMALL, f"{_AE} --dimension 2", "the autoencoder with d = 2"),
+    Representation(SIX, f"{_AE} --dimension 6", "the autoencoder with d = 6", without=_CHEAP),
+    Representation(TEN, f"{_AE} --dimension 10", "the autoencoder with d = 10", without=_CHEAP),
+    Representation(AE, _AE, "the autoencoder with d = 14"),
+    Representation(LARGE, f"{_AE} --dimension 30", "the autoencoder with d = 30", without=_CHEAP),
+    Representation(SHALLOW, f"{_AE} --layers 2", "the autoencoder of two layers", without=_CHEAP),
+    Representation(BLANK, f"{_AE} --epochs 0", "the untrained autoencoder", without=(*_CHEAP, "generate")),
+    Representation(VAE_EARLY, f"{_VAE} --epochs 1", "the variational autoencoder after one epoch", without=_CHEAP),
+    Representation(VAE, _VAE, "the variational autoencoder", without=_CHEAP),
+    Representation(DDPM_EARLY, f"{_DDPM} --epochs 1", "the diffusion after one epoch", without=_CHEAP),
+    Representation(DDPM, _DDPM, "the diffusion", without=_CHEAP),
+)
