@@ -26,7 +26,7 @@ from train.tracking.store import home
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 QUESTIONS = {
     "terms", "augmentations", "projector", "neighbors", "search", "evaluation", "simsiam", "league", "harder", "siamese",
-    "recipe-simsiam", "recipe-byol", "recipe-barlow", "recipe-lejepa",
+    "recipe-simsiam", "recipe-byol", "recipe-barlow", "recipe-lejepa", "latents", "beta", "diffusion",
 }  # fmt: skip
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 

@@ -365,3 +365,12 @@ def test_a_ratio_that_no_number_holds_is_not_decided() -> None:
     values = comparison_values({"a/b": {"x": ([1e149], [1e148, 1e149]), "y": ([1e-200], [1e-200, 1e-199])}})
     result = decision("a/b of x / a/b of y > 2", values)
     assert (result.verdict, result.why) == ("not decided", "a/b of x is too large to be divided by a/b of y")
+
+
+def test_what_cannot_be_decided_says_why_whatever_was_measured() -> None:
+    rule = parse({"undecidable": "units are exchangeable"})
+    decision = decide(rule, Measurements(Comparison(comparison_values({}))))
+    assert (decision.verdict, decision.why, decision.figures) == ("not decided", "units are exchangeable", [])
+    for wrong in ({"undecidable": ""}, {"undecidable": 3}, {"undecidable": "x", "all": ["y"]}):
+        with pytest.raises(ValueError, match="is not a rule"):
+            parse(wrong)
