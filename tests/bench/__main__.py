@@ -29,6 +29,7 @@ def main() -> None:
         "views": training.measure_views,
         "step": training.measure_step,
         "methods": training.measure_methods,
+        "generators": training.measure_generators,
         "exercise": training.measure_exercise,
         "embed": evaluation.measure_embed,
         "probe": evaluation.measure_probe,

@@ -21,6 +21,7 @@ from train.data.images import Images
 from train.data.views import Augmentation, views
 from train.engine.loop import Training, generator
 from train.engine.optimizer import optimizer
+from train.methods import autoencoder, diffusion, supervised
 from train.methods.vicreg import Config, VICReg
 from train.models.encoder import Architecture, Encoder
 from train.models.heads import projector
@@ -175,6 +176,36 @@ def measure_methods(count: int = 20) -> list[Row]:
             limit = None if least is None else (">=", least)
             rate = f"{other.config.batch_size / np.median(times):,.0f} images/s"
             rows.append(Row(f"step of {name}, against VICReg's", ratios(vicreg, times), "x", limit, rate))
+    return rows
+
+
+def measure_generators(count: int = 20) -> list[Row]:
+    """Images a second of what is learned by reconstruction and by denoising, of gray images of 28 pixels, in batches of 64."""
+    rows = []
+    random = np.random.default_rng(2)
+    gray = random.integers(0, 256, (2_000, 28, 28, 1), dtype=np.uint8).repeat(3, axis=3)
+    labels = random.integers(0, 10, 2_000)
+    arrays: dict[str, NDArray[np.generic]] = {
+        "train": gray,
+        "test": gray[:500],
+        "train_labels": labels,
+        "test_labels": labels[:500],
+    }
+    images = Images.from_arrays("gray", tuple("abcdefghij"), arrays)
+    vae = autoencoder.Config(images="gray", kl=1.0, dimension=32, likelihood="bernoulli", batch_size=64)
+    methods = {
+        "the autoencoder": autoencoder.autoencoder(autoencoder.Config(images="gray", batch_size=64), images),
+        "the variational autoencoder": autoencoder.autoencoder(vae, images),
+        "the diffusion": diffusion.Diffusion(diffusion.Config(images="gray"), images),
+        "the judge": supervised.Supervised(supervised.Config(images="gray", batch_size=64), images),
+    }
+    with training(Config(images="noise")) as loop:
+        loops = {name: Training(method, loop.stage) for name, method in methods.items()}
+        first = loops["the autoencoder"]
+        for name, other in loops.items():
+            own, times = side_by_side(first._train_step, other._train_step, count)
+            rate = f"{other.config.batch_size / np.median(times):,.0f} images/s"
+            rows.append(Row(f"step of {name}, against the autoencoder's", ratios(own, times), "x", None, rate))
     return rows
 
 
