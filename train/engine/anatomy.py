@@ -53,7 +53,8 @@ def _slopes(method: Method, outputs: Outputs, half: int, others: Outputs) -> lis
     """The gradient at the outputs of the first `half` images, where the rest are `others`."""
     own = {name: value.detach()[:, :half].requires_grad_() for name, value in outputs.items()}
     total, _ = method.loss({name: torch.cat([own[name], others[name]], dim=1) for name in outputs})
-    return list(torch.autograd.grad(total, list(own.values())))
+    slopes = torch.autograd.grad(total, list(own.values()), allow_unused=True)  # some outputs are for the terms alone
+    return [torch.zeros_like(z) if slope is None else slope for z, slope in zip(own.values(), slopes, strict=True)]
 
 
 def _norm(tensors: list[Tensor | None] | list[Tensor]) -> float:

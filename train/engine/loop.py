@@ -249,7 +249,7 @@ class Training:
             **sizes(self.method),
             **slopes,
             "anatomy/interaction": interaction(self.method, outputs),
-            "anatomy/width": next(iter(outputs.values())).shape[-1],
+            "anatomy/width": next((z.shape[-1] for z in outputs.values() if z.dim() == 3), 1),
             "anatomy/pixels": self.images.train[0].size,
         }
 

@@ -51,6 +51,7 @@ def test_a_training_that_was_cut_off_in_mid_epoch_ends_in_the_same_weights_avera
     expected, actual = whole.method.state_dict(), second.method.state_dict()
     assert not [name for name in expected if not torch.equal(expected[name], actual[name])]
     assert int(expected["updates"]) == whole.steps and expected["samples.sheets"].float().std() > 0
+    assert second.scores().values == whole.scores().values
     output = "network.output.weight"
     assert not torch.equal(expected[f"diffuser.{output}"], expected[f"average.{output}"])
 

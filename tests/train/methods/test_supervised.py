@@ -74,6 +74,8 @@ def test_it_reads_digits_and_refuses_noise_and_cross_fades(tmp_path: Path) -> No
     stage: Any = Silent()
     training = Training(Supervised(config, images), stage, torch.device("cpu"))
     training.run(tmp_path / "checkpoint.safetensors")
+    values = training.scores().values
+    assert values["anatomy/interaction"] == 0 and values["test/accuracy"] > 0.93  # type: ignore[operator]
     judge = training.method.encoder.eval()
     test = images.test
     answers = judge.encode(test, 0, len(test))[1].argmax(dim=1).numpy()
