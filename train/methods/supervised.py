@@ -69,7 +69,7 @@ class Supervised(Method):
 
     configuration = Config
     config: Config
-    terms = ("cross_entropy", "accuracy")
+    terms = ("cross_entropy", "spoiled", "accuracy")
 
     def __init__(self, config: Config, images: Images) -> None:
         self.channels = 1 if images.gray else 3
@@ -97,21 +97,16 @@ class Supervised(Method):
     def forward(self, batch: Batch) -> Outputs:
         views, labels = batch["views"], batch["labels"]
         logits = self.encoder(views.flatten(0, 1))[1].float()
-        labeled = labels.flatten() >= 0
+        there = labels.flatten() >= 0
         smoothing = self.config.smoothing if self.training else 0.0
         losses = F.cross_entropy(logits, labels.flatten().clamp_min(0), reduction="none", label_smoothing=smoothing)
         right = (logits.argmax(dim=1) == labels.flatten()).float()
-        return {
-            "cross_entropy": (losses * labeled).view(labels.shape),
-            "right": (right * labeled).view(labels.shape).detach(),
-            "labeled": labeled.float().view(labels.shape),
-        }
+        return {"cross_entropy": (losses * there).view(labels.shape), "right": right.view(labels.shape)}
 
     def loss(self, outputs: Outputs) -> tuple[Tensor, Sequence[Tensor]]:
-        """cross_entropy, right, labeled: (2, n), of the images and of their spoiled ones; only the labeled ones count."""
-        cross_entropy = outputs["cross_entropy"].sum() / outputs["labeled"].sum()
-        accuracy = outputs["right"][0].mean()
-        return cross_entropy, (cross_entropy, accuracy)
+        """cross_entropy, right: (2, n), of the images and of what is spoiled of them, 0 where nothing is."""
+        of_images, of_spoiled = outputs["cross_entropy"].mean(dim=1)
+        return of_images + of_spoiled, (of_images, of_spoiled, outputs["right"][0].mean())
 
 
 def shifted(planes: Tensor, most: int, draws: torch.Generator) -> Tensor:
