@@ -96,12 +96,17 @@ class Supervised(Method):
 
     def forward(self, batch: Batch) -> Outputs:
         views, labels = batch["views"], batch["labels"]
-        logits = self.encoder(views.flatten(0, 1))[1].float()
-        there = labels.flatten() >= 0
+        there = labels >= 0
+        answers = labels[there]
+        logits = self.encoder(views[there])[1].float()
         smoothing = self.config.smoothing if self.training else 0.0
-        losses = F.cross_entropy(logits, labels.flatten().clamp_min(0), reduction="none", label_smoothing=smoothing)
-        right = (logits.argmax(dim=1) == labels.flatten()).float()
-        return {"cross_entropy": (losses * there).view(labels.shape), "right": right.view(labels.shape)}
+        losses = F.cross_entropy(logits, answers, reduction="none", label_smoothing=smoothing)
+        nothing = torch.zeros(labels.shape, device=labels.device)
+        right = (logits.argmax(dim=1) == answers).float()
+        return {
+            "cross_entropy": nothing.masked_scatter(there, losses),
+            "right": nothing.masked_scatter(there, right),
+        }
 
     def loss(self, outputs: Outputs) -> tuple[Tensor, Sequence[Tensor]]:
         """cross_entropy, right: (2, n), of the images and of what is spoiled of them, 0 where nothing is."""
