@@ -2,8 +2,8 @@
 
 It reads what the other evaluations published and computes nothing. Below each figure stand the artifacts that it came
 from. The page needs no network and is published as the artifact `report`; it also stands in PEEL_HOME, at
-lab-book-STUDY.html. While the exercise (peel) is the only study there, its page is lab-book.html; beside others that is
-the front door, which links the pages of all studies.
+lab-book-STUDY.html. While the exercise (peel) is the only study there, its page is lab-book.html; beside others it is
+lab-book-peel.html, and lab-book.html is the front door, which links the pages of all studies.
 """
 
 import contextlib

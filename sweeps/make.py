@@ -1,8 +1,9 @@
 """Makes a study, or all of them, from an image set to the lab book: every step a command that a person could type.
 
 A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew. The page of a
-study is lab-book-STUDY.html in PEEL_HOME. While the exercise (peel) is the only study there, its page is lab-book.html; beside
-others that is the front door, which links the pages of all studies and ranks their representations.
+study stands in PEEL_HOME at lab-book-STUDY.html. While the exercise (peel) is the only study there, its page is
+lab-book.html; beside others it is lab-book-peel.html, and lab-book.html is the front door: it links the pages of all studies,
+and ranks their representations.
 """
 
 import contextlib

@@ -284,5 +284,5 @@ def test_no_text_of_an_artifact_becomes_markup(store: Store) -> None:
 def test_the_door_may_run_and_ask_for_nothing(store: Store) -> None:
     both(store)
     rules = html.unescape(re.findall(r'Policy" content="(.*?)"', front())[0])
-    assert "default-src 'none'; script-src ;" in rules and "<script" not in front()
+    assert "default-src 'none'; script-src 'none';" in rules and "<script" not in front()
     assert re.findall(r'(?:src|href)="(?!#|lab-book-)[^"]*"', front()) == []
