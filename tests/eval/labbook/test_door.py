@@ -65,11 +65,6 @@ def both(store: Store) -> tuple[bytes, bytes]:
     return report(store, FIRST), report(store, SECOND)
 
 
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
 def front() -> str:
     return (home() / "lab-book.html").read_text()
 
