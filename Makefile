@@ -1,5 +1,5 @@
-# make run    the whole exercise on the digits (STUDY=, DATASET=, NAME=, ANOMALIES=, SEEDS=, DATA=, SKIP_CORRUPT=1,
-#             ENCODING=, FRESH=1, MODE=offline, PEEL_HOME=)
+# make run    the whole exercise on the digits; STUDY=all makes every study, and a front door to them
+#             (STUDY=, DATASET=, NAME=, ANOMALIES=, SEEDS=, DATA=, SKIP_CORRUPT=1, ENCODING=, FRESH=1, MODE=offline, PEEL_HOME=)
 # make test   lint, types and tests
 # make quick  lint, and the tests that start no process, browser or server: for between two edits
 # make faults ten times as many kills, damages and hostile inputs as make test tries, and the table of what was tried

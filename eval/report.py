@@ -1,27 +1,28 @@
 """The lab book: every question, figure and number of the variants given, side by side, in one HTML page.
 
 It reads what the other evaluations published and computes nothing. Below each figure stand the artifacts that it came
-from. The page needs no network and is published as the artifact `report`; it also stands at lab-book.html in
-PEEL_HOME; that of another study than the exercise at lab-book-STUDY.html.
+from. The page needs no network and is published as the artifact `report`; it also stands in PEEL_HOME, at
+lab-book-STUDY.html. While the exercise (peel) is the only study there, its page is lab-book.html; beside others it is
+lab-book-peel.html, and lab-book.html is the front door, which links the pages of all studies.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Annotated
 
 import plotly.graph_objects as go
 
 from eval.labbook.book import Book, gather
+from eval.labbook.door import PAGE, place
 from eval.labbook.drawings import overlay
 from eval.labbook.page import render
 from eval.labbook.tables import summary_frame
-from eval.studies.all import get_study
+from eval.studies.all import STUDIES, get_study
 from train.tracking.command import Command
 from train.tracking.origin import LATER
-from train.tracking.problem import Problem, set_aside
+from train.tracking.problem import Problem
 from train.tracking.stage import Stage
-from train.tracking.store import home, write_whole
-
-PAGE = "lab-book.html"
+from train.tracking.store import Store, write_whole
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,8 @@ def main(config: Config) -> None:
         for name, figure in overlays(book).items():
             stage.panel(name, figure)
         stage.publish("report", lambda folder: write_whole(folder / PAGE, page), book.study.fields(book.dataset))
-    target = home() / book.study.page
-    if target.is_dir():
-        print(f"{target} is a folder; it is now {set_aside(target)}")
-    write_whole(target, page)
-    print(target)
+    with contextlib.closing(Store()) as store, store.in_use():
+        print(place(store, tuple(STUDIES.values()), book.study, page))
 
 
 def overlays(book: Book) -> dict[str, go.Figure]:

@@ -1,6 +1,9 @@
-"""Makes a study, from an image set to its lab book: every step a command that a person could type.
+"""Makes a study, or all of them, from an image set to the lab book: every step a command that a person could type.
 
-A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew.
+A step whose inputs, settings and outputs are all as they were is reused; `--fresh True` makes everything anew. The page of a
+study stands in PEEL_HOME at lab-book-STUDY.html. While the exercise (peel) is the only study there, its page is
+lab-book.html; beside others it is lab-book-peel.html, and lab-book.html is the front door: it links the pages of all studies,
+and ranks their representations.
 """
 
 import contextlib
@@ -15,8 +18,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from eval.labbook.door import PAGE, place
 from eval.labbook.study import Representation, Study, preset
-from eval.studies.all import get_study
+from eval.studies.all import STUDIES, get_studies
 from train.data.datasets import is_zip
 from train.data.images import SIZE, SPLITS, load_array
 from train.prepare import spare_name
@@ -25,7 +29,7 @@ from train.tracking.command import answer
 from train.tracking.declarations import check_room
 from train.tracking.origin import alias, settings
 from train.tracking.remote import destination
-from train.tracking.store import Store, home, write_whole
+from train.tracking.store import Store, home
 from train.tracking.store.records import Version
 
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
@@ -41,9 +45,9 @@ PRELOADED = [
 @dataclass(frozen=True)
 class Config:
     study: str = "peel"
-    """What is asked, and of which representations: one of eval/studies/."""
+    """What is asked, and of which representations: one of eval/studies/, or `all`, one after another."""
     dataset: str = ""
-    """The image set: a name that train.prepare knows, or a folder or zip of your own. By default what the study is made from:
+    """The image set: a name that train.prepare knows, or a folder or zip of your own. By default what each study is made from:
     the digits."""
     name: str = ""
     """What that set is called; by default by itself, or by its folder or zip, and a hash of its images where that is taken."""
@@ -59,11 +63,15 @@ class Config:
     """Make everything anew."""
 
     def __post_init__(self) -> None:
-        study = get_study(self.study)
+        studies = get_studies(self.study)
         if self.seeds < 1:
             raise Problem(f"--seeds {self.seeds} makes nothing; give 1 or more (SEEDS=...)")
-        if self.anomalies == (self.dataset or study.dataset):
+        if any(self.anomalies == (self.dataset or study.dataset) for study in studies if study.asks_for_anomalies):
             raise Problem(f"{self.anomalies!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
+        if self.name and not self.dataset and len(studies) > 1:
+            raise Problem(
+                f"--name {self.name} would stand for the image sets of several studies; give a --dataset for all (DATASET=...)"
+            )
 
 
 @dataclass
@@ -83,6 +91,7 @@ class Driver:
         self.fresh = fresh
         self.store = Store()
         self.steps: list[Step] = []
+        self._made: set[str] = set()  # by settings, which several studies may share
 
     def make(self, *command: str) -> dict[str, Version]:
         """Runs a stage unless what it would make is there. Returns the versions by artifact name.
@@ -92,7 +101,7 @@ class Driver:
         started = time.monotonic()
         stage, *flags = command
         key = settings(stage, stage_command(stage).parse(flags))
-        versions = None if self.fresh else self.store.reuse(stage, key)
+        versions = None if self.fresh and key not in self._made else self.store.reuse(stage, key)
         state = "reused" if versions else "made"
         if versions is None:
             print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
@@ -104,6 +113,7 @@ class Driver:
                     raise KeyboardInterrupt
                 raise Problem(f"python -m {shlex.join(command)} {failure(code)} and run this again{hint(stage)}")
         self.steps.append(Step(command, state, time.monotonic() - started))
+        self._made.add(key)
         return {version.name: version for version in versions}
 
     def called(self, version: Version) -> str:
@@ -120,15 +130,19 @@ class Driver:
 def main(config: Config) -> None:
     print(f"Results go to {destination()}", flush=True)
     driver = Driver(config.fresh)
+    studies = get_studies(config.study)
     try:
-        page = run(driver, get_study(config.study), config)
+        for study in studies:
+            content = run(driver, study, config).read_bytes()
+            with driver.store.in_use():
+                page = place(driver.store, tuple(STUDIES.values()), study, content)
     finally:
         print(f"\n{driver.table()}", flush=True)
-    print(place(page, get_study(config.study).page))
+    print(page if len(studies) == 1 else home() / PAGE)
 
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
-    """Every step in its order. Returns the lab book's file in the store."""
+    """Every step of a study in its order. Returns the lab book's file in the store."""
     if config.dataset:
         images = prepare(driver, config, config.dataset, config.name)
     else:
@@ -159,7 +173,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
     if study.claims:
         driver.make(*study.deciding(name))
     report = driver.make(*study.reporting(variants, anomalies))["report"]
-    return driver.store.folder(report) / "lab-book.html"
+    return driver.store.folder(report) / PAGE
 
 
 def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Version:
@@ -234,13 +248,6 @@ def hint(stage: str) -> str:
     if stage != "train.prepare":
         return ""
     return " (make run takes --name and --skip-corrupt as NAME=... and SKIP_CORRUPT=1)"
-
-
-def place(page: Path, name: str = "lab-book.html") -> Path:
-    """Puts the lab book where it is looked for, whole or not at all."""
-    target = home() / name
-    write_whole(target, page.read_bytes())
-    return target
 
 
 COMMAND = Command(main, Config)

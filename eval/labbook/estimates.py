@@ -1,6 +1,7 @@
 """What the lab book says of a measure: from the comparison over seeds, else from the variant's own artifact."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eval.evidence.comparison import Comparison, Difference, Estimate, Interval
@@ -32,16 +33,24 @@ def difference(book: Book, measure: Measure, first: str, second: str) -> Differe
 
 
 def best(book: Book, measure: Measure) -> set[str]:
-    """The variants with the best value, as it reads, and those that the comparison does not show to differ from them;
-    none where there is no other to compare with."""
+    """The variants with the best value, as `leaders` says."""
     estimates = {variant: estimate(book, measure, variant) for variant in book.variants}
-    values = {variant: entry.value for variant, entry in estimates.items() if entry is not None}
+    present = {variant: entry for variant, entry in estimates.items() if entry is not None}
+    return leaders(measure, present, lambda first, second: difference(book, measure, first, second))
+
+
+def leaders(
+    measure: Measure, estimates: Mapping[str, Estimate], difference: Callable[[str, str], Difference | None]
+) -> set[str]:
+    """Of the variants those with the best value, as it reads, and those that are not shown to differ from them; none where
+    there is no other to compare with. difference: of the first variant and another one."""
+    values = {variant: entry.value for variant, entry in estimates.items()}
     if not measure.better or not values:
         return set()
     first = max(values, key=lambda variant: measure.better * values[variant])
     winners = {v for v, value in values.items() if number(value, measure.form) == number(values[first], measure.form)}
     for variant in values:
-        gap = difference(book, measure, first, variant) if variant != first else None
+        gap = difference(first, variant) if variant != first else None
         if gap and gap.verdict == "no difference shown":
             winners.add(variant)
     return winners if len(winners) < len(values) else set()

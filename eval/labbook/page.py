@@ -29,18 +29,18 @@ def render(book: Book) -> str:
     chapters = [_chapter(book, chapter, panels) for chapter in book.study.chapters]
     # The end of a script element is the only text that could end it.
     plotly_js = plotly.offline.get_plotlyjs().replace("</script", "<\\/script")
-    script = "\n".join(_file(name) for name in SCRIPTS)
-    return string.Template(_file("template.html")).substitute(
-        policy=_policy(plotly_js, script),
+    script = "\n".join(file(name) for name in SCRIPTS)
+    return string.Template(file("template.html")).substitute(
+        policy=policy(plotly_js, script),
         title=tag("title", f"{book.images.name}: lab book{'' if book.study.default else f' of {book.study.name}'}"),
-        style=_file("style.css"),
+        style=file("style.css"),
         contents=_contents(book),
         head=_head(book),
         toggles=_toggles(book),
         summary=summary(book),
         chapters=join(*chapters),
-        floors=_section("floors", "Floors", floors(book, book.study.floors)) if book.study.floors else "",
-        claims=_section("claims", "Claims", verdicts.table(book)) if book.study.claims else "",
+        floors=section("floors", "Floors", floors(book, book.study.floors)) if book.study.floors else "",
+        claims=section("claims", "Claims", verdicts.table(book)) if book.study.claims else "",
         sources=_sources(book),
         sprite=tag("img", id="sprite", hidden=True, alt="", src=sprite.address),
         settings=data({"size": sprite.size, "columns": sprite.columns, "templates": panels.templates}, id="settings"),
@@ -49,21 +49,22 @@ def render(book: Book) -> str:
     )
 
 
-def _file(name: str) -> str:
+def file(name: str) -> str:
+    """One of the files beside this one."""
     return importlib.resources.files("eval.labbook").joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(*scripts: str) -> str:
+def policy(*scripts: str) -> str:
     """What the browser lets the page do: run these very scripts, show what is inside it, and ask no host for anything."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes) or "'none'"
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
         " base-uri 'none'; form-action 'none'"
     )
 
 
-def _section(anchor: str, title: str, content: Html) -> Html:
+def section(anchor: str, title: str, content: Html) -> Html:
     return tag("section", tag("h2", title), content, id=anchor, class_="chapter")
 
 

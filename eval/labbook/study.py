@@ -62,7 +62,8 @@ class Study:
     """What is asked of some representations, and what answers it.
 
     question: what it is about, in a sentence. subject: the representation that all others are compared with. evaluations:
-    the scores that are taken of each, in the order made. summary: the columns of the first table. floors: what the subject
+    the scores that are taken of each, in the order made. summary: the columns of the first table. baselines: the
+    representations that nothing was learned for, beside which the front door shows the subject. floors: what the subject
     has over the others, behind the chapters.
     claims: the file of its claims. dataset, size: the images that it is made from where none are named. default: the study where none is named, whose results are called by the data set alone.
     """
@@ -74,6 +75,7 @@ class Study:
     evaluations: tuple[str, ...]
     summary: "tuple[Measure, ...]"
     chapters: "tuple[Chapter, ...]"
+    baselines: tuple[str, ...] = ()
     floors: "Chapter | None" = None
     claims: Path | None = None
     dataset: str = "digits"
@@ -159,8 +161,8 @@ class Study:
 
     @property
     def page(self) -> str:
-        """The name of its page in PEEL_HOME."""
-        return "lab-book.html" if self.default else f"lab-book-{self.name}.html"
+        """The name of its page in PEEL_HOME, where there is another study's beside it."""
+        return f"lab-book-{self.name}.html"
 
     def comparing(self, variants: Sequence[str], anomalies: str | None) -> tuple[str, ...]:
         """The command that compares the variants, in words."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from eval.evidence.comparison import Estimate, Interval
+from eval.evidence.comparison import Difference, Estimate, Interval
 from eval.evidence.measures import Measure
 from eval.evidence.numbers import number, signed, span
 from eval.labbook.book import Book
@@ -13,6 +13,7 @@ from eval.labbook.estimates import best, difference, estimate
 from eval.labbook.markup import Html, command, join, reference, tag
 
 VERDICTS = {"better": "higher", "worse": "lower", "no difference shown": "none", "not decided": "undecided"}
+UNIT: Interval = (0.0, 1.0)  # the scale of shares
 
 
 def summary(book: Book) -> Html:
@@ -40,8 +41,8 @@ def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
             else _missing(book, artifact, variant)
             for index in range(len(book.images.classes))
         ]
-        rows.append(_row(variant, cells))
-    return tag("details", tag("summary", title), _box(title, ["Variant", *book.images.classes], rows, "numbers"))
+        rows.append(row(variant, cells))
+    return tag("details", tag("summary", title), box(title, ["Variant", *book.images.classes], rows, "numbers"))
 
 
 def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
@@ -58,18 +59,17 @@ def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
                 missing = [name for name in (base, variant) if estimate(book, measure, name) is None]
                 cells.append(_missing(book, measure.artifact, missing[0]))
                 continue
-            word = gap.word(measure)
             cells.append(
                 tag(
                     "td",
                     tag("span", signed(gap.value, measure.form), class_="value"),
                     tag("small", span(gap.interval, measure.form).removesuffix(" %")) if gap.interval else "",
-                    tag("span", word, class_="verdict", data_verdict=VERDICTS.get(word, word)),
+                    verdict(gap, measure),
                     data_value=gap.value,
                 )
             )
-        rows.append(_row(variant, cells, f"{base} {variant}"))
-    return _box(
+        rows.append(row(variant, cells, f"{base} {variant}"))
+    return box(
         title, [f"{base} minus", *(measure.label for measure in measures)], rows, "pairs", [m.about for m in measures]
     )
 
@@ -96,11 +96,11 @@ def _table(
 ) -> Html:
     winners = {measure.path: best(book, measure) & set(variants) for measure in measures}
     rows = [
-        _row(variant, [cell(book, measure, variant, winners[measure.path], bar) for measure in measures])
+        row(variant, [cell(book, measure, variant, winners[measure.path], bar) for measure in measures])
         for variant in variants
     ]
     heads = ["Variant", *(measure.label for measure in measures)]
-    return _box(title, heads, rows, kind, [measure.about for measure in measures])
+    return box(title, heads, rows, kind, [measure.about for measure in measures])
 
 
 def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: bool = False) -> Html:
@@ -109,21 +109,33 @@ def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: boo
     if mean is None:
         value = book.value(measure.artifact, variant, measure.path)
         return tag("td", _text(book, measure, value)) if value else _missing(book, measure.artifact, variant)
+    return value_cell(measure, mean, variant in winners, _bar(book, measure, variant, mean) if bar else "")
+
+
+def value_cell(measure: Measure, mean: Estimate, won: bool = False, *more: Html | str) -> Html:
+    """won: whether it is the best, or not shown to differ from it. more: what stands below the interval."""
     parts = [tag("span", number(mean.value, measure.form), class_="value")]
     if mean.spread is not None:
         spread = number(mean.spread, measure.form).removesuffix(" %")
         parts.append(tag("small", f" ± {spread} (n = {mean.n})", class_="spread"))
-    if variant in winners:
+    if won:
         parts.append(tag("abbr", "best", title="the best, or not shown to differ from it", class_="best"))
     if mean.interval:
         parts.append(tag("small", span(mean.interval, measure.form)))
-    if bar:
-        parts.append(_bar(book, measure, variant, mean))
-    return tag("td", *parts, class_="won" if variant in winners else None, data_value=mean.value)
+    return tag("td", *parts, *more, class_="won" if won else None, data_value=mean.value)
+
+
+def missing_cell(reason: str) -> Html:
+    return tag("td", "–, ", tag("small", reason), class_="missing")
+
+
+def verdict(gap: Difference, measure: Measure) -> Html:
+    word = gap.word(measure)
+    return tag("span", word, class_="verdict", data_verdict=VERDICTS.get(word, word))
 
 
 def _missing(book: Book, artifact: str, variant: str) -> Html:
-    return tag("td", "–, ", tag("small", book.missing(artifact, variant)), class_="missing")
+    return missing_cell(book.missing(artifact, variant))
 
 
 def _text(book: Book, measure: Measure, value: Any) -> Html:
@@ -143,10 +155,17 @@ def _name(book: Book, label: Any) -> str:
 
 
 def _bar(book: Book, measure: Measure, variant: str, mean: Estimate) -> Html:
-    """Value and interval on a scale that the whole column shares; a tick where knowing nothing would be."""
+    """On a scale that the whole column shares."""
     estimates = [estimate(book, measure, other) for other in book.variants]
     values = [other.value for other in estimates if other]
-    low, high = (0.0, 1.0) if measure.form in ("percent", "share") else (min(0.0, *values), max(0.0, *values) or 1.0)
+    ends = UNIT if measure.form in ("percent", "share") else (min(0.0, *values), max(0.0, *values) or 1.0)
+    chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
+    return value_bar(mean, ends, chance if isinstance(chance, int | float) else None)
+
+
+def value_bar(mean: Estimate, ends: Interval, chance: float | None) -> Html:
+    """Value and interval on a scale with these ends; a tick at `chance`, what knowing nothing would give."""
+    low, high = ends
 
     def place(at: float) -> float:
         return 100 * (min(max(at, low), high) - low) / (high - low)
@@ -158,17 +177,17 @@ def _bar(book: Book, measure: Measure, variant: str, mean: Estimate) -> Html:
     marks = [between("reach", (0.0, mean.value))]
     if mean.interval:
         marks.append(between("interval", mean.interval))
-    chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
-    if isinstance(chance, int | float):
+    if chance is not None:
         marks.append(tag("i", class_="chance", style=f"left:{place(chance):.2f}%"))
     return tag("span", *marks, class_="bar", aria_hidden="true")
 
 
-def _row(variant: str, cells: Sequence[Html], belongs: str = "") -> Html:
+def row(variant: str, cells: Sequence[Html], belongs: str = "") -> Html:
+    """belongs: the variants that it is about, where that is not `variant` alone."""
     return tag("tr", tag("th", variant, scope="row"), *cells, data_variant=belongs or variant)
 
 
-def _box(title: str, heads: Sequence[str], rows: Sequence[Html], kind: str, about: Sequence[str] = ()) -> Html:
+def box(title: str, heads: Sequence[str], rows: Sequence[Html], kind: str, about: Sequence[str] = ()) -> Html:
     titles = ["", *about, *[""] * (len(heads) - 1 - len(about))]
     head = [tag("th", text, scope="col", title=title or None) for text, title in zip(heads, titles, strict=True)]
     table = tag(

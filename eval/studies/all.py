@@ -7,6 +7,7 @@ from eval.studies.siamese.study import STUDY as SIAMESE
 from train.tracking import Problem
 
 STUDIES = {study.name: study for study in (PEEL, SIAMESE, RECONSTRUCTION)}
+ALL = "all"  # which no study is called
 
 
 def get_study(name: str) -> Study:
@@ -15,3 +16,8 @@ def get_study(name: str) -> Study:
         names = "; ".join(f"{study.name} ({study.question})" for study in STUDIES.values())
         raise Problem(f"no study is called {name!r}; choose one of: {names}")
     return STUDIES[name]
+
+
+def get_studies(name: str) -> tuple[Study, ...]:
+    """The study of this name; every one for ALL."""
+    return tuple(STUDIES.values()) if name == ALL else (get_study(name),)

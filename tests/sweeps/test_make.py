@@ -1,20 +1,27 @@
 """The driver: it makes what is missing, reuses what is there, and says what became of each step."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from eval import report
+from eval.evidence.measures import PROBE
+from eval.labbook.study import Representation, Study
+from eval.studies import all as studies
+from eval.studies.all import get_study
 from sweeps import make
 from sweeps.make import Config, Driver
-from train.tracking import Problem, Stage
+from tests.parts.pictures import two_classes, write_folder
+from train.tracking import Problem, stage_command
 from train.tracking.store import Store, home
 
 
@@ -70,15 +77,45 @@ def test_a_set_cannot_be_its_own_anomalies() -> None:
         Config(dataset="digits", anomalies="digits")
 
 
-def test_the_lab_book_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    with Stage("eval.report", Config()):
-        pass  # makes the home
-    page = tmp_path / "page.html"
-    for text in ("old", "new"):
-        page.write_text(text)
-        assert make.place(page) == home() / "lab-book.html"
-        assert (home() / "lab-book.html").read_text() == text
-    assert [path.name for path in home().glob("*lab-book*")] == ["lab-book.html"]
+def test_a_set_may_be_the_anomalies_of_a_study_that_asks_for_none() -> None:
+    assert not get_study("siamese").asks_for_anomalies
+    Config(study="siamese", dataset="digits", anomalies="digits")
+    with pytest.raises(Problem, match="ANOMALIES"):
+        Config(study="all", dataset="digits", anomalies="digits")
+
+
+def test_a_name_for_the_sets_of_all_studies_is_refused() -> None:
+    with pytest.raises(Problem, match="--name birds would stand for the image sets of several studies"):
+        Config(study="all", name="birds")
+    Config(study="all", name="birds", dataset="digits")
+
+
+def test_all_studies_are_made_of_one_set_and_share_what_they_have_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def here(body: Callable[..., None], stage: str, flags: list[str]) -> int:
+        """In this process, without the seconds that another one takes."""
+        stage_command(stage).run(flags)
+        return 0
+
+    monkeypatch.setattr(make, "run_to_its_end", here)
+    pixels = Representation("pixels", "train.patches --images {images} --kind pixels", "raw pixels", seedless=True)
+    one = Study("peel", "What?", "pixels", (pixels,), ("probe",), (PROBE,), (), default=True)
+    two = dataclasses.replace(one, name="two", default=False)
+    for module in (studies, make, report):
+        monkeypatch.setattr(module, "STUDIES", {"peel": one, "two": two})
+    birds = write_folder(tmp_path / "birds", two_classes(each=8))
+    shared = ["train.prepare", "train.patches", "eval.embed", "eval.probe"]
+    own = [("made", "eval.compare"), ("made", "eval.report")]
+    for fresh in (False, True):
+        make.main(Config(study="all", dataset=str(birds), fresh=fresh))
+        *table, _, last = capsys.readouterr().out.rstrip().rpartition("\n\n")[2].splitlines()
+        steps = [(step.split()[0], step.split()[5]) for step in table]
+        assert steps == [*(("made", stage) for stage in shared), *own, *(("reused", stage) for stage in shared), *own]
+        assert last == str(home() / "lab-book.html")
+    assert all((home() / f"lab-book-{name}.html").is_file() for name in ("peel", "two"))
+    rows = Path(last).read_text().count('data-variant="birds-pixels"')
+    assert rows == 3  # of each study, and of the league
 
 
 def test_an_interrupted_driver_waits_until_its_stage_has_saved(tmp_path: Path) -> None:

@@ -1,15 +1,31 @@
 """What a reader does with the lab book, clicked through in a real browser: switch, sort, enlarge, copy, print."""
 
+import contextlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.parts.browser import FULL, NEIGHBORS, PIXELS, TOP1, VARIANTS, Browser, Opened, lab_book, launched
+from eval.labbook.door import PAGE, place
+from eval.studies.all import STUDIES
+from tests.parts.browser import FULL, NEIGHBORS, PIXELS, TOP1, VARIANTS, WIDTHS, Browser, Opened, lab_book, launched
+from tests.parts.comparisons import comparison_values
+from tests.parts.shapes import publish
+from tests.parts.versions import put
+from train.data.scores import Scores
+from train.tracking.store import Store
 
 Open = Callable[..., Opened]
+LEAGUE = {
+    "probe/top1": {
+        "vicreg": ([0.7], [0.6, 0.8]),
+        "vicreg-brightness0.8-contrast0.8-saturation0.8-hue0.3-solarize0.3": ([0.6], [0.5, 0.7]),
+        "untrained": ([0.4], [0.3, 0.5]),
+    }
+}
 
 
 @pytest.fixture(scope="module")
@@ -335,3 +351,35 @@ def test_the_order_of_the_keyboard_is_contents_variants_summary(read: Opened) ->
                    .map(e => e.closest("nav, #variants, .chapter")?.id || e.closest("nav")?.tagName || e.className)"""
     )
     assert list(dict.fromkeys(order))[:4] == ["skip", "NAV", "variants", "summary"]
+
+
+# ---- the front door --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_front_door_leads_to_each_study_and_back_without_a_host(
+    browser: Browser, width: str, peel_home: Path
+) -> None:
+    shutil.copytree(lab_book().home / "store", peel_home / "store", symlinks=True)
+    with contextlib.closing(Store()) as store:
+        content = lab_book().page.read_bytes()
+        put(store, "report", {PAGE: content}, ["shapes-siamese"], kind="report")
+        publish("compare", Scores(comparison_values(LEAGUE)), None, {"dataset": "shapes"})
+        place(store, tuple(STUDIES.values()), STUDIES["siamese"], content)
+    door = browser.open(peel_home / PAGE, width)
+    page = door.page
+    assert page.locator("table").count() == 2  # of the study that was compared, and the league
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for row in page.locator("#league tbody tr").all():  # names that are long stand in their own column
+        name, cell = row.locator("th"), row.locator("td").first
+        assert name.evaluate("element => element.scrollWidth <= element.clientWidth")
+        assert name.bounding_box()["x"] + name.bounding_box()["width"] <= cell.bounding_box()["x"] + 1
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
+    for study in ("peel", "siamese"):
+        page.get_by_role("link", name=f"The lab book of {study} on shapes").click()
+        page.locator("table.summary").wait_for()
+        assert page.url == (peel_home / f"lab-book-{study}.html").as_uri()
+        page.go_back()
+        page.locator("#league").wait_for()

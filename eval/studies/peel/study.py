@@ -43,6 +43,7 @@ STUDY = Study(
         clusters.CLUSTER_MAPS,
         clusters.SILHOUETTE,
     ),
+    baselines=FLOORS,
     floors=Chapter(
         0,
         "floors",

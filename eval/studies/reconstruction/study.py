@@ -26,6 +26,7 @@ STUDY = Study(
     "reconstruction",
     "What is learned by making images again, from a code or from noise?",
     subject=AE,
+    baselines=FLOORS,
     representations=REPRESENTATIONS,
     evaluations=("probe", "generate", "decode", "latents", "transfer"),
     summary=SUMMARY,

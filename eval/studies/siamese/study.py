@@ -61,6 +61,7 @@ STUDY = Study(
             representations=(*FLOORS, *METHODS),
         ),
     ),
+    baselines=FLOORS,
     floors=Chapter(
         0,
         "floors",
