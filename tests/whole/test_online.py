@@ -25,7 +25,7 @@ from train.tracking.store import Store
 ROOT = Path(__file__).parents[2]
 WANDB = Path(sys.executable).parent / "wandb"
 DIGITS = {"source": "digits", "images": "digits", "epochs": "2", "batch": "64"}
-# A second version of all but the two that draw maps by t-SNE, which is what takes longest here.
+# A second version of all but what takes long, or is of another variant.
 ONCE = ("eval.project", "eval.cluster", "eval.generate", "eval.decode", "eval.latents", "eval.transfer")
 SECOND = [command for command in EVALUATIONS if not command.startswith(ONCE)]
 COMMANDS = (*CHAIN, *(command.replace("{vicreg}", "{neighbors}") for command in SECOND))

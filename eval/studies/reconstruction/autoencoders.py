@@ -3,17 +3,17 @@
 from itertools import pairwise
 
 from eval.evidence.measures import (
+    ADVANTAGE_10,
     CORRELATION,
-    FEW_LABELS,
-    KEPT,
-    MANY_LABELS,
     MIDDLE_ACCEPTED,
     MIDDLE_FADE,
     MIDDLE_NEAREST,
     MIDDLE_THIRD,
     RANK_SHARE,
+    RECONSTRUCTED,
     RECONSTRUCTION,
-    TRANSFER_ADVANTAGE,
+    TRANSFER_10,
+    TRANSFER_160,
     UNEVENNESS,
     WHOLE_MATRIX,
 )
@@ -44,11 +44,11 @@ def decorrelation(w: Writer) -> None:
 
 
 def transfer(w: Writer) -> None:
-    gain = w.phrase(TRANSFER_ADVANTAGE, AE)
+    gain = w.phrase(ADVANTAGE_10, AE)
     if gain:
         w.say(f"With 10 labels the frozen encoder is ahead of the whole fine-tuned one by {gain}.")
-    w.versus("A frozen encoder with 10 labels", FEW_LABELS, AE, SMALL)
-    w.versus("The same with 160", MANY_LABELS, AE, SMALL)
+    w.versus("A frozen encoder with 10 labels", TRANSFER_10, AE, SMALL)
+    w.versus("The same with 160", TRANSFER_160, AE, SMALL)
 
 
 AUTOENCODING = Chapter(
@@ -62,7 +62,7 @@ AUTOENCODING = Chapter(
         Panel("training", "training/reconstructions", "The same by epoch"),
         Panel("decode", "decode/errors", "Error by image"),
     ),
-    (RECONSTRUCTION, KEPT),
+    (RECONSTRUCTION, RECONSTRUCTED),
     answer=reconstruction,
     rule="The mark beside an error is that of principal components with as many dimensions.",
     representations=(*SIZES, SHALLOW, BLANK, VAE),
@@ -96,7 +96,7 @@ FEW = Chapter(
     "Few labels",
     "With tens of labels, is a frozen encoder worth more than the whole network fine-tuned, and from when on is it not?",
     (Panel("transfer", "transfer/accuracy", "Accuracy against labels"),),
-    (FEW_LABELS, MANY_LABELS, TRANSFER_ADVANTAGE),
+    (TRANSFER_10, TRANSFER_160, ADVANTAGE_10),
     answer=transfer,
     representations=(SMALL, AE),
 )
