@@ -1,6 +1,8 @@
 """The stage eval.latents: codes whose redundancy and classes are known, and what of them stands in the scores."""
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,10 @@ def embeddings(codes: NDArray[np.floating[Any]], labels: NDArray[np.int64], clas
 
 def score(codes: NDArray[np.floating[Any]], labels: NDArray[np.int64], prior: bool = False) -> Scores:
     return stage.score(embeddings(codes, labels, int(labels.max()) + 1), prior, 20, 0)
+
+
+def note(text: str, folder: Path) -> None:
+    write(folder / "weights", text)
 
 
 def own_units(seed: int = 0, constant: bool = False) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -110,7 +116,7 @@ def test_a_prior_is_read_off_the_encoder_that_the_embeddings_are_of() -> None:
         with Stage(job, Weight(kl)) as run:
             run.about(run.fetch("images", "blobs"))
             run.variant, run.seed = f"blobs-{name}", 0
-            run.publish("encoder", lambda folder, name=name: write(folder / "weights", name))  # type: ignore[misc]
+            run.publish("encoder", partial(note, name))
         with Stage("eval.embed", NoConfig()) as run:
             run.about(run.fetch("encoder", f"blobs-{name}"))
             run.publish("embeddings", source.save)
