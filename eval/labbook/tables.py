@@ -158,7 +158,8 @@ def _bar(book: Book, measure: Measure, variant: str, mean: Estimate) -> Html:
     marks = [between("reach", (0.0, mean.value))]
     if mean.interval:
         marks.append(between("interval", mean.interval))
-    chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
+    mark = measure.mark
+    chance = book.value(mark.partition("/")[0], variant, mark) if isinstance(mark, str) else mark
     if isinstance(chance, int | float):
         marks.append(tag("i", class_="chance", style=f"left:{place(chance):.2f}%"))
     return tag("span", *marks, class_="bar", aria_hidden="true")
