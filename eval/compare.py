@@ -38,6 +38,8 @@ MAIN = {
     "compare/purity": ("cluster/purity", "k-means clusters", "share of a cluster's most frequent class"),
 }
 
+JUDGED = ("generate", "decode")  # the artifacts whose numbers are those of a judge
+
 Readings = Mapping[str, Sequence[Mapping[str, Reading]]]
 
 
@@ -73,6 +75,7 @@ def main(config: Config) -> None:
     with Stage("eval.compare", config) as stage:
         study = get_study(config.study)
         readings = gather(stage, config.variants, config.anomalies, study.scores)
+        check_judges(readings)
         stage.expect(**study.fields(str(stage.dataset)))
         values = header(config.variants, str(stage.dataset), config.anomalies, config.resamples)
         values |= entries(readings, study.scores)
@@ -87,6 +90,20 @@ def main(config: Config) -> None:
         stage.panel("compare/table", estimates_table(estimates))
         stage.panel("compare/differences", differences_table(differences))
         stage.publish("compare", scores.save, study.fields(str(stage.dataset)))
+
+
+def check_judges(readings: Readings) -> None:
+    """Raises Problem where samples or reconstructions were measured by two judges: their numbers have nothing in common."""
+    for name in JUDGED:
+        first: Reading | None = None
+        for reading in (seed[name] for seeds in readings.values() for seed in seeds if name in seed):
+            first = first or reading
+            judges = [each.scores.values.get(f"{name}/judge") for each in (first, reading)]
+            if judges[0] != judges[1]:
+                raise Problem(
+                    f"{first.source.request} and {reading.source.request} were measured by two judges ({judges[0]} and"
+                    f" {judges[1]}), and cannot be compared; run python -m eval.{name} again for both with one --judge"
+                )
 
 
 def entries(readings: Readings, names: Sequence[str]) -> dict[str, Value]:

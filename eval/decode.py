@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import PIL.Image
 import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
@@ -35,7 +36,8 @@ from train.tracking.panels import color, figure
 BATCH = 250  # images at a time
 ALPHAS = tuple(step / 10 for step in range(11))
 MIDDLE = 5  # of them
-SHOWN = 8  # paths, or images, in a grid
+SHOWN = 8  # paths, images or units in a grid
+DEVIATIONS = (-3, -2, -1, 0, 1, 2, 3)  # of a unit that is traversed
 # The report's steps 30 and 120 of 200 linear betas are 0.94 and 0.48.
 LEVELS = (0.99, 0.94, 0.8, 0.69, 0.48, 0.35, 0.2, 0.1)
 SAMPLERS = {"ddim": 0.0, "ancestral": 1.0}
@@ -136,6 +138,7 @@ def between(decoder: Decoder, encoder: Encoder, images: Images, critic: Encoder,
     grids = {
         "decode/paths": sheet(whole(shown), len(ALPHAS)),
         "decode/reconstructions": sheet(whole(several), len(order)),
+        "decode/traversals": traversals(decoder, codes),
     }
     return Scores(values, {"decode/errors": histogram(samples)}, grids, samples)
 
@@ -155,6 +158,16 @@ def decode(decoder: Decoder, codes: NDArray[np.float32]) -> NDArray[np.float32]:
     parts = [decoder.pictures(part.to(places)) for part in torch.from_numpy(codes).split(BATCH)]
     pictures: NDArray[np.float32] = torch.cat(parts).permute(0, 2, 3, 1).cpu().numpy()
     return pictures
+
+
+def traversals(decoder: Decoder, codes: NDArray[np.float32]) -> PIL.Image.Image:
+    """A row for each of the units that vary most: the unit from -3 to 3 deviations from its mean, the others at theirs."""
+    mean, deviation = codes.mean(axis=0, dtype=np.float64), codes.std(axis=0, dtype=np.float64)
+    units = np.argsort(-deviation, kind="stable")[:SHOWN]
+    walks = np.tile(mean, (len(units), len(DEVIATIONS), 1))
+    for walk, unit in zip(walks, units, strict=True):
+        walk[:, unit] += deviation[unit] * np.array(DEVIATIONS)
+    return sheet(whole(decode(decoder, walks.reshape(-1, len(mean)).astype(np.float32))), len(DEVIATIONS))
 
 
 def histogram(samples: dict[str, NDArray[Any]]) -> go.Figure:

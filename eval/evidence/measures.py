@@ -82,3 +82,93 @@ MOST = Measure("anomaly", "anomaly/most", "Among the most anomalous", "most")
 PIXEL_DISTANCE = Measure("anomaly", "anomaly/most/pixels", "Pixel distance to each other", "decimal", 0, None,
                  "Over that of random test images of the same sets; near 0: near-duplicates")  # fmt: skip
 CONFUSED = Measure("probe", "probe/confused", "Most confused", "confused")
+
+KID = Measure("generate", "generate/kid", "Kernel distance", "decimal", -1, None,
+              "KID of the samples to the test images in the features of the judge; 0: the same distribution")  # fmt: skip
+TRAIN_KID = Measure("generate", "generate/train/kid", "Kernel distance, training images", "decimal", 0, None,
+                    "The same of training images in place of samples: what a perfect generator has")  # fmt: skip
+FRECHET = Measure("generate", "generate/frechet", "Fréchet distance", "decimal", -1, None,
+                  "Of the samples to the test images in the features of the judge; it grows as images get fewer")  # fmt: skip
+SAMPLE_PRECISION = Measure("generate", "generate/precision", "Precision of samples", "percent", 1, None,
+                           "Samples that lie among the test images, in percent; real images reach about 87")  # fmt: skip
+SAMPLE_RECALL = Measure("generate", "generate/recall", "Recall of samples", "percent", 1, None,
+                        "Test images that lie among the samples, in percent; real images reach about 87")  # fmt: skip
+COVERAGE = Measure("generate", "generate/coverage", "Coverage", "percent", 1, None,
+                   "Test images near which there is a sample, in percent")  # fmt: skip
+ACCEPTED = Measure("generate", "generate/accepted", "Accepted by the judge", "percent", 1, None,
+                   "Samples that the judge takes for some class with 0.9 or more, and not for spoiled, in percent")  # fmt: skip
+SHARPNESS = Measure("generate", "generate/sharpness", "Sharpness", "decimal", 0, 1.0,
+                    "Mean absolute Laplacian over ink, over that of the test images: below 1 blurry, above fragments")  # fmt: skip
+BLURRY = Measure("generate", "generate/blurry", "Blurry samples", "percent", -1, 0.05,
+                 "Samples less sharp than all but 5 % of the test images, in percent")  # fmt: skip
+COPIES = Measure("generate", "generate/copies", "Copies", "percent", -1, 0.01,
+                 "Samples as near to one training image as 1 % of the test images are, in percent")  # fmt: skip
+BITS = Measure("generate", "generate/bits", "Bits per dimension", "decimal", -1, "generate/bits/pixels",
+               "Bound on the bits that a test image's value takes; knowing nothing: a histogram of each pixel")  # fmt: skip
+
+RECONSTRUCTION = Measure("decode", "decode/error", "Reconstruction error", "decimal", -1, "decode/pca",
+                         "Mean squared error of test images' pixels in [0, 1]; beside as many principal components")  # fmt: skip
+RECONSTRUCTED = Measure("decode", "decode/kept", "Class kept, reconstructed", "percent", 1, None,
+                        "Reconstructions that the judge takes for their image's class, in percent")  # fmt: skip
+MIDDLE_ACCEPTED = Measure("decode", "decode/middle/accepted", "Middles accepted", "percent", 1, "decode/fade/accepted",
+                          "Images half-way between two codes that the judge accepts, in percent; beside cross-fades")  # fmt: skip
+MIDDLE_THIRD = Measure("decode", "decode/middle/third", "Middles of a third class", "percent", -1, "decode/fade/third",
+                       "Images half-way that the judge takes for neither's class, in percent; beside cross-fades")  # fmt: skip
+MIDDLE_FADE = Measure("decode", "decode/middle/fade", "Middle to cross-fade", "decimal", 0, None,
+                      "Mean squared error of the image half-way to the cross-fade of the two images")  # fmt: skip
+MIDDLE_NEAREST = Measure("decode", "decode/middle/nearest", "Middle to training images", "decimal", 0, "decode/fade/nearest",
+                         "L2 distance of the image half-way to the nearest training image; beside cross-fades")  # fmt: skip
+UNEVENNESS = Measure("decode", "decode/unevenness", "Largest step of a path", "decimal", 0, 1.0,
+                     "Over the mean of ten steps between two codes, in pixels; a cross-fade has 1")  # fmt: skip
+KEPT_94, KEPT_48 = (
+    Measure("decode", f"decode/ancestral/kept/{level}", f"Class kept, alpha_bar 0.{level}", "percent", 1, None,
+            f"Test images that keep their class when noised to alpha_bar 0.{level} and restored by ancestral steps")
+    for level in (94, 48)
+)  # fmt: skip
+KEPT_DDIM_94, KEPT_DDIM_48 = (
+    Measure("decode", f"decode/ddim/kept/{level}", f"Class kept, alpha_bar 0.{level}, DDIM", "percent", 1, None,
+            f"Test images that keep their class when noised to alpha_bar 0.{level} and restored by DDIM")
+    for level in (94, 48)
+)  # fmt: skip
+
+CORRELATION = Measure("latents", "latents/correlation", "Correlation of units", "decimal", 0, "latents/rotated",
+                      "Mean absolute r of two different units; beside the same codes in random bases")  # fmt: skip
+WHOLE_MATRIX = Measure("latents", "latents/whole_matrix", "Whole correlation matrix", "decimal", 0, None,
+                       "Mean absolute r with the ones on the diagonal: 1/d without any correlation")  # fmt: skip
+RANK_SHARE = Measure("latents", "latents/rank_share", "Effective rank per dimension", "decimal", 0, 1.0,
+                     "Effective rank of the correlation matrix over d; 1 without any correlation")  # fmt: skip
+ACTIVE = Measure("latents", "latents/active", "Active units", "count", 0, None,
+                 "Units of a variational code whose mean varies over the test images by more than 0.01")  # fmt: skip
+CLASS_SHARE = Measure("latents", "latents/class_share", "Class in four units", "percent", 0, "latents/class_share/random",
+                      "Share of a class's squared mean in its four largest units; beside random groups of images")  # fmt: skip
+CONCENTRATED = Measure("latents", "latents/concentrated", "Classes in four units", "percent", 0, None,
+                       "Classes of which the four largest units have 80 % or more, in percent")  # fmt: skip
+UNIT_AGREEMENT = Measure("latents", "latents/agreement", "Top units of two halves", "percent", 0, "latents/agreement/chance",
+                         "Share of a class's three top units that two halves of its images have in common")  # fmt: skip
+DISTINCT_UNITS = Measure("latents", "latents/distinct", "Distinct top units", "count", 0, None,
+                         "Different units that are the top one of some class")  # fmt: skip
+EXPLAINED = Measure("latents", "latents/explained", "Class in the best unit", "percent", 0, None,
+                    "Largest share of a unit's variance that the class explains")  # fmt: skip
+
+TRANSFER_10, TRANSFER_40, TRANSFER_160 = (
+    Measure("transfer", f"transfer/frozen/{count}", f"Frozen, {count} labels", "percent", 1, "transfer/chance",
+            f"Test accuracy of a small network on the frozen codes with {count} labels, mean over draws, in percent")
+    for count in (10, 40, 160)
+)  # fmt: skip
+FULL_10, FULL_40, FULL_160 = (
+    Measure("transfer", f"transfer/full/{count}", f"Fine-tuned, {count} labels", "percent", 1, "transfer/chance",
+            f"Test accuracy where the encoder is trained too, with {count} labels, mean over draws, in percent")
+    for count in (10, 40, 160)
+)  # fmt: skip
+SCRATCH_10, SCRATCH_40, SCRATCH_160 = (
+    Measure("transfer", f"transfer/scratch/{count}", f"From scratch, {count} labels", "percent", 1, "transfer/chance",
+            f"Test accuracy of the same network, untrained before, with {count} labels, mean over draws, in percent")
+    for count in (10, 40, 160)
+)  # fmt: skip
+ADVANTAGE_10, ADVANTAGE_40, ADVANTAGE_160 = (
+    Measure("transfer", f"transfer/advantage/{count}", f"Frozen less fine-tuned, {count} labels", "points", 0, 0.0,
+            f"Difference of the two accuracies on the same draws of {count} labels")
+    for count in (10, 40, 160)
+)  # fmt: skip
+TURNOVER = Measure("transfer", "transfer/turnover", "Labels at the turnover", "count", 0, None,
+                   "Number of labels at which fine-tuning overtakes the frozen encoder")  # fmt: skip

@@ -159,7 +159,8 @@ def _bar(book: Book, measure: Measure, variant: str, mean: Estimate) -> Html:
     estimates = [estimate(book, measure, other) for other in book.variants]
     values = [other.value for other in estimates if other]
     ends = UNIT if measure.form in ("percent", "share") else (min(0.0, *values), max(0.0, *values) or 1.0)
-    chance = book.value("probe", variant, measure.mark) if isinstance(measure.mark, str) else measure.mark
+    mark = measure.mark
+    chance = book.value(mark.partition("/")[0], variant, mark) if isinstance(mark, str) else mark
     return value_bar(mean, ends, chance if isinstance(chance, int | float) else None)
 
 

@@ -1,6 +1,7 @@
 """eval.compare and its parts: the bootstrap, against scipy and scikit-learn."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from eval import compare as stage
 from eval.evidence.bootstrap import BLOCK, Ranks, Seeds, bootstrap, counts, seed_weights
 from eval.evidence.bootstrap import compare as estimates_and_differences
 from eval.evidence.comparison import Comparison, measure_entries
+from eval.evidence.readings import gather
 from tests.parts.artifacts import refusal
 from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores, Value
@@ -352,3 +354,22 @@ def test_what_cannot_be_compared_is_refused_and_nothing_published(lab: None) -> 
 def test_evaluations_of_other_numbers_of_images_are_refused(lab: None) -> None:
     publish("probe", probe_scores(RIGHT["blobs-pixels", 0][:150]), "blobs-pixels", 0)
     assert "probe/top1 was measured on different numbers of images" in refusal(lambda: stage.main(config()))
+
+
+@pytest.mark.parametrize("name", ["generate", "decode"])
+def test_numbers_of_two_judges_are_not_compared(name: str) -> None:
+    for variant, judge in (("blobs-vae", "a1"), ("blobs-ddpm", "a1"), ("blobs-ae", "b2")):
+        publish(name, Scores({f"{name}/kid": 0.5, f"{name}/judge": judge}), variant, 0)
+    publish(name, Scores({f"{name}/judge": "c3"}), "blobs-ddpm", 1)
+    with Stage("eval.compare", config()) as run:
+        stage.check_judges(gather(run, ["blobs-vae"], None, [name]))
+        for variants, pair, judges in (
+            (["blobs-vae", "blobs-ae"], f"{name}:blobs-vae and {name}:blobs-ae", "a1 and b2"),
+            (["blobs-vae", "blobs-ddpm"], f"{name}:blobs-vae and {name}:blobs-ddpm-s1", "a1 and c3"),
+        ):
+            readings = gather(run, variants, None, [name])
+            line = refusal(partial(stage.check_judges, readings))
+            assert line == (
+                f"{pair} were measured by two judges ({judges}), and cannot be compared; run python -m eval.{name} again"
+                " for both with one --judge"
+            )

@@ -135,6 +135,39 @@ def test_a_difference_is_that_of_the_distances_and_turns_over_with_the_sets() ->
     assert same.value == 0 and same.interval == (0, 0)
 
 
+def test_influences_are_the_jackknifes_pseudo_values_and_their_mean_is_the_distance() -> None:
+    real, samples = clouds(12, 12, 3)
+    reference = Reference.of(real)
+    x, y = reference.features, samples / reference.deviation
+
+    def distance(x: np.ndarray, y: np.ndarray) -> float:
+        n = len(x)
+        tables = [(a @ b.T / 3 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y))]
+        within = sum(table.sum() - table.trace() for table in tables[:2]) / (n * (n - 1))
+        return float(within - 2 * tables[2].mean())
+
+    left_out = [distance(np.delete(x, i, axis=0), np.delete(y, i, axis=0)) for i in range(12)]
+    pseudo = 12 * distance(x, y) - 11 * np.array(left_out)
+    influences = reference.influences(samples)
+    assert influences.mean() == pytest.approx(distance(x, y), abs=1e-10)
+    assert influences.mean() == pytest.approx(reference.distance(samples, 0, generator()).value, abs=1e-10)
+    np.testing.assert_allclose(influences - influences.mean(), pseudo - pseudo.mean(), atol=1e-9)
+
+
+def test_the_standard_error_of_influences_is_that_of_resampling_both_sides() -> None:
+    real, samples = clouds(400, 400)
+    reference = Reference.of(real)
+    error = reference.influences(samples).std(ddof=1) / np.sqrt(400)
+    interval = reference.distance(samples, 1000, generator()).interval
+    assert interval and error == pytest.approx(np.ptp(interval) / (2 * 1.96), rel=0.2)
+
+
+def test_influences_need_as_many_samples_as_real_images() -> None:
+    real, samples = clouds(30, 29)
+    with pytest.raises(ValueError, match="29 samples and 30 real images make no pairs"):
+        Reference.of(real).influences(samples)
+
+
 def test_few_images_have_a_distance_and_no_interval() -> None:
     real, samples = clouds(90, 19)
     assert Reference.of(real).distance(samples, 100, generator()).interval is None

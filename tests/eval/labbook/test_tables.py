@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from eval.evidence.measures import AUC, PROBE, SUMMARY
+from eval.evidence.measures import AUC, PROBE, SUMMARY, Measure
 from eval.evidence.numbers import signed
 from eval.labbook import tables
 from eval.labbook.answers import answer, floors
@@ -71,6 +71,12 @@ def test_the_summary_shows_mean_spread_count_and_interval(everything: None) -> N
     value = re.search(r'data-value="([^"]+)"', cell)
     assert value and float(value[1]) == pytest.approx(0.667)
     assert text(re.findall(r"<td.*?</td>", rows[NO_VARIANCE])[0]) == "14.1 % 13.1 to 15.1 %"
+
+
+def test_what_knowing_nothing_gives_is_marked_from_the_scores_that_it_stands_in(everything: None) -> None:
+    for mark, left in (("project/pca/first", "30.00"), ("probe/chance", "33.33"), (0.25, "25.00")):
+        measure = Measure("project", "project/tsne/purity", "Purity", "percent", 1, mark)
+        assert f'class="chance" style="left:{left}%"' in tables.cell(collect(), measure, FULL, set(), bar=True)
 
 
 def test_a_difference_is_the_same_whichever_way_it_was_compared() -> None:
