@@ -98,7 +98,7 @@ class Reference:
         whole = (real + drawn) / pairs - 2 * across / count**2
         rest = (without[0] + without[1]) / left - 2 * without[2] / (count - 1) ** 2
         pseudo: Array = count * whole - (count - 1) * rest
-        return pseudo + (whole - pseudo.mean())  # the cross term's own pairs are a bias of order 1 / n²
+        return np.asarray(pseudo + (whole - pseudo.mean()))  # the cross term's own pairs are a bias of order 1 / n²
 
     def _scaled(self, features: NDArray[Any]) -> Array:
         samples = matrix(features, "samples")

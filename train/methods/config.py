@@ -35,9 +35,8 @@ class Config:
     batch_size: Annotated[int, AtLeast(1)] = 64
     """Images a step; the default takes all images of a set that is smaller."""
 
-    backbone: Literal["compact", "whitened", "resnet18", "fourconv"] = "whitened"
-    """whitened (its first layer is whitened patches of the images, and not trained), compact (a small one, trained whole),
-    resnet18 (the exercise's) or fourconv (the small network whose untrained 1,024-d output the exercise gives to Laplacian Eigenmaps)."""
+    backbone: str = "whitened"
+    """The network that gives the features."""
     width: Annotated[int, AtLeast(1)] = 64
     """Channels of the first stage of compact and whitened."""
     hidden: Annotated[int, AtLeast(0)] = 0

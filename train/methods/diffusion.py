@@ -137,7 +137,8 @@ class Diffusion(Method):
         config, schedule = self.config, self.diffuser.schedule
         x0, noise, times = batch["x0"], batch["noise"], batch["times"]
         alpha_bar = schedule.alpha_bar(times)
-        network = self.diffuser.network if self.training else self.average.network
+        # What is measured is the average; a gradient is that of the network itself.
+        network = self.diffuser.network if torch.is_grad_enabled() else self.average.network
         output = network(diffuse(x0, noise, alpha_bar), log_snr(alpha_bar).float()).float()
         error = (output - target(config.predict, x0, noise, alpha_bar)).square().mean(dim=(1, 2, 3))
         weights = loss_weights(config.weights, config.predict, alpha_bar, schedule.fall(times)).float()

@@ -28,6 +28,9 @@ PAIRS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Config(config.Config):
+    backbone: Literal["compact", "whitened", "resnet18", "fourconv"] = "whitened"
+    """whitened (its first layer is whitened patches of the images, and not trained), compact (a small one, trained whole),
+    resnet18 (the exercise's) or fourconv (the small network whose untrained 1,024-d output the exercise gives to Laplacian Eigenmaps)."""
     views: Literal["augmented", "neighbors"] = "augmented"
     """augmented: random views of one image. neighbors: the image itself and one of its nearest training images, drawn
     anew at each step, in place of generated views: 2 whole images, no augmentation, 1 epoch (unless flags say otherwise)."""

@@ -62,7 +62,7 @@ class Decoder(nn.Module):
 
     def pictures(self, codes: Tensor) -> Tensor:
         """The mean images of codes (n, d): (n, channels, size, size), float32 in [0, 1]."""
-        values = self(codes).float()
+        values: Tensor = self(codes).float()
         if self.plan.likelihood == "bernoulli":
             return values.sigmoid()
         return (values / 2 + 0.5 if self.plan.likelihood == "gaussian" else values).clamp(0, 1)

@@ -28,14 +28,14 @@ SECOND = dataclasses.replace(
     FIRST, name="second", question="Who is <second>?", subject="two", baselines=(), default=False
 )
 STUDIES = (FIRST, SECOND)
-ONES: Mapping[str, Mapping[str, BySeed]] = {
+ONES: Mapping[str, BySeed] = {
     "probe/top1": {
         "untrained": ([0.5], [0.45, 0.55]),
         "pixels": ([0.4], [0.35, 0.45]),
         "one": ([0.75], [0.7, 0.8]),
     }
 }
-TWOS: Mapping[str, Mapping[str, BySeed]] = {
+TWOS: Mapping[str, BySeed] = {
     "probe/top1": {"untrained": ([0.5, 0.6], [0.44, 0.66]), "two": ([0.9, 0.8], [0.8, 0.88])},
     "knn/top1": {"two": ([0.7, 0.7], None)},
 }
@@ -45,7 +45,7 @@ GAPS = {
 }
 
 
-def compare(study: Study, measures: Mapping[str, Mapping[str, BySeed]], dataset: str = "shapes") -> None:
+def compare(study: Study, measures: Mapping[str, BySeed], dataset: str = "shapes") -> None:
     gaps = GAPS if study is FIRST else {}
     values = comparison_values(measures, gaps) | {"compare/dataset": dataset}
     publish("compare", Scores(values), None, study.fields(dataset))

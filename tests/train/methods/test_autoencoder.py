@@ -167,7 +167,8 @@ def test_the_first_rows_of_the_pictures_are_the_test_images_themselves(tmp_path:
     ],
 )
 def test_names_are_those_of_the_literature(changes: dict[str, Any], name: str) -> None:
-    assert variant_name(replace(Config("mnist"), **changes), "mnist", 60_000) == name
+    kinds = Config.defaults({"kl": str(changes.get("kl", 0))})
+    assert variant_name(replace(kinds, images="mnist", **changes), "mnist", 60_000) == name
 
 
 def test_a_likelihood_without_a_prior_is_refused_in_one_line() -> None:

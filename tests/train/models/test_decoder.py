@@ -22,7 +22,7 @@ def test_images_of_any_size_come_back_in_their_size(size: int, layers: int, chan
     halves = Strided(4, size, layers, channels)
     features = halves(torch.rand(2, 3, size, size))
     assert features.shape == (2, halves.features)
-    plan = replace(PLAN, size=size, layers=layers, channels=channels)
+    plan = replace(PLAN, size=size, layers=layers, channels=channels)  # type: ignore[arg-type]
     assert Decoder(plan)(torch.rand(2, 5)).shape == (2, channels, size, size)
     assert [int(np.ceil(side / 2)) for side in sides(size, layers)[:-1]] == sides(size, layers)[1:]
 

@@ -72,7 +72,7 @@ def test_the_middle_is_the_map_after_the_last_center_block_and_has_the_features_
 def test_a_patch_is_the_channels_of_one_place() -> None:
     network = denoiser(3)
     places: list[Tensor] = []
-    network.input.register_forward_pre_hook(lambda module, inputs: places.append(inputs[0]))
+    network.lower.input.register_forward_pre_hook(lambda module, inputs: places.append(inputs[0]))
     x = noise(1, 3, 8, 8)
     network(x, noise(1))
     expected = torch.stack([x[0, c, i::2, j::2] for c in range(3) for i in range(2) for j in range(2)])  # (12, 4, 4)

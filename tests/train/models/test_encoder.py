@@ -20,7 +20,7 @@ from train.models.whitened import Quadrants, Stem
 
 def architecture(backbone: str, **changes: int) -> Architecture:
     sizes = {"width": 8, "hidden": 16, "dimension": 6, "size": 32} | changes
-    return Architecture(backbone, **sizes, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
+    return Architecture(backbone, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25), **sizes)  # type: ignore[arg-type]
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
