@@ -57,7 +57,7 @@ def test_probe_is_the_optimum_that_scikit_learn_finds(n: int, dimensions: int) -
     scaler = StandardScaler().fit(embeddings.train.astype(np.float64))
     model = reference(scaler.transform(embeddings.train), embeddings.train_labels, result.regularization)
     test = scaler.transform(embeddings.test)
-    np.testing.assert_allclose(result.layer.weights, model.coef_, atol=5e-4)
+    np.testing.assert_allclose(result.layer.weights, model.coef_, atol=1e-3)  # float32's, which processors differ in
     np.testing.assert_allclose(
         probabilities(result.layer, Standardisation.of(embeddings.train), embeddings.test),
         model.predict_proba(test),
