@@ -170,9 +170,6 @@ class Autoencoder(Reconstruction):
 
     terms = ("error",)
 
-    def __init__(self, config: Config, images: Images) -> None:
-        super().__init__(config, images)
-
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
         return {"pixels": self.pixels(split, rows[share])}
 
