@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,8 @@ class Representation:
 
     name: of its variants, after that of the data set. command: makes its encoder, or its embeddings; {images} is the image
     set, {NAME} the alias of the study's representation NAME. label: what sentences call it. plural: whether that is a plural.
-    seedless: nothing in it is drawn. without: evaluations that are not taken of it, though they could be.
+    seedless: nothing in it is drawn. without: evaluations that are not taken of it, though they could be. flags: those of
+    an evaluation that is taken of it otherwise than of the others.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Representation:
     plural: bool = False
     seedless: bool = False
     without: tuple[str, ...] = ()
+    flags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
@@ -149,7 +151,8 @@ class Study:
         needed = {need for name in evaluations for need in _needs(name)}
         for name in (*(name for name in declarations() if name in needed and name not in evaluations), *evaluations):
             if not representation.makes(name):
-                yield from declaration(name).command
+                *before, last = declaration(name).command
+                yield from (*before, f"{last} {representation.flags.get(name, '')}".rstrip())
 
     def fields(self, dataset: str) -> dict[str, object]:
         """What the aliases of its comparison, claims and page are made of."""

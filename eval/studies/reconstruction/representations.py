@@ -12,33 +12,32 @@ DDPM, DDPM_EARLY = ("ddpm", "ddpm-epochs1")
 _AE = "train.autoencode --images {images}"
 _VAE = f"{_AE} --kl 1 --likelihood bernoulli"
 _DDPM = "train.diffuse --images {images}"
-_CHEAP = ("transfer",)  # not taken of what its question is not about
+# What is not taken of a representation because no chapter asks for it.
+_CODES = ("generate", "transfer")  # of codes that are looked at for what they hold
+_FLOOR = ("latents", "transfer")
+_EARLY = ("probe", "latents", "transfer")  # of what is there to be compared with the whole training
 
 REPRESENTATIONS = (
-    Representation(SUPERVISED, "train.supervise --images {images}", "the judge", without=_CHEAP),
+    Representation(SUPERVISED, "train.supervise --images {images}", "the judge", without=("transfer",)),
+    Representation(UNTRAINED, "train.pretrain --images {images} --epochs 0", "the untrained network", without=_FLOOR),
+    Representation(PIXELS, "train.patches --images {images} --kind pixels", "pixels", True, True, without=_FLOOR),
+    Representation(PATCHES, "train.patches --images {images} --kind patches", "whitened patches", True, without=_FLOOR),
+    Representation(VICREG, "train.pretrain --images {images} --method vicreg", "VICReg", without=("transfer",)),
     Representation(
-        UNTRAINED, "train.pretrain --images {images} --epochs 0", "the untrained network", without=(*_CHEAP, "latents")
+        SMALL,
+        f"{_AE} --dimension 2",
+        "the autoencoder with d = 2",
+        without=("generate",),
+        flags={"transfer": "--ways frozen probe pca"},
     ),
-    Representation(
-        PIXELS, "train.patches --images {images} --kind pixels", "pixels", True, True, without=(*_CHEAP, "latents")
-    ),
-    Representation(
-        PATCHES,
-        "train.patches --images {images} --kind patches",
-        "whitened patches",
-        True,
-        without=(*_CHEAP, "latents"),
-    ),
-    Representation(VICREG, "train.pretrain --images {images} --method vicreg", "VICReg", without=_CHEAP),
-    Representation(SMALL, f"{_AE} --dimension 2", "the autoencoder with d = 2"),
-    Representation(SIX, f"{_AE} --dimension 6", "the autoencoder with d = 6", without=_CHEAP),
-    Representation(TEN, f"{_AE} --dimension 10", "the autoencoder with d = 10", without=_CHEAP),
-    Representation(AE, _AE, "the autoencoder with d = 14"),
-    Representation(LARGE, f"{_AE} --dimension 30", "the autoencoder with d = 30", without=_CHEAP),
-    Representation(SHALLOW, f"{_AE} --layers 2", "the autoencoder of two layers", without=_CHEAP),
-    Representation(BLANK, f"{_AE} --epochs 0", "the untrained autoencoder", without=(*_CHEAP, "generate")),
-    Representation(VAE_EARLY, f"{_VAE} --epochs 1", "the variational autoencoder after one epoch", without=_CHEAP),
-    Representation(VAE, _VAE, "the variational autoencoder", without=_CHEAP),
-    Representation(DDPM_EARLY, f"{_DDPM} --epochs 1", "the diffusion after one epoch", without=_CHEAP),
-    Representation(DDPM, _DDPM, "the diffusion", without=_CHEAP),
+    Representation(SIX, f"{_AE} --dimension 6", "the autoencoder with d = 6", without=_CODES),
+    Representation(TEN, f"{_AE} --dimension 10", "the autoencoder with d = 10", without=_CODES),
+    Representation(AE, _AE, "the autoencoder with d = 14", without=("generate",)),
+    Representation(LARGE, f"{_AE} --dimension 30", "the autoencoder with d = 30", without=("transfer",)),
+    Representation(SHALLOW, f"{_AE} --layers 2", "the autoencoder of two layers", without=(*_CODES, "latents")),
+    Representation(BLANK, f"{_AE} --epochs 0", "the untrained autoencoder", without=_CODES),
+    Representation(VAE_EARLY, f"{_VAE} --epochs 1", "the variational autoencoder after one epoch", without=_EARLY),
+    Representation(VAE, _VAE, "the variational autoencoder", without=("transfer",)),
+    Representation(DDPM_EARLY, f"{_DDPM} --epochs 1", "the diffusion after one epoch", without=(*_EARLY, "decode")),
+    Representation(DDPM, _DDPM, "the diffusion", without=("transfer",)),
 )
