@@ -23,17 +23,20 @@ from eval.evidence.comparison import Interval
 from eval.evidence.decoding import Principal
 from eval.evidence.linear_probe import Standardisation
 from eval.evidence.transfer import (
+    Check,
     Ids,
     Labels,
+    Learner,
     Recipe,
     balanced_draws,
     choose,
     fine_tune,
     from_scratch,
     linear,
-    mlp,
+    mlps,
     nearest,
     paired,
+    side_by_side,
     t_interval,
     turnover,
 )
@@ -158,18 +161,13 @@ def measure(
     task: "Task", counts: Sequence[int], ways: Sequence[Way], config: Config
 ) -> tuple[Accuracies, dict[str, Value]]:
     """The accuracies of every way with every number of labels, draw by draw, and the recipes that were chosen."""
-    fits, labels = learners(task, ways), task.labels[: task.pool]
+    labels = task.labels[: task.pool]
     test = np.arange(task.pool, len(task.labels))
     accuracies: dict[Way, dict[int, NDArray[np.float64]]] = {way: {} for way in ways}
     recipes: dict[str, Value] = {}
     total = len(counts) * sum(config.draws + CHOICE * len(RECIPES.get(way, ())) for way in ways)
     with tqdm(total=total, desc="transfer", unit="fit", disable=None) as progress:
-
-        def predict(way: Way, seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
-            predicted = fits[way](seed, recipe, labeled, others)
-            progress.update()
-            return predicted
-
+        fits = learners(task, ways, progress.update)
         for count in counts:
             # Of each number its own generator, so that other --labels change no draw.
             random = np.random.default_rng([config.seed, count])
@@ -179,13 +177,11 @@ def measure(
                 progress.set_postfix_str(f"{way}, {count} labels")
                 recipe = Recipe()
                 if way in RECIPES:
-                    recipe = choice(partial(predict, way, config.seed), RECIPES[way], labels, others, config.seed)
+                    learn = partial(fits[way], [config.seed] * CHOICE)
+                    recipe = choice(learn, RECIPES[way], labels, others, config.seed)
                     recipes[f"transfer/{way}/{count}/recipe"] = text(recipe, way)
-                right = [
-                    predict(way, config.seed + place, recipe, draw, test) == task.answers
-                    for place, draw in enumerate(draws)
-                ]
-                accuracies[way][count] = np.mean(right, axis=1)
+                seeds = range(config.seed, config.seed + config.draws)
+                accuracies[way][count] = (fits[way](seeds, recipe, draws, test) == task.answers).mean(axis=1)
     return accuracies, recipes
 
 
@@ -281,11 +277,12 @@ class Task:
 
 # -- ways to learn -----------------------------------------------------------------------------------------------------
 
-# Seed, recipe, labeled rows and others -> the classes of the others.
-Fit = Callable[[int, Recipe, Ids, Ids], Labels]
+# Seeds (k,), recipe, labeled rows (k, n) and others (m,) -> the classes of the others (k, m).
+Fit = Callable[[Sequence[int], Recipe, Ids, Ids], Labels]
 
 
-def learners(task: Task, ways: Sequence[Way]) -> dict[Way, Fit]:
+def learners(task: Task, ways: Sequence[Way], progress: Callable[[], object] = lambda: None) -> dict[Way, Fit]:
+    """progress: called after every fit."""
     codes, labels, classes, encoder = task.codes, task.labels, task.classes, task.encoder
     flat = task.flat if "pixels" in ways else np.empty(0, np.float32)
     components = task.components() if "pca" in ways else torch.empty(0)
@@ -295,38 +292,56 @@ def learners(task: Task, ways: Sequence[Way]) -> dict[Way, Fit]:
         network.fit(task.pixels[: task.pool], np.random.default_rng(int(torch.randint(2**31, ()))))
         return network
 
-    def frozen(seed: int, recipe: Recipe, labeled: Ids, others: Ids, of: Tensor = codes) -> Labels:
-        return mlp(of[labeled], labels[labeled], of[others], classes, seed, recipe)
+    def layers(of: Tensor, seeds: Sequence[int], recipe: Recipe, draws: Ids, others: Ids) -> Labels:
+        predicted = mlps(of, labels, draws, of[others], classes, seeds, recipe)
+        for _ in draws:
+            progress()
+        return predicted
 
-    def full(seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
-        images, rest = task.planes(labeled), task.planes(others)
-        return fine_tune(encoder, images, labels[labeled], rest, classes, seed, task.standardise, recipe)
+    def full(rest: Tensor, recipe: Recipe, seed: int, labeled: Ids, check: Check) -> Labels:
+        images, answers = task.planes(labeled), labels[labeled]
+        return fine_tune(encoder, images, answers, rest, classes, seed, task.standardise, recipe, check=check)
 
-    def scratch(seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
-        images, rest = task.planes(labeled), task.planes(others)
-        return from_scratch(build, images, labels[labeled], rest, classes, seed, recipe)
+    def scratch(rest: Tensor, recipe: Recipe, seed: int, labeled: Ids, check: Check) -> Labels:
+        images, answers = task.planes(labeled), labels[labeled]
+        return from_scratch(build, images, answers, rest, classes, seed, recipe, check=check)
 
-    def probe(seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
+    def networks(fit: Callable[..., Labels], seeds: Sequence[int], recipe: Recipe, draws: Ids, others: Ids) -> Labels:
+        start = partial(fit, task.planes(others), recipe)
+        fits = [partial(start, seed, labeled) for seed, labeled in zip(seeds, draws, strict=True)]
+        return np.stack(side_by_side(fits, progress))
+
+    def probe(labeled: Ids, others: Ids) -> Labels:
         return linear(codes[labeled].numpy(), labels[labeled], codes[others].numpy())
 
-    def closest(seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
+    def closest(labeled: Ids, others: Ids) -> Labels:
         return nearest(codes[labeled].numpy(), labels[labeled], codes[others].numpy())
 
-    def pixels(seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
+    def pixels(labeled: Ids, others: Ids) -> Labels:
         return linear(flat[labeled], labels[labeled], flat[others], 1 / PENALTY)
 
-    def pca(seed: int, recipe: Recipe, labeled: Ids, others: Ids) -> Labels:
-        return frozen(seed, recipe, labeled, others, components)
+    def alone(
+        fit: Callable[[Ids, Ids], Labels], seeds: Sequence[int], recipe: Recipe, draws: Ids, others: Ids
+    ) -> Labels:
+        predicted = []
+        for labeled in draws:
+            predicted.append(fit(labeled, others))
+            progress()
+        return np.stack(predicted)
 
     every: dict[Way, Fit] = {
-        "frozen": frozen, "full": full, "scratch": scratch, "probe": probe, "nearest": closest, "pixels": pixels, "pca": pca,
-    }  # fmt: skip
+        "frozen": partial(layers, codes),
+        "full": partial(networks, full),
+        "scratch": partial(networks, scratch),
+        "probe": partial(alone, probe),
+        "nearest": partial(alone, closest),
+        "pixels": partial(alone, pixels),
+        "pca": partial(layers, components),
+    }
     return {way: every[way] for way in ways}
 
 
-def choice(
-    learn: Callable[[Recipe, Ids, Ids], Labels], recipes: Sequence[Recipe], labels: Labels, draws: Ids, seed: int
-) -> Recipe:
+def choice(learn: Learner, recipes: Sequence[Recipe], labels: Labels, draws: Ids, seed: int) -> Recipe:
     """The best of the recipes on these draws; the first where all training images are labeled, and none is left to tell."""
     left = len(labels) - len(np.unique(draws))
     if not left:

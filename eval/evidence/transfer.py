@@ -7,9 +7,11 @@ with the statistics of the whole training set, which needs no labels (`linear_pr
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from threading import Event, Lock
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +30,8 @@ from eval.evidence.retrieval import squared_distances
 
 Labels = NDArray[np.int64]
 Ids = NDArray[np.int64]
+Check = Callable[[], object]  # called before every step: what it raises ends the fit
+T = TypeVar("T")
 
 LEVEL = 0.95
 BATCH = 160  # labelled images of a step; all of them where there are no more
@@ -69,14 +73,48 @@ class Recipe:
     encoder_rate: float = 1e-3
 
 
-def mlp(
-    codes: Tensor, labels: Labels, test: Tensor, classes: int, seed: int, recipe: Recipe | None = None, hidden: int = 32
+def stacked_layers(
+    codes: Tensor, labels: Labels, draws: Ids, classes: int, seeds: Sequence[int], recipe: Recipe, hidden: int = 32
+) -> tuple[Tensor, ...]:
+    """Weights (k, hidden, d), (k, hidden), (k, classes, hidden) and (k, classes) of a layer of hidden units for each draw.
+
+    codes: (n, d). labels: (n,). draws: (k, count) rows of them. seeds: (k,), one of each draw. All are trained at once, as
+    each would be by itself: none is in the loss of another, and Adam treats every weight alone.
+    """
+    parts = [_begin(seed, lambda: _layers(codes.shape[1], hidden, classes)) for seed in seeds]
+    both = zip(*(layers.parameters() for layers, _ in parts), strict=True)
+    weights = tuple(torch.stack(same).detach().requires_grad_() for same in both)
+    optimizer = torch.optim.Adam(weights, recipe.rate, fused=True)
+    places, targets = torch.from_numpy(draws), torch.from_numpy(np.array(labels, np.int64))
+    rows = places[:, :BATCH]
+    inputs = codes[rows]
+    for _ in range(recipe.steps):
+        if draws.shape[1] > BATCH:
+            few = [torch.randperm(draws.shape[1], generator=generator)[:BATCH] for _, generator in parts]
+            rows = places.gather(1, torch.stack(few))
+            inputs = codes[rows]
+        logits = _logits(weights, inputs)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(), reduction="sum") / rows.shape[1]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return tuple(part.detach() for part in weights)
+
+
+def mlps(
+    codes: Tensor,
+    labels: Labels,
+    draws: Ids,
+    test: Tensor,
+    classes: int,
+    seeds: Sequence[int],
+    recipe: Recipe | None = None,
+    hidden: int = 32,
 ) -> Labels:
-    """Classes (m,) of test codes (m, d), by a layer of hidden units on frozen codes (n, d). labels: (n,)."""
-    with _seeded(seed):
-        layers = _layers(codes.shape[1], hidden, classes)
-        _train(nn.Identity(), layers, codes, labels, recipe or Recipe())
-        return _predict(layers, test)
+    """Classes (k, m) of test codes (m, d), by a layer of hidden units on the frozen codes of each draw, of `stacked_layers`."""
+    weights = stacked_layers(codes, labels, draws, classes, seeds, recipe or Recipe(), hidden)
+    parts = [_logits(weights, part.expand(len(draws), -1, -1)).argmax(dim=2) for part in test.split(CHUNK)]
+    return torch.cat(parts, dim=1).numpy()
 
 
 def linear(codes: NDArray[np.floating], labels: Labels, test: NDArray[np.floating], strength: float = 1.0) -> Labels:
@@ -107,19 +145,19 @@ def fine_tune(
     standardise: Standardisation,
     recipe: Recipe | None = None,
     hidden: int = 32,
+    check: Check = lambda: None,
 ) -> Labels:
-    """Classes (m,) of test images by a copy of the network that is trained whole, with the layers of `mlp` on its codes.
+    """Classes (m,) of test images by a copy of the network that is trained whole, with the layers of `mlps` on its codes.
 
     network: images (n, ...) as it takes them -> codes (n, d), or a pair whose second they are; it stays as it is. standardise:
     of its codes of the whole training set. The copy stays in evaluation mode: the statistics of batch normalization are those
     of the whole training set, not of a few labelled images.
     """
-    with _seeded(seed):
-        encoder = copy.deepcopy(network).eval().requires_grad_()
-        scale = _Scale(standardise.mean, standardise.std)
-        layers = nn.Sequential(scale, *_layers(len(standardise.mean), hidden, classes))
-        _train(encoder, layers, images, labels, recipe or Recipe())
-        return _predict(nn.Sequential(_Codes(encoder), layers), test)
+    encoder = copy.deepcopy(network).eval().requires_grad_()
+    layers, generator = _begin(seed, lambda: _layers(len(standardise.mean), hidden, classes))
+    whole = nn.Sequential(_Codes(encoder), _Scale(standardise.mean, standardise.std), layers)
+    _train(whole, layers, images, labels, recipe or Recipe(), generator, check)
+    return _predict(whole, test, check)
 
 
 def from_scratch(
@@ -131,19 +169,50 @@ def from_scratch(
     seed: int,
     recipe: Recipe | None = None,
     hidden: int = 32,
+    check: Check = lambda: None,
 ) -> Labels:
     """Classes (m,) by a new network that only the labelled images trained: what pretraining is worth. Shapes as of `fine_tune`.
 
     build: makes an untrained network, whose weights follow `seed`. It is trained in training mode, and evaluated with the
     running statistics of its batch normalization: those need some 40 steps to forget where they started.
     """
-    with _seeded(seed):
+
+    def begin() -> tuple[nn.Module, nn.Sequential]:
         encoder = build().train().requires_grad_()
         with torch.no_grad():
             dimension = _Codes(copy.deepcopy(encoder).eval())(images[:1]).shape[1]
-        layers = _layers(dimension, hidden, classes)
-        _train(encoder, layers, images, labels, recipe or Recipe())
-        return _predict(nn.Sequential(_Codes(encoder), layers).eval(), test)
+        return encoder, _layers(dimension, hidden, classes)
+
+    (encoder, layers), generator = _begin(seed, begin)
+    whole = nn.Sequential(_Codes(encoder), layers)
+    _train(whole, layers, images, labels, recipe or Recipe(), generator, check)
+    return _predict(whole.eval(), test, check)
+
+
+def side_by_side(fits: Sequence[Callable[[Check], T]], progress: Callable[[], object] = lambda: None) -> list[T]:
+    """What each of the fits gives, in their order, on as many threads as torch has; `progress` is called after each.
+
+    Every operation of a fit runs on one core, so that what it gives follows neither the number of threads nor their order. A
+    fit must not draw from torch's own generator. It calls what it is handed at every step, which raises KeyboardInterrupt once
+    an error or Ctrl-C has ended the others.
+    """
+    cores, over = torch.get_num_threads(), Event()
+
+    def check() -> None:
+        if over.is_set():
+            raise KeyboardInterrupt
+
+    pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        futures = [pool.submit(fit, check) for fit in fits]
+        for future in as_completed(futures):
+            future.result()  # raises what the fit has raised
+            progress()
+        return [future.result() for future in futures]
+    finally:
+        over.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)
 
 
 class _Codes(nn.Module):
@@ -169,41 +238,69 @@ class _Scale(nn.Module):
         return (codes - self.mean) / self.std
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Torch's generator starts from `seed`, and goes on afterwards as if nothing had been drawn."""
-    with torch.random.fork_rng(devices=[]):
+_GENERATOR = Lock()  # torch's own, which the initial weights of layers are drawn from, is one for all threads
+
+
+def _begin(seed: int, build: Callable[[], T]) -> tuple[T, torch.Generator]:
+    """What `build` makes where torch's generator starts from `seed`, and a generator that goes on from there.
+
+    Torch's own goes on afterwards as if nothing had been drawn.
+    """
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield
+        start = build()
+        return start, torch.Generator().set_state(torch.get_rng_state())
 
 
 def _layers(dimension: int, hidden: int, classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dimension, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 
-def _train(encoder: nn.Module, layers: nn.Module, inputs: Tensor, labels: Labels, recipe: Recipe) -> None:
-    """Cross-entropy by Adam, each step of BATCH random inputs, all of them where there are no more."""
-    network, targets = _Codes(encoder), torch.from_numpy(np.array(labels, np.int64))
-    groups = [{"params": list(layers.parameters()), "lr": recipe.rate}]
-    if weights := list(encoder.parameters()):
-        groups.append({"params": weights, "lr": recipe.encoder_rate})
-    optimizer = torch.optim.Adam(groups)
+def _logits(weights: tuple[Tensor, ...], codes: Tensor) -> Tensor:
+    """Logits (k, n, classes) of codes (k, n, d) by the weights of `stacked_layers`."""
+    below, offset, above, bias = weights
+    hidden = torch.baddbmm(offset[:, None], codes, below.mT).relu()
+    return torch.baddbmm(bias[:, None], hidden, above.mT)
+
+
+def _train(
+    network: nn.Module,
+    layers: nn.Module,
+    inputs: Tensor,
+    labels: Labels,
+    recipe: Recipe,
+    generator: torch.Generator,
+    check: Check,
+) -> None:
+    """Cross-entropy by Adam, each step of BATCH random inputs, all of them where there are no more. layers: the last ones."""
+    targets, above = torch.from_numpy(np.array(labels, np.int64)), set(layers.parameters())
+    below = [weights for weights in network.parameters() if weights not in above]
+    groups = [{"params": list(layers.parameters()), "lr": recipe.rate}, {"params": below, "lr": recipe.encoder_rate}]
+    optimizer = torch.optim.Adam(groups, fused=True)
+    few, answers = inputs, targets
     for _ in range(recipe.steps):
-        rows = torch.randperm(len(inputs))[:BATCH]
-        loss = F.cross_entropy(layers(network(inputs[rows])), targets[rows])
+        check()
+        if len(inputs) > BATCH:
+            rows = torch.randperm(len(inputs), generator=generator)[:BATCH]
+            few, answers = inputs[rows], targets[rows]
+        loss = F.cross_entropy(network(few), answers)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
 @torch.no_grad()
-def _predict(network: nn.Module, inputs: Tensor) -> Labels:
-    return np.concatenate([network(part).argmax(dim=1).numpy() for part in inputs.split(CHUNK)])
+def _predict(network: nn.Module, inputs: Tensor, check: Check) -> Labels:
+    parts = []
+    for part in inputs.split(CHUNK):
+        check()
+        parts.append(network(part).argmax(dim=1).numpy())
+    return np.concatenate(parts)
 
 
 # -- the choice of a recipe --------------------------------------------------------------------------------------------
 
-# Predicts the classes of the second rows after learning from the first, all of them rows of training images.
+# Predicts the classes (k, m) of the second rows (m,) after learning from each of the first (k, n), rows of training images.
 Learner = Callable[[Recipe, Ids, Ids], Labels]
 
 
@@ -228,9 +325,7 @@ def choose(
     if not 1 <= count <= len(left):
         raise ValueError(f"{count} held-out images, and {len(left)} are in no draw; give 1 to {len(left)}")
     rows = random.choice(left, count, replace=False)
-    accuracies = tuple(
-        float(np.mean([(learn(recipe, draw, rows) == labels[rows]).mean() for draw in draws])) for recipe in recipes
-    )
+    accuracies = tuple(float((learn(recipe, draws, rows) == labels[rows]).mean()) for recipe in recipes)
     return Choice(recipes[int(np.argmax(accuracies))], accuracies)  # argmax returns the first of equals
 
 

@@ -127,7 +127,7 @@ def test_a_recipe_is_chosen_by_what_it_predicts_and_the_first_where_no_image_is_
     recipes = (Recipe(1), Recipe(2), Recipe(3))
 
     def learn(recipe: Recipe, labeled: Any, others: Any) -> Any:
-        return labels[others] if recipe.steps == 2 else 1 - labels[others]
+        return np.tile(labels[others] if recipe.steps == 2 else 1 - labels[others], (len(labeled), 1))
 
     assert choice(learn, recipes, labels, draws, 0) is recipes[1]
     assert choice(learn, recipes, labels, np.arange(40)[None], 0) is recipes[0]
@@ -149,12 +149,14 @@ def test_components_end_at_the_rank_of_the_pixels_and_have_deviation_1() -> None
 def test_a_network_from_scratch_knows_nothing_of_the_encoder_and_full_begins_with_it() -> None:
     ours, nothing = task(), Recipe(0)
     other = replace(ours, encoder=Encoder(ours.encoder.architecture).eval())
-    rows, test = np.arange(12), np.arange(90, 135)
+    rows, test = np.arange(12)[None], np.arange(90, 135)
     fits, others = learners(ours, ("full", "scratch")), learners(other, ("full", "scratch"))
-    np.testing.assert_array_equal(fits["scratch"](3, nothing, rows, test), others["scratch"](3, nothing, rows, test))
-    assert (fits["full"](3, nothing, rows, test) != others["full"](3, nothing, rows, test)).any()
+    np.testing.assert_array_equal(
+        fits["scratch"]([3], nothing, rows, test), others["scratch"]([3], nothing, rows, test)
+    )
+    assert (fits["full"]([3], nothing, rows, test) != others["full"]([3], nothing, rows, test)).any()
     before = {name: value.clone() for name, value in ours.encoder.state_dict().items()}
-    fits["full"](3, Recipe(5, 1e-2, 1e-2), rows, test)
+    fits["full"]([3], Recipe(5, 1e-2, 1e-2), rows, test)
     assert all(torch.equal(value, before[name]) for name, value in ours.encoder.state_dict().items())
 
 
@@ -164,7 +166,9 @@ def test_patches_of_a_whitened_network_are_those_of_the_images_that_were_drawn_f
         torch.manual_seed(0)
         whole = Encoder(Architecture("whitened", 2, 0, 3, 8, images.mean, images.std)).eval()
     both = Task.of(whole, images, np.arange(90), np.arange(45))
-    predicted = learners(both, ("scratch",))["scratch"](0, Recipe(60, 1e-2, 1e-2), np.arange(90), np.arange(90, 135))
+    predicted = learners(both, ("scratch",))["scratch"](
+        [0], Recipe(60, 1e-2, 1e-2), np.arange(90)[None], np.arange(90, 135)
+    )
     assert (
         predicted == images.test_labels
     ).mean() > 0.6  # of the blank bank that `whole` has, nothing could be learned

@@ -1,23 +1,27 @@
-"""Learners of few labels on blobs and small pictures, and their statistics against scipy and closed forms."""
+"""Learners of few labels on blobs and small pictures, against scikit-learn and torch."""
 
+import time
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from scipy.special import betainc
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from eval.evidence.linear_probe import Standardisation
 from eval.evidence.transfer import (
+    BATCH,
     Ids,
     Labels,
     Recipe,
@@ -25,13 +29,11 @@ from eval.evidence.transfer import (
     choose,
     fine_tune,
     from_scratch,
-    guessing,
     linear,
-    mlp,
+    mlps,
     nearest,
-    paired,
-    t_interval,
-    turnover,
+    side_by_side,
+    stacked_layers,
 )
 
 SORTED = np.repeat(np.arange(10), 50)
@@ -45,6 +47,11 @@ def blobs(spread: float = 1.0) -> tuple[np.ndarray, Labels, np.ndarray, Labels]:
         order = rows[np.argsort(labels[rows], kind="stable")]
         parts += [codes[order].astype(np.float32), labels[order]]
     return tuple(parts)
+
+
+def mlp(codes: Tensor, labels: Labels, test: Tensor, classes: int, seed: int, recipe: Recipe | None = None) -> Labels:
+    """Classes (m,) by the layers of a single draw, which has all codes."""
+    return mlps(codes, labels, np.arange(len(codes))[None], test, classes, [seed], recipe)[0]
 
 
 def stripes(n: int, seed: int) -> tuple[Tensor, Labels]:
@@ -161,6 +168,26 @@ def test_a_layer_on_blobs_is_as_accurate_as_scikit_learns_and_repeats_with_its_s
     )
 
 
+@pytest.mark.parametrize("count", [30, 200])
+def test_layers_that_are_trained_at_once_agree_with_each_trained_by_torch_alone(count: int) -> None:
+    codes, labels = make_blobs(400, 6, centers=4, cluster_std=3.0, random_state=1)
+    x, y = torch.from_numpy(StandardScaler().fit_transform(codes)).float(), torch.from_numpy(labels)
+    draws, seeds = balanced_draws(labels, count, 3, np.random.default_rng(0)), (5, 0, 8)
+    stacked = stacked_layers(x, labels, draws, 4, seeds, Recipe(40, 1e-2), hidden=7)
+    for place, (draw, seed) in enumerate(zip(draws, seeds, strict=True)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers = nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, 4))
+            optimizer = torch.optim.Adam(layers.parameters(), 1e-2)
+            for _ in range(40):
+                rows = draw[torch.randperm(count)[:BATCH].numpy()]
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(layers(x[rows]), y[rows]).backward()
+                optimizer.step()
+        for ours, theirs in zip(stacked, layers.parameters(), strict=True):
+            torch.testing.assert_close(ours[place], theirs.detach(), rtol=1e-3, atol=1e-4)
+
+
 def test_an_untrained_layer_guesses_and_predictions_follow_their_test_codes() -> None:
     codes, labels, test, truth = (torch.from_numpy(part) for part in blobs())
     untrained = [mlp(codes, labels.numpy(), test, 4, seed, Recipe(0)) for seed in range(30)]
@@ -241,6 +268,60 @@ def test_a_network_from_scratch_learns_from_many_labels_and_follows_its_seed() -
     assert np.mean(untrained) < 0.7
 
 
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads, for this test alone."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_fits_side_by_side_follow_neither_the_number_of_threads_nor_their_order(threads: Callable[[int], None]) -> None:
+    (images, labels), (test, _) = stripes(200, 0), stripes(200, 1)
+    encoder, standardise = pretrained()
+    fits = []
+    for seed in range(3):
+        fits.append(
+            lambda check, seed=seed: from_scratch(network, images, labels, test, 2, seed, Recipe(6), check=check)
+        )
+        tune = partial(fine_tune, encoder, images, labels, test, 2, seed, standardise, Recipe(6))
+        fits.append(lambda check, tune=tune: tune(check=check))
+    threads(1)
+    expected = [fit(lambda: None) for fit in fits]
+    assert len({tuple(predicted) for predicted in expected}) == 6
+    state, calls = torch.get_rng_state(), []
+    for cores in (1, 4):
+        threads(cores)
+        np.testing.assert_array_equal(side_by_side(fits, lambda: calls.append(1)), expected)
+        np.testing.assert_array_equal(side_by_side(fits[::-1]), expected[::-1])
+        assert torch.get_num_threads() == cores
+    assert len(calls) == 12 and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_error_or_ctrl_c_ends_the_other_fits_at_their_next_step(
+    error: type[BaseException], threads: Callable[[int], None]
+) -> None:
+    threads(2)
+    whole: list[int] = []
+
+    def long(check: Callable[[], object]) -> None:
+        for _ in range(20_000):  # 20 s where nothing ends it
+            check()
+            time.sleep(1e-3)
+        whole.append(1)
+
+    def stop() -> None:
+        raise error
+
+    with pytest.raises(error):
+        side_by_side([lambda check: None, long, long, long], stop)
+    assert not whole and torch.get_num_threads() == 2
+    images, labels = stripes(20, 0)
+    with pytest.raises(error):
+        from_scratch(network, images, labels, images, 2, 0, Recipe(10**9), check=stop)
+
+
 # -- the choice of a recipe --------------------------------------------------------------------------------------------
 
 
@@ -252,7 +333,7 @@ def test_the_recipe_that_learns_is_chosen_on_images_that_no_draw_has() -> None:
 
     def learn(recipe: Recipe, rows: Ids, held_out: Ids) -> Labels:
         asked.append(held_out)
-        return mlp(x[rows], truth[rows], x[held_out], 4, 0, recipe)
+        return mlps(x, truth, rows, x[held_out], 4, [0] * len(rows), recipe)
 
     recipes = [Recipe(0), Recipe(100, 1e-2), Recipe(100, 1e-2)]
     choice = choose(recipes, learn, truth, draws, 60, np.random.default_rng(1))
@@ -260,91 +341,7 @@ def test_the_recipe_that_learns_is_chosen_on_images_that_no_draw_has() -> None:
     assert choice.accuracies[1] == choice.accuracies[2]
     assert all(not np.isin(rows, draws).any() and len(set(rows)) == 60 for rows in asked)
     assert len(np.unique(truth[asked[0]])) == 4
-    expected = [(learn(recipes[1], draw, asked[0]) == truth[asked[0]]).mean() for draw in draws]
+    expected = [(mlp(x[draw], truth[draw], x[asked[0]], 4, 0, recipes[1]) == truth[asked[0]]).mean() for draw in draws]
     assert choice.accuracies[1] == pytest.approx(np.mean(expected))
     with pytest.raises(ValueError, match="held-out images, and 0 are in no draw"):
         choose(recipes, learn, truth, np.arange(200)[None], 60, np.random.default_rng(1))
-
-
-# -- accuracies over draws ---------------------------------------------------------------------------------------------
-
-
-def test_paired_differences_agree_with_scipys_paired_t_test() -> None:
-    random = np.random.default_rng(0)
-    draw = random.normal(0.5, 0.1, 20)
-    a, b = draw + random.normal(0.03, 0.02, 20), draw + random.normal(0, 0.02, 20)
-    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
-    difference = paired(a, b)
-    assert difference.value == pytest.approx(a.mean() - b.mean())
-    assert difference.interval == pytest.approx((expected.low, expected.high)) and difference.verdict == "higher"
-    turned = paired(b[::-1], a[::-1])
-    assert turned.interval == pytest.approx((-expected.high, -expected.low))
-
-
-def test_a_single_draw_has_no_interval_and_unequal_numbers_of_draws_are_refused() -> None:
-    assert paired([0.5], [0.3]).interval is None and t_interval([1.0]) is None
-    assert paired([0.5, 0.75], [0.25, 0.5]).interval == (0.25, 0.25)
-    with pytest.raises(ValueError, match="3 and 2 draws cannot be paired"):
-        paired([1, 2, 3], [1, 2])
-    with pytest.raises(ValueError, match="0 and 0 draws"):
-        paired([], [])
-
-
-def test_a_difference_turns_over_where_its_line_in_the_logarithm_crosses_zero() -> None:
-    counts, slope = [10, 40, 160], -0.05
-    differences = [slope * np.log(n / 77) for n in counts]
-    assert turnover(counts, differences) == pytest.approx(77)
-    assert turnover(counts[::-1], differences[::-1]) == pytest.approx(77)
-    assert turnover(counts, [-3 * d for d in differences]) == pytest.approx(77)
-    expected = np.exp(np.interp(0, [-4.7, 1.3], np.log([40, 160])))
-    assert turnover([10, 40, 160], [7.1, 4.7, -1.3]) == pytest.approx(expected)
-
-
-def test_a_difference_that_keeps_its_sign_never_turns_over() -> None:
-    assert turnover([10, 40, 160], [3, 2, 1]) is None and turnover([10, 40], [1, 0]) is None
-    assert turnover([10, 40, 160], [1, 0, 1]) is None and turnover([10, 40], [0, 1]) is None
-    assert turnover([10, 40, 160], [1, 0, -2]) == pytest.approx(40)
-    assert turnover([10, 20, 40, 80], [1, -1, 1, 1]) == pytest.approx(np.sqrt(200))  # the first of two
-    assert turnover([], []) is None and turnover([10], [1]) is None
-
-
-@pytest.mark.parametrize("counts", [[10, 10], [0, 10], [10]])
-def test_counts_that_are_no_counts_are_refused(counts: list[int]) -> None:
-    with pytest.raises(ValueError, match="one for each count above 0"):
-        turnover(counts, [1, -1])
-
-
-def figures(mean: float, deviation: float, n: int = 28) -> np.ndarray:
-    """Values with exactly this mean and unbiased deviation."""
-    values = np.random.default_rng(0).normal(size=n)
-    return np.asarray(mean + deviation * (values - values.mean()) / values.std(ddof=1))
-
-
-@pytest.mark.parametrize(("mean", "p"), [(11.2, 0.14), (8.8, 0.09)])
-def test_the_reports_accuracies_are_those_of_guessing(mean: float, p: float) -> None:
-    """28 results each: what is known are their mean and p, and from those the deviation."""
-    error = abs(mean - 10) / stats.t.isf(p / 2, 27)
-    deviation = error * np.sqrt(28)
-    result = guessing(figures(mean, deviation), 10)
-    assert result.p == pytest.approx(p) and result.mean == pytest.approx(mean)
-    half = stats.t.isf(0.025, 27) * error
-    assert result.interval == pytest.approx((mean - half, mean + half))
-    assert result.interval[0] < 10 < result.interval[1]
-    assert guessing(figures(mean, deviation / 3), 10).p < 0.001
-
-
-def test_guessing_agrees_with_the_incomplete_beta_function() -> None:
-    values = np.random.default_rng(3).normal(0.12, 0.04, 9)
-    t = (values.mean() - 0.1) / (values.std(ddof=1) / 3)
-    assert guessing(values, 0.1).p == pytest.approx(betainc(4, 0.5, 8 / (8 + t**2)))
-
-
-def test_guesses_at_random_are_found_out_and_equal_accuracies_have_no_spread() -> None:
-    random = np.random.default_rng(0)
-    guesses = random.binomial(2000, 0.1, size=(400, 20)) / 2000
-    refused = np.mean([guessing(row, 0.1).p < 0.05 for row in guesses])
-    assert refused == pytest.approx(0.05, abs=0.035)
-    assert (guessing([0.1] * 4, 0.1).p, guessing([0.3] * 4, 0.1).p) == (1, 0)
-    assert guessing([0.3] * 4, 0.1).interval == (0.3, 0.3)
-    with pytest.raises(ValueError, match="1 accuracies have no spread"):
-        guessing([0.1], 0.1)
