@@ -131,7 +131,9 @@ class Diffusion(Method):
         planes = float_planes(batch(getattr(self.images, split), rows[share]).to(device))[:, : self.channels]
         noise = torch.randn(len(rows), self.channels, self.images.size, self.images.size, generator=draws)
         # In another order than the rows: where images stand sorted by class, each class would see one part of the times.
-        times = on_grid(stratified_times(len(rows), draws), self.config.steps)[torch.randperm(len(rows), generator=draws)]
+        times = on_grid(stratified_times(len(rows), draws), self.config.steps)[
+            torch.randperm(len(rows), generator=draws)
+        ]
         return {"x0": planes.div(127.5) - 1, "noise": noise[share].to(device), "times": times[share].to(device)}
 
     def forward(self, batch: Batch) -> Outputs:
