@@ -58,10 +58,11 @@ class Config:
     """Alias of the judge; the classifier of the generator's images (IMAGES-supervised) unless given."""
     count: Annotated[int, AtLeast(8)] = 1_000
     """Samples, and as many test images; all test images where there are fewer."""
-    sampler: Literal["ddim", "ancestral"] = "ddim"
-    """How a diffusion draws: ddim is the same image for the same noise, ancestral adds noise at each step."""
-    steps: Annotated[int, AtLeast(1)] = 25
-    """Noise levels that a diffusion goes through."""
+    sampler: Literal["ddim", "ancestral"] = "ancestral"
+    """How a diffusion draws: ddim makes one image of one noise, ancestral adds noise at each step, which undoes errors of the
+    steps before."""
+    steps: Annotated[int, AtLeast(1)] = 50
+    """Noise levels that a diffusion goes through; ddim needs half as many."""
     resamples: Annotated[int, AtLeast(1)] = 1_000
     """Bootstrap resamples of samples and test images for the 95 % intervals."""
     seed: Annotated[int, AtLeast(0)] = 0

@@ -39,7 +39,7 @@ class Config(config.Config):
     preset: Literal["default", "small", "tiny", "exercise"] = "default"
     """Where the other defaults come from: default (sets of 10,000 images or more), small (fewer), tiny (fewer, of at most 16
     pixels), exercise (the report's: 200 steps of linear betas, the noise predicted, Adam)."""
-    epochs: Annotated[int, AtLeast(0)] = 4
+    epochs: Annotated[int, AtLeast(0)] = 5
     """Passes over the training images; 0 publishes the untrained network."""
     batch_size: Annotated[int, AtLeast(1)] = 64
     """Images a step; the default takes all images of a set that is smaller."""
@@ -74,8 +74,8 @@ class Config(config.Config):
     NETWORK: ClassVar[tuple[str, ...]] = (*config.Config.NETWORK, "levels", "blocks", "patch", "attention", "alpha_bar")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
-        "small": {"epochs": 17, "batch_size": 32, "patch": 4, "learning_rate": 3e-3},
-        "tiny": {"epochs": 25, "batch_size": 32, "learning_rate": 3e-3},
+        "small": {"epochs": 25, "patch": 4, "learning_rate": 4e-3, "muon_rate": 0.03},
+        "tiny": {"epochs": 25, "learning_rate": 4e-3, "muon_rate": 0.03},
         "exercise": {
             "epochs": 25, "steps": 200, "noise_schedule": "linear", "predict": "eps", "weights": "none", "batch_size": 128,
             "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant",
