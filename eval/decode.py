@@ -20,7 +20,7 @@ from tqdm import tqdm
 from eval.evidence.decoding import Principal, crossfades, different_pairs, errors, third_class, unevenness
 from eval.evidence.generation import acceptance
 from eval.evidence.intervals import mean_interval
-from eval.evidence.judging import fetch_judge, judged, sheet, whole
+from eval.evidence.judging import Candidate, judged, sheet, whole
 from eval.evidence.memorization import nearest_images
 from train.data.images import Images
 from train.data.scores import Scores, Value
@@ -29,7 +29,6 @@ from train.methods.ranges import AtLeast, check_ranges
 from train.models.decoder import Decoder
 from train.models.diffuser import Diffuser
 from train.models.encoder import Encoder
-from train.models.generator import load_generator
 from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
 
@@ -66,28 +65,24 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.decode", config) as stage:
-        source = stage.fetch("generator", config.generator)
-        stage.about(source)
-        pictures = stage.fetch("images", source.dataset)
-        source.check_made_from(pictures)
         device = device_of(config.device)
-        images, generator = Images.load(pictures.folder), load_generator(source.folder).to(device)
-        judge, critic = fetch_judge(stage, config.judge, pictures, images, device)
+        candidate = Candidate.fetch(stage, config.generator, config.judge, device)
+        source, generator, images = candidate.source, candidate.generator, candidate.images
         if len(np.unique(images.test_labels)) < 2:
             raise Problem(f"the test images of {images.name} have one class, and nothing lies between; prepare more")
         if isinstance(generator, Decoder):
             model = stage.fetch("encoder", config.encoder or source.alias)
-            model.check_made_from(pictures)
+            model.check_made_from(candidate.pictures)
             encoder = Encoder.load(model.folder).to(device)
             if encoder.dimension != generator.plan.dimension:
                 raise Problem(
                     f"{model.request} gives codes of {encoder.dimension} dimensions, and {source.request} takes"
                     f" {generator.plan.dimension}; give the encoder that it was trained with"
                 )
-            scores = between(generator, encoder, images, critic, config)
+            scores = between(generator, encoder, images, candidate.judge, config)
         else:
-            scores = restored(generator, images, critic, config)
-        scores.values["decode/judge"] = judge.version.digest
+            scores = restored(generator, images, candidate.judge, config)
+        scores.values["decode/judge"] = candidate.digest
         scores.log(stage)
         stage.publish("decode", scores.save)
 

@@ -27,7 +27,7 @@ from eval.evidence.generation import (
     support,
 )
 from eval.evidence.intervals import Statistic
-from eval.evidence.judging import fetch_judge, judged, sheet, whole
+from eval.evidence.judging import Candidate, judged, sheet, whole
 from eval.evidence.memorization import memorization, nearest_images
 from train.data.images import Images
 from train.data.scores import Scores, Value
@@ -35,7 +35,7 @@ from train.engine.devices import autocast, device_of
 from train.methods.ranges import AtLeast, check_ranges
 from train.models.diffuser import Diffuser
 from train.models.encoder import Encoder
-from train.models.generator import Generator, load_generator
+from train.models.generator import Generator
 from train.models.likelihood import bits, bound, last_deviation
 from train.tracking import MACHINE, Command, Stage
 from train.tracking.panels import color, figure
@@ -76,17 +76,13 @@ class Config:
 
 def main(config: Config) -> None:
     with Stage("eval.generate", config) as stage:
-        source = stage.fetch("generator", config.generator)
-        stage.about(source)
-        pictures = stage.fetch("images", source.dataset)
-        source.check_made_from(pictures)
         device = device_of(config.device)
-        images, generator = Images.load(pictures.folder), load_generator(source.folder).to(device)
-        judge, encoder = fetch_judge(stage, config.judge, pictures, images, device)
+        candidate = Candidate.fetch(stage, config.generator, config.judge, device)
+        generator, images = candidate.generator, candidate.images
         with autocast("auto", device), torch.no_grad():
             samples = draw(generator, config, min(config.count, len(images.test)))
-        scores = score(generator, samples, images, encoder, config)
-        scores.values["generate/judge"] = judge.version.digest
+        scores = score(generator, samples, images, candidate.judge, config)
+        scores.values["generate/judge"] = candidate.digest
         scores.log(stage)
         stage.publish("generate", scores.save)
 

@@ -1,6 +1,7 @@
 """The judge of pictures: a classifier of the same images that knows spoiled ones; and the sheets that pictures are shown on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,43 @@ from torch import Tensor
 from eval.evidence.pictures import grid
 from train.data.images import Images
 from train.models.encoder import Encoder
+from train.models.generator import Generator, load_generator
 from train.tracking import Problem, Stage
 from train.tracking.stage import Input
 
 BATCH = 250  # images at a time
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A generator before its judge, and the images that both were made from. source, pictures: the artifacts of the
+    generator and of the images. digest: of the judge."""
+
+    source: Input
+    generator: Generator
+    pictures: Input
+    images: Images
+    judge: Encoder
+    digest: str
+
+    @classmethod
+    def fetch(cls, stage: Stage, alias: str, judge: str | None, device: torch.device) -> "Candidate":
+        """The generator called `alias`, which the run is about from then on. judge: an alias, IMAGES-supervised unless given.
+
+        Raises Problem where the generator, or the judge, was not made from the images of that name.
+        """
+        source = stage.fetch("generator", alias)
+        stage.about(source)
+        pictures = stage.fetch("images", source.dataset)
+        source.check_made_from(pictures)
+        images, generator = Images.load(pictures.folder), load_generator(source.folder).to(device)
+        return cls(source, generator, pictures, images, *fetch_judge(stage, judge, pictures, images, device))
+
+
 def fetch_judge(
     stage: Stage, alias: str | None, source: Input, images: Images, device: torch.device
-) -> tuple[Input, Encoder]:
-    """The judge of the images `source`, IMAGES-supervised unless there is an alias. Raises Problem for what is none of theirs."""
+) -> tuple[Encoder, str]:
+    """The judge of the images `source` and its digest. Raises Problem for what is none of theirs."""
     judge = stage.fetch("encoder", alias or f"{images.name}-supervised")
     judge.check_made_from(source)
     encoder = Encoder.load(judge.folder).to(device)
@@ -30,7 +58,7 @@ def fetch_judge(
             f"{judge.request} is no judge: it has {encoder.dimension} outputs, not one for each class and one for spoiled"
             f" images; make one with python -m train.supervise --images {images.name}"
         )
-    return judge, encoder
+    return encoder, judge.version.digest
 
 
 def judged(encoder: Encoder, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -327,6 +327,7 @@ def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(planes: Tensor, factor: Tensor) -> Tensor:
     """A blend with the image's mean gray."""
+    # On some processors the last bit of this product depends on how many images there are, as that of nothing else here.
     mean_gray = planes.mean(dim=(2, 3)) @ planes.new_tensor(GRAY)
     return planes.mul_(per_image(factor)).add_(per_image((1 - factor) * mean_gray)).clamp_(0, 1)
 

@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 
 from tests.parts.artifacts import Silent
+from tests.parts.trainings import continuation
 from tests.train.engine.test_loop import dots
 from train.data.images import Images
 from train.engine.loop import Training
@@ -123,23 +124,11 @@ def test_a_training_that_was_cut_off_in_mid_epoch_ends_in_the_same_weights_and_p
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     images = grays()
-    whole, first, second = (training(images, **changes) for _ in range(3))
-    whole.run(tmp_path / "whole.safetensors")
-    first._measure()
-    first._glance()
-    for _ in range(9):  # of 6 an epoch
-        first._train_step()
-        if first.step % first.epoch_steps == 0:
-            first.method.after_epoch(first.step // first.epoch_steps)
-            first._measure()
-    first._save(tmp_path / "half.safetensors")
-    second.run(tmp_path / "half.safetensors")
-    expected, actual = whole.method.state_dict(), second.method.state_dict()
-    assert not [name for name in expected if not torch.equal(expected[name], actual[name])]
-    sheets = expected["reconstructions.sheets"]
+    whole, other = continuation(lambda: training(images, **changes), tmp_path)
+    sheets = whole.method.state_dict()["reconstructions.sheets"]
     assert len(sheets) == len(pages(2)) == 2 and sheets[0].float().std() > 0 and not torch.equal(sheets[0], sheets[1])
     assert (
-        second.scores().figures["training/reconstructions"].to_json()
+        other.scores().figures["training/reconstructions"].to_json()
         == whole.scores().figures["training/reconstructions"].to_json()
     )
 

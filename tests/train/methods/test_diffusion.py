@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.parts.artifacts import Silent
+from tests.parts.trainings import continuation
 from tests.train.engine.test_loop import dots
 from tests.train.methods.test_autoencoder import grays
 from train.data.images import Images
@@ -37,21 +38,10 @@ def test_a_training_that_was_cut_off_in_mid_epoch_ends_in_the_same_weights_avera
     predict: str, tmp_path: Path
 ) -> None:
     images = grays()
-    whole, first, second = (training(images, predict=predict) for _ in range(3))
-    whole.run(tmp_path / "whole.safetensors")
-    first._measure()
-    first._glance()
-    for _ in range(9):  # of 6 an epoch
-        first._train_step()
-        if first.step % first.epoch_steps == 0:
-            first.method.after_epoch(first.step // first.epoch_steps)
-            first._measure()
-    first._save(tmp_path / "half.safetensors")
-    second.run(tmp_path / "half.safetensors")
-    expected, actual = whole.method.state_dict(), second.method.state_dict()
-    assert not [name for name in expected if not torch.equal(expected[name], actual[name])]
+    whole, other = continuation(lambda: training(images, predict=predict), tmp_path)
+    expected = whole.method.state_dict()
     assert int(expected["updates"]) == whole.steps and expected["samples.sheets"].float().std() > 0
-    assert second.scores().values == whole.scores().values
+    assert other.scores().values == whole.scores().values
     output = "network.output.weight"
     assert not torch.equal(expected[f"diffuser.{output}"], expected[f"average.{output}"])
 

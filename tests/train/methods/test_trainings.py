@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.parts.artifacts import Silent
+from tests.parts.trainings import continuation
 from tests.train.engine.test_loop import dots
 from tests.train.engine.test_processes import ended, together
 from tests.train.methods.test_prediction import TINY_FLAGS
@@ -35,19 +36,7 @@ def state(of: Training) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_training_that_was_cut_off_in_mid_epoch_ends_in_the_same_weights(name: str, tmp_path: Path) -> None:
     images = dots()
-    whole, first, second = (training(name, images, optimizer="muon") for _ in range(3))  # which has AdamW in it
-    whole.run(tmp_path / "whole.safetensors")
-    first._measure()
-    for _ in range(9):  # of 6 an epoch
-        first._train_step()
-        if first.step % first.epoch_steps == 0:
-            first.method.after_epoch(first.step // first.epoch_steps)
-            first._measure()
-    first._save(tmp_path / "half.safetensors")
-    second.run(tmp_path / "half.safetensors")
-    expected = state(whole)
-    assert not [key for key, value in state(second).items() if not torch.equal(value, expected[key])]
-    assert second.batches == whole.batches and second.epochs == whole.epochs
+    continuation(lambda: training(name, images, optimizer="muon"), tmp_path)  # which has AdamW in it
 
 
 @pytest.mark.parametrize("name", METHODS)
