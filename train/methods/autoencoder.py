@@ -65,8 +65,8 @@ class Config(config.Config):
     NETWORK: ClassVar[tuple[str, ...]] = (*config.Config.NETWORK, "layers")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
-        "small": {"epochs": 12, "batch_size": 32},
-        "tiny": {"epochs": 12, "batch_size": 32},
+        "small": {"epochs": 8, "batch_size": 32},
+        "tiny": {"epochs": 8, "batch_size": 32},
         "exercise": {
             "epochs": 30, "kl": 1.0, "dimension": 32, "likelihood": "bernoulli", "optimizer": "adam", "learning_rate": 1e-3,
             "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant",

@@ -55,8 +55,8 @@ class Config(config.Config):
     PEELED: ClassVar[tuple[str, ...]] = ("spoiled", "smoothing")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
-        "small": {"epochs": 20, "batch_size": 64, "shift": 3},
-        "tiny": {"epochs": 20, "batch_size": 64, "shift": 1},
+        "small": {"epochs": 15, "batch_size": 64, "shift": 3},
+        "tiny": {"epochs": 15, "batch_size": 64, "shift": 1},
     }
 
     @property

@@ -13,7 +13,7 @@ _AE = "train.autoencode --images {images}"
 _VAE = f"{_AE} --kl 1 --likelihood bernoulli"
 _DDPM = "train.diffuse --images {images}"
 # What is not taken of a representation because no chapter asks for it.
-_CODES = ("generate", "transfer")  # of codes that are looked at for what they hold
+_SIZE = ("generate", "probe", "transfer")  # of codes that are there for their size
 _FLOOR = ("latents", "transfer")
 _EARLY = ("probe", "latents", "transfer")  # of what is there to be compared with the whole training
 
@@ -30,12 +30,12 @@ REPRESENTATIONS = (
         without=("generate",),
         flags={"transfer": "--ways frozen probe pca"},
     ),
-    Representation(SIX, f"{_AE} --dimension 6", "the autoencoder with d = 6", without=_CODES),
-    Representation(TEN, f"{_AE} --dimension 10", "the autoencoder with d = 10", without=_CODES),
+    Representation(SIX, f"{_AE} --dimension 6", "the autoencoder with d = 6", without=_SIZE),
+    Representation(TEN, f"{_AE} --dimension 10", "the autoencoder with d = 10", without=_SIZE),
     Representation(AE, _AE, "the autoencoder with d = 14", without=("generate",)),
     Representation(LARGE, f"{_AE} --dimension 30", "the autoencoder with d = 30", without=("transfer",)),
-    Representation(SHALLOW, f"{_AE} --layers 2", "the autoencoder of two layers", without=(*_CODES, "latents")),
-    Representation(BLANK, f"{_AE} --epochs 0", "the untrained autoencoder", without=_CODES),
+    Representation(SHALLOW, f"{_AE} --layers 2", "the autoencoder of two layers", without=(*_SIZE, "latents")),
+    Representation(BLANK, f"{_AE} --epochs 0", "the untrained autoencoder", without=_SIZE),
     Representation(VAE_EARLY, f"{_VAE} --epochs 1", "the variational autoencoder after one epoch", without=_EARLY),
     Representation(VAE, _VAE, "the variational autoencoder", without=("transfer",)),
     Representation(DDPM_EARLY, f"{_DDPM} --epochs 1", "the diffusion after one epoch", without=(*_EARLY, "decode")),
