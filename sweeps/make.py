@@ -22,7 +22,7 @@ from eval.labbook.door import PAGE, place
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import STUDIES, get_studies
 from train.data.datasets import is_zip
-from train.data.images import SIZE, SPLITS, load_array
+from train.data.images import SPLITS, load_array
 from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
@@ -143,10 +143,14 @@ def main(config: Config) -> None:
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step of a study in its order. Returns the lab book's file in the store."""
-    if config.dataset:
-        images = prepare(driver, config, config.dataset, config.name)
+    dataset = config.dataset or study.dataset
+    if dataset in study.sizes:
+        images = prepare_sized(driver, dataset, study.sizes[dataset], config.name)
+    elif config.dataset:
+        images = prepare(driver, config, dataset, config.name)
     else:
-        images = prepare_own(driver, study, config.name)
+        flags = [f"--name={config.name}"] if config.name else []
+        images = driver.make("train.prepare", f"--dataset={dataset}", *flags)["images"]
     name = driver.called(images)
     folder = driver.store.folder(images)
     study.check_counts(name, *(load_array(folder / f"{split}_labels.npy") for split in SPLITS))
@@ -155,7 +159,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
         anomalies = driver.called(prepare(driver, config, config.anomalies))
         if anomalies == name:
             raise Problem(
-                f"{config.anomalies!r} holds the images of {config.dataset or study.dataset!r}, which cannot be their own anomalies; give"
+                f"{config.anomalies!r} holds the images of {dataset!r}, which cannot be their own anomalies; give"
                 " another set (ANOMALIES=...)"
             )
         check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
@@ -186,13 +190,9 @@ def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Ver
     return driver.make("train.prepare", *words)["images"]
 
 
-def prepare_own(driver: Driver, study: Study, name: str) -> Version:
-    """Makes the images of a study that was given none; of another size than all sets have, they have it in their name."""
-    flags = [f"--dataset={study.dataset}"]
-    if study.size != SIZE:
-        flags += [f"--size={study.size}", f"--name={name or f'{study.dataset}{study.size}'}"]
-    elif name:
-        flags += [f"--name={name}"]
+def prepare_sized(driver: Driver, dataset: str, size: int, name: str) -> Version:
+    """Makes the images of a data set at another size than all studies take it; they have it in their name."""
+    flags = [f"--dataset={dataset}", f"--size={size}", f"--name={name or f'{dataset}{size}'}"]
     return driver.make("train.prepare", *flags)["images"]
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data.images import SIZE
 from train.tracking import Problem, stage_command
 from train.tracking.declarations import declaration, declarations
 
@@ -67,7 +66,8 @@ class Study:
     the scores that are taken of each, in the order made. summary: the columns of the first table. baselines: the
     representations that nothing was learned for, beside which the front door shows the subject. floors: what the subject
     has over the others, behind the chapters.
-    claims: the file of its claims. dataset, size: the images that it is made from where none are named. default: the study where none is named, whose results are called by the data set alone.
+    claims: the file of its claims. dataset: the images that it is made from where none
+    are named. sizes: pixels of a side of the sets that it takes at another size than all studies do. default: the study where none is named, whose results are called by the data set alone.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Study:
     floors: "Chapter | None" = None
     claims: Path | None = None
     dataset: str = "digits"
-    size: int = SIZE
+    sizes: Mapping[str, int] = field(default_factory=dict)
     default: bool = False
 
     # -- its parts -----------------------------------------------------------------------------------------------------

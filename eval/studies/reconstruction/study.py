@@ -49,5 +49,6 @@ STUDY = Study(
         answer=floors,
     ),
     claims=Path(__file__).with_name("claims.yaml"),
-    size=16,  # the digits are 8 pixels wide: at 32 a likelihood would count each of them 16 times
+    # As wide as they are, the digits twice: what is between pixels was interpolated, and a likelihood would count it.
+    sizes={"digits": 16, "mnist": 28, "fashion-mnist": 28},
 )

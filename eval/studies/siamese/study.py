@@ -72,5 +72,5 @@ STUDY = Study(
         answer=floors,
     ),
     claims=Path(__file__).with_name("claims.yaml"),
-    size=16,  # the digits are 8 pixels wide, and there are 18 trainings
+    sizes={"digits": 16},  # they are 8 pixels wide, and there are 18 trainings
 )
