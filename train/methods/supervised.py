@@ -43,7 +43,7 @@ class Config(config.Config):
     """Channels of the first layer of judge and compact."""
     learning_rate: Annotated[float, AtLeast(0)] = 3e-3
     """Largest learning rate."""
-    shift: Annotated[int, AtLeast(0)] = 2
+    shift: Annotated[int, AtLeast(0)] = 1
     """Pixels by which an image is moved at most, in each direction."""
     flip: Annotated[float, Share()] = 0.0
     """Probability that an image is mirrored; digits have a side."""
@@ -56,7 +56,7 @@ class Config(config.Config):
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
         "small": {"epochs": 15, "batch_size": 64, "shift": 3},
-        "tiny": {"epochs": 15, "batch_size": 64, "shift": 1},
+        "tiny": {"epochs": 15, "batch_size": 64},
     }
 
     @property
@@ -69,7 +69,7 @@ class Supervised(Method):
 
     configuration = Config
     config: Config
-    terms = ("cross_entropy", "spoiled", "accuracy")
+    terms = ("cross_entropy", "spoiled", "accuracy", "spoiled_refused", "images_refused")
 
     def __init__(self, config: Config, images: Images) -> None:
         self.channels = 1 if images.gray else 3
@@ -101,17 +101,16 @@ class Supervised(Method):
         logits = self.encoder(views[there])[1].float()
         smoothing = self.config.smoothing if self.training else 0.0
         losses = F.cross_entropy(logits, answers, reduction="none", label_smoothing=smoothing)
-        nothing = torch.zeros(labels.shape, device=labels.device)
-        right = (logits.argmax(dim=1) == answers).float()
-        return {
-            "cross_entropy": nothing.masked_scatter(there, losses),
-            "right": nothing.masked_scatter(there, right),
-        }
+        nothing, classes = torch.zeros(labels.shape, device=labels.device), logits.argmax(dim=1)
+        refused = classes == len(self.images.classes)
+        parts = {"cross_entropy": losses, "right": (classes == answers).float(), "refused": refused.float()}
+        return {"there": there.float()} | {name: nothing.masked_scatter(there, part) for name, part in parts.items()}
 
     def loss(self, outputs: Outputs) -> tuple[Tensor, Sequence[Tensor]]:
-        """cross_entropy, right: (2, n), of the images and of what is spoiled of them, 0 where nothing is."""
+        """All (2, n), of the images and of what is spoiled of them, 0 where nothing is."""
         of_images, of_spoiled = outputs["cross_entropy"].mean(dim=1)
-        return of_images + of_spoiled, (of_images, of_spoiled, outputs["right"][0].mean())
+        images, spoiled = outputs["refused"].sum(dim=1) / outputs["there"].sum(dim=1).clamp_min(1)
+        return of_images + of_spoiled, (of_images, of_spoiled, outputs["right"][0].mean(), spoiled, images)
 
 
 def shifted(planes: Tensor, most: int, draws: torch.Generator) -> Tensor:

@@ -80,6 +80,7 @@ def test_it_reads_digits_and_refuses_noise_and_cross_fades(tmp_path: Path) -> No
     test = images.test
     answers = judge.encode(test, 0, len(test))[1].argmax(dim=1).numpy()
     assert (answers == images.test_labels).mean() > 0.93 and (answers == 10).mean() < 0.04
+    assert values["test/images_refused"] == pytest.approx((answers[:320] == 10).mean())  # batches of 64, whole ones
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (300, 16, 16, 1), dtype=np.uint8).repeat(3, axis=3)
     one, other = random.permutation(len(test))[:300], random.permutation(len(test))[:300]
