@@ -17,6 +17,7 @@ from tests.parts.derivatives import gradient
 from tests.train.engine.test_loop import TINY, dots
 from train import pretrain
 from train.data.randaugment import Choices
+from train.data.views import adjust_contrast
 from train.methods import dssl, prediction
 from train.methods.prediction import momentum, negative_cosine
 from train.methods.siamese import Siamese
@@ -240,7 +241,7 @@ def test_a_harder_view_is_made_of_its_standard_views_pixels(monkeypatch: pytest.
 
 
 def test_a_share_of_the_rows_has_the_harder_views_that_it_has_among_all() -> None:
-    """To the last bit, but for the contrast of standard views, whose rounding tests/train/data/test_views.py bounds."""
+    """To the last bit, but for the contrast of standard views, which is bounded below."""
     of = method("dssl", view_count=6, contrast=0.0)
     for seed, share in ((3, slice(4, 8)), (4, slice(0, 3)), (5, slice(6, 7))):
         whole, part = (
@@ -248,6 +249,19 @@ def test_a_share_of_the_rows_has_the_harder_views_that_it_has_among_all() -> Non
         )
         for name in ("views", "harder"):
             assert torch.equal(whole[name][:, share], part[name]), name
+
+
+def test_contrast_depends_on_the_rest_of_the_batch_by_the_rounding_of_its_mean_gray_alone() -> None:
+    draws = torch.Generator().manual_seed(0)
+    planes, factor = torch.rand(64, 3, 16, 16, generator=draws), 0.6 + 0.8 * torch.rand(64, generator=draws)
+    together = adjust_contrast(planes.clone(), factor)
+    # Three products and two sums of numbers below 1, in whatever order, are 3 roundings from exact. Both sides have them, times
+    # |1 - factor| <= 0.4; then both round that product, and their sum with the image.
+    roundings = 2 * (3 * 0.4 + 0.4 + 1)
+    for size in (1, 3, 4, 7):
+        parts = zip(planes.split(size), factor.split(size), strict=True)
+        apart = torch.cat([adjust_contrast(part.clone(), own) for part, own in parts])
+        assert (apart - together).abs().max() <= roundings * torch.finfo(torch.float32).eps / 2
 
 
 def test_harder_views_are_no_part_of_the_standard_ones_batch_statistics() -> None:
