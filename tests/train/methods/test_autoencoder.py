@@ -75,10 +75,8 @@ def test_the_loss_is_the_negative_bound_in_nats_of_a_gaussian_case() -> None:
     assert total == bound and abs(float(total) - expected) < 0.02
 
 
-@pytest.mark.parametrize("changes", KINDS)
+@pytest.mark.parametrize("changes", KINDS[1:])
 def test_the_loss_sums_over_pixels_and_units_and_averages_over_images(changes: dict[str, Any]) -> None:
-    if not changes:
-        return
     of = method(dots(), **changes)
     reconstruction, units = np.array([[5.0, 7.0]]), np.arange(6.0).reshape(1, 2, 3)
     outputs = {"reconstruction": torch.tensor(reconstruction), "divergence": torch.tensor(units)}
