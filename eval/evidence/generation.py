@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 BLOCK = 1024  # rows at once: against 10,000 others a block of float64 has 80 MB
-GUARD = 1e-3  # of deviations: a feature that is 0 for all real images may not be for samples
+GUARD = 1e-3  # of a deviation, where all features are constant
 FEWEST = 20  # images of a side: of fewer, resamples have too few different pairs for an interval
 LEAST_INK = 0.02  # mean intensity: an empty image has no sharpness, and one stray pixel must not give it the highest
 BLUR = 0.05  # a sample is blurry where it is less sharp than this share of real images
@@ -27,16 +27,20 @@ LEVELS = 256  # of 8-bit pixels
 
 @dataclass(frozen=True)
 class Reference:
-    """The real images that samples are compared with. features: (n, d) of the judge, divided by `deviation`, (d,)."""
+    """The real images that samples are compared with. features: (n, d) of the judge, divided by `deviation`: the root of their
+    mean variance, one for all.
+
+    Each by its own would make a feature that is 0 for nearly all real images the largest one of a sample that stirs it.
+    """
 
     features: Array
-    deviation: Array
+    deviation: float
 
     @classmethod
     def of(cls, features: NDArray[Any]) -> Self:
         """Raises ValueError where there are fewer than two rows, or one is not finite."""
         real = matrix(features, "real images")
-        deviation = real.std(axis=0) + GUARD
+        deviation = float(np.sqrt(real.var(axis=0).mean())) + GUARD
         return cls(real / deviation, deviation)
 
     def distance(self, features: NDArray[Any], resamples: int, random: np.random.Generator) -> Statistic:
@@ -102,9 +106,9 @@ class Reference:
 
     def _scaled(self, features: NDArray[Any]) -> Array:
         samples = matrix(features, "samples")
-        if samples.shape[1] != len(self.deviation):
+        if samples.shape[1] != self.features.shape[1]:
             raise ValueError(
-                f"samples have {samples.shape[1]} features and real images {len(self.deviation)}; give those of one judge"
+                f"samples have {samples.shape[1]} features and real images {self.features.shape[1]}; give those of one judge"
             )
         return samples / self.deviation
 

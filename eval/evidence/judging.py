@@ -14,6 +14,7 @@ from eval.evidence.pictures import grid
 from train.data.images import Images
 from train.models.encoder import Encoder
 from train.models.generator import Generator, load_generator
+from train.models.judge import FEATURES
 from train.tracking import Problem, Stage
 from train.tracking.stage import Input
 
@@ -66,6 +67,8 @@ def judged(encoder: Encoder, images: NDArray[np.uint8]) -> tuple[NDArray[np.floa
     pixels = np.broadcast_to(images, (*images.shape[:3], 3))
     parts = [encoder.encode(pixels, start, min(start + BATCH, len(pixels))) for start in range(0, len(pixels), BATCH)]
     features = torch.cat([features for features, _ in parts]).double().cpu().numpy()
+    if encoder.architecture.backbone == "judge":
+        features = features[:, :FEATURES]
     logits = torch.cat([logits for _, logits in parts]).double().softmax(dim=1).cpu().numpy()
     return features, logits
 

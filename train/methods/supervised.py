@@ -1,6 +1,6 @@
 """A classifier of the training labels, and of one class more: images that are spoiled.
 
-It is the ceiling of every table of probes, and the judge of samples: its 64 features measure them, and its last class says
+It is the ceiling of every table of probes, and the judge of samples: 64 of its features measure them, and its last class says
 what is no image of the set. Without that class a classifier is sure of noise too.
 """
 
@@ -20,9 +20,13 @@ from train.methods import config
 from train.methods.method import Batch, Method, Outputs
 from train.methods.ranges import AtLeast, Share
 from train.models.encoder import Architecture
+from train.models.judge import Judge, apart
 
+DRAWS = 8  # images, of which one should be of another class
 KINDS = 3  # ways to spoil an image
 BLOCKS = 4  # of a side, shuffled
+BLURS = 2  # by a pixel each, at most
+PALEST = 0.2  # share of its brightness that an image loses at most
 LIGHT, DARK = 0.3, 0.7  # share of the one image in a cross-fade of two
 
 
@@ -47,6 +51,8 @@ class Config(config.Config):
     """Pixels by which an image is moved at most, in each direction."""
     flip: Annotated[float, Share()] = 0.0
     """Probability that an image is mirrored; digits have a side."""
+    soft: Annotated[float, Share()] = 0.25
+    """Probability that an image, or what is spoiled of it, is blurred and paler: a blurred digit is a digit."""
     spoiled: Annotated[float, Share()] = 0.25
     """Images of the last class, for each image of the set: noise, shuffled blocks, cross-fades of two images."""
     smoothing: Annotated[float, Share()] = 0.02
@@ -55,8 +61,8 @@ class Config(config.Config):
     PEELED: ClassVar[tuple[str, ...]] = ("spoiled", "smoothing")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
-        "small": {"epochs": 15, "batch_size": 64, "shift": 3},
-        "tiny": {"epochs": 15, "batch_size": 64},
+        "small": {"epochs": 25, "batch_size": 64, "shift": 3},
+        "tiny": {"epochs": 25, "batch_size": 64},
     }
 
     @property
@@ -80,14 +86,17 @@ class Supervised(Method):
         return replace(plain, details={"channels": self.channels}) if self.config.backbone == "judge" else plain
 
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
-        planes = float_planes(batch(getattr(self.images, split), rows)).div(255)
-        labels = torch.from_numpy(np.array(getattr(self.images, f"{split}_labels")[rows]))
-        spoiled = spoil(planes, draws)
+        images, classes = getattr(self.images, split), getattr(self.images, f"{split}_labels")
+        partners = strangers(classes, rows, draws)
+        planes, others = (float_planes(batch(images, part)).div(255) for part in (rows, partners))
+        labels = torch.from_numpy(np.array(classes[rows]))
+        spoiled = spoil(planes, others, draws)
         amount = torch.rand(len(rows), generator=draws) < self.config.spoiled
         if split == "train":
             planes = shifted(planes, self.config.shift, draws)
             mirrored = torch.rand(len(rows), generator=draws) < self.config.flip
             planes = torch.where(mirrored.view(-1, 1, 1, 1), planes.flip(-1), planes)
+            planes, spoiled = (softened(part, self.config.soft, draws) for part in (planes, spoiled))
         both = torch.stack([planes, spoiled])[:, share]
         answers = torch.stack([labels, torch.where(amount, len(self.images.classes), -1)])[:, share]
         size = both.shape[2:]
@@ -98,7 +107,10 @@ class Supervised(Method):
         views, labels = batch["views"], batch["labels"]
         there = labels >= 0
         answers = labels[there]
-        logits = self.encoder(views[there])[1].float()
+        features = self.encoder.backbone(views[there])
+        if isinstance(self.encoder.backbone, Judge):
+            features = apart(features, answers == len(self.images.classes))
+        logits = self.encoder.head(features).float()
         smoothing = self.config.smoothing if self.training else 0.0
         losses = F.cross_entropy(logits, answers, reduction="none", label_smoothing=smoothing)
         nothing, classes = torch.zeros(labels.shape, device=labels.device), logits.argmax(dim=1)
@@ -124,12 +136,41 @@ def shifted(planes: Tensor, most: int, draws: torch.Generator) -> Tensor:
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def spoil(planes: Tensor, draws: torch.Generator) -> Tensor:
+def softened(planes: Tensor, probability: float, draws: torch.Generator) -> Tensor:
+    """Images (n, c, s, s), some of them blurred and paler, each by an amount of its own.
+
+    Decoders make soft images. Without this, whatever is soft looks to a judge like the cross-fades that it learned to refuse.
+    """
+    count, channels = planes.shape[:2]
+    amounts = torch.rand(BLURS + 1, count, 1, 1, 1, generator=draws)
+    chosen = torch.rand(count, 1, 1, 1, generator=draws) < probability
+    row = planes.new_tensor([0.25, 0.5, 0.25])
+    kernel = (row[:, None] * row).expand(channels, 1, 3, 3)
+    soft = planes
+    for amount in amounts[:BLURS]:
+        blurred = F.conv2d(F.pad(soft, [1] * 4, mode="replicate"), kernel, groups=channels)
+        soft = torch.lerp(soft, blurred, amount)
+    return torch.where(chosen, soft * (1 - PALEST * amounts[BLURS]), planes)
+
+
+def strangers(labels: NDArray[np.int64], rows: NDArray[np.int64], draws: torch.Generator) -> NDArray[np.int64]:
+    """For each of the rows one of another class, of all that have `labels`; any where DRAWS of them are of its own.
+
+    Not of the batch alone: where a set is sorted by class, a batch may have a single one.
+    """
+    candidates = torch.randint(len(labels), (len(rows), DRAWS), generator=draws).numpy()
+    first = (labels[candidates] != labels[rows][:, None]).argmax(axis=1)
+    return np.asarray(candidates[np.arange(len(rows)), first])
+
+
+def spoil(planes: Tensor, others: Tensor, draws: torch.Generator) -> Tensor:
     """What is no image of the set, made of each of its images (n, c, s, s) in [0, 1]: noise of its own pixels or of all values,
-    its blocks in another order, or a cross-fade with another image."""
+    its blocks in another order, or a cross-fade with the image in the same place of `others`.
+
+    Those should be of another class: a cross-fade of two images of one may well be an image of it.
+    """
     count = len(planes)
     kind = torch.randint(0, KINDS, (count,), generator=draws).view(-1, 1, 1, 1)
-    others = planes[torch.randperm(count, generator=draws)]
     share = LIGHT + (DARK - LIGHT) * torch.rand(count, 1, 1, 1, generator=draws)
     spoiled = torch.where(kind == 0, noise(planes, draws), share * planes + (1 - share) * others)
     return torch.where(kind == 1, shuffled(planes, draws), spoiled)

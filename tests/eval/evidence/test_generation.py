@@ -35,12 +35,20 @@ def clouds(n: int = 90, m: int = 90, d: int = 8, shift: float = 0.5) -> tuple[np
 # -- kernel distance ---------------------------------------------------------------------------------------------------
 
 
-def test_kid_agrees_with_torchmetrics_on_features_that_are_divided_by_their_deviation() -> None:
+def test_kid_agrees_with_torchmetrics_on_features_that_are_divided_by_one_deviation() -> None:
     real, samples = clouds()
-    scale = torch.from_numpy(real.std(axis=0) + 1e-3)
+    scale = np.sqrt(real.var(axis=0).mean()) + 1e-3
     expected = poly_mmd(torch.from_numpy(real) / scale, torch.from_numpy(samples) / scale)
     value = Reference.of(real).distance(samples, 0, generator()).value
     assert value == pytest.approx(float(expected), abs=1e-6) and value > 0.1
+
+
+def test_a_feature_that_real_images_seldom_stir_has_no_larger_part_in_the_distance_than_any_other() -> None:
+    real, samples = clouds()
+    flat = np.concatenate([real, 1e-3 * generator().random((len(real), 1))], axis=1)
+    one, other = (np.concatenate([samples, np.full((len(samples), 1), height)], axis=1) for height in (0.0, 0.1))
+    near, far = (Reference.of(flat).distance(part, 0, generator()).value for part in (one, other))
+    assert far == pytest.approx(near, rel=0.1)
 
 
 def test_kid_of_unequal_sets_is_the_sum_over_pairs_of_different_images() -> None:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import convolve1d
 from sklearn.datasets import load_digits
 
 from tests.parts.artifacts import Silent
 from train.data.images import Images
 from train.engine.loop import Training
-from train.methods.supervised import Config, Supervised, shifted, shuffled, spoil
+from train.methods.supervised import Config, Supervised, shifted, shuffled, softened, spoil, strangers
+from train.models.judge import Judge, apart
 
 
 def digits() -> Images:
@@ -62,11 +64,54 @@ def test_shuffled_blocks_are_the_same_pixels_in_another_order() -> None:
 
 
 def test_no_spoiled_image_is_the_image_itself() -> None:
-    planes = torch.from_numpy(digits().train[:200] / 255).float().permute(0, 3, 1, 2)
-    spoiled = spoil(planes, generator())
+    images = digits()
+    rows = np.arange(200)
+    planes, others = (
+        torch.from_numpy(images.train[part] / 255).float().permute(0, 3, 1, 2)
+        for part in (rows, strangers(images.train_labels, rows, generator(1)))
+    )
+    spoiled = spoil(planes, others, generator())
     assert (spoiled - planes).abs().amax(dim=(1, 2, 3)).min() > 0.05
     assert spoiled.min() >= 0 and spoiled.max() <= 1
     assert torch.equal(spoiled[:, 0], spoiled[:, 2])  # gray stays gray
+
+
+def test_a_cross_fade_is_with_another_class_where_the_batch_has_one() -> None:
+    labels = np.repeat(np.arange(10), 30)  # sorted
+    rows = np.arange(30)
+    partners = np.concatenate([strangers(labels, rows, generator(seed)) for seed in range(20)])
+    assert (labels[partners] > 0).all() and len(np.unique(labels[partners])) == 9
+    assert len(strangers(np.zeros(5, np.int64), np.arange(5), generator())) == 5
+
+
+def test_a_soft_image_is_that_of_scipy_and_the_others_stay() -> None:
+    planes = torch.rand(40, 1, 9, 9, generator=generator())
+    assert torch.equal(softened(planes, 0, generator(1)), planes)
+    soft, draws = softened(planes, 0.5, generator(1)), generator(1)
+    amounts = torch.rand(3, 40, 1, 1, 1, generator=draws).double().numpy()
+    chosen = (torch.rand(40, 1, 1, 1, generator=draws) < 0.5).flatten()
+    assert 10 < int(chosen.sum()) < 30 and torch.equal(soft[~chosen], planes[~chosen])
+    expected = planes.double().numpy()
+    for amount in amounts[:2]:
+        blurred = expected
+        for axis in (2, 3):
+            blurred = convolve1d(blurred, [0.25, 0.5, 0.25], axis=axis, mode="nearest")
+        expected = expected + amount * (blurred - expected)
+    expected = expected * (1 - 0.2 * amounts[2])
+    np.testing.assert_allclose(soft[chosen].numpy(), expected[chosen.numpy()], atol=1e-6)
+
+
+def test_spoiled_images_do_not_shape_the_features_that_pictures_are_measured_by() -> None:
+    judge = Judge(4, 8, 1)
+    spoiled = torch.tensor([True, False, True, False])
+    features = apart(judge(torch.rand(4, 3, 8, 8, generator=generator())), spoiled)
+    gradients = torch.autograd.grad(features[spoiled].sum(), list(judge.own.parameters()), allow_unused=True)
+    assert all(gradient is None or not gradient.any() for gradient in gradients)
+    judge.zero_grad()
+    features = apart(judge(torch.rand(4, 3, 8, 8, generator=generator())), spoiled)
+    (features[spoiled].sum() + features[~spoiled].square().sum()).backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in judge.doubts.parameters())
+    assert judge.own[0].weight.grad.any()
 
 
 def test_it_reads_digits_and_refuses_noise_and_cross_fades(tmp_path: Path) -> None:
