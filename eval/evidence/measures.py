@@ -170,10 +170,5 @@ ADVANTAGE_10, ADVANTAGE_40, ADVANTAGE_160 = (
             f"Difference of the two accuracies on the same draws of {count} labels")
     for count in (10, 40, 160)
 )  # fmt: skip
-ADVANTAGE_TUNED_10, ADVANTAGE_TUNED_40, ADVANTAGE_TUNED_160 = (
-    Measure("transfer", f"transfer/advantage_tuned/{count}", f"Frozen less tuned, {count} labels", "points", 0, 0.0,
-            f"The same where rates and steps of fine-tuning were chosen on held-out training images, {count} labels")
-    for count in (10, 40, 160)
-)  # fmt: skip
 TURNOVER = Measure("transfer", "transfer/turnover", "Labels at the turnover", "count", 0, None,
                    "Number of labels at which fine-tuning overtakes the frozen encoder")  # fmt: skip

@@ -75,7 +75,7 @@ class Config(config.Config):
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
         "small": {"epochs": 25, "patch": 4, "learning_rate": 4e-3, "muon_rate": 0.03},
-        "tiny": {"epochs": 25, "learning_rate": 4e-3, "muon_rate": 0.03},
+        "tiny": {"epochs": 22, "learning_rate": 4e-3, "muon_rate": 0.03},
         "exercise": {
             "epochs": 25, "steps": 200, "noise_schedule": "linear", "predict": "eps", "weights": "none", "batch_size": 128,
             "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant",

@@ -61,8 +61,8 @@ class Config(config.Config):
     PEELED: ClassVar[tuple[str, ...]] = ("spoiled", "smoothing")
     PRESETS: ClassVar[config.Presets] = {
         "default": {},
-        "small": {"epochs": 25, "batch_size": 64, "shift": 3},
-        "tiny": {"epochs": 25, "batch_size": 64},
+        "small": {"epochs": 20, "batch_size": 64, "shift": 3},
+        "tiny": {"epochs": 20, "batch_size": 64},
     }
 
     @property

@@ -32,7 +32,15 @@ REPRESENTATIONS = (
     ),
     Representation(SIX, f"{_AE} --dimension 6", "the autoencoder with d = 6", without=_SIZE),
     Representation(TEN, f"{_AE} --dimension 10", "the autoencoder with d = 10", without=_SIZE),
-    Representation(AE, _AE, "the autoencoder with d = 14", without=("generate",)),
+    Representation(
+        AE,
+        _AE,
+        "the autoencoder with d = 14",
+        without=("generate",),
+        flags={
+            "transfer": "--ways frozen full scratch probe nearest pixels pca"
+        },  # a search of rates takes as long again
+    ),
     Representation(LARGE, f"{_AE} --dimension 30", "the autoencoder with d = 30", without=("transfer",)),
     Representation(SHALLOW, f"{_AE} --layers 2", "the autoencoder of two layers", without=(*_SIZE, "latents")),
     Representation(BLANK, f"{_AE} --epochs 0", "the untrained autoencoder", without=_SIZE),

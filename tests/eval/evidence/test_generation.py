@@ -101,7 +101,7 @@ def test_the_interval_of_kid_covers_the_distance_of_the_distributions() -> None:
     for seed in seeds:
         random = generator(seed)
         real, samples = points[random.choice(30, 200, p=p)], points[random.choice(30, 150, p=q)]
-        distance = Reference(real, np.ones(4)).distance(samples, 200, random)
+        distance = Reference(real, 1.0).distance(samples, 200, random)
         assert distance.interval
         values.append(distance.value)
         low, high = distance.interval
@@ -119,7 +119,7 @@ def test_the_interval_of_a_difference_covers_and_is_narrower_for_the_same_noise(
     covers, ratios = [], []
     for seed in seeds:
         random = generator(seed)
-        real = Reference(points[random.choice(30, 150, p=p)], np.ones(4))
+        real = Reference(points[random.choice(30, 150, p=p)], 1.0)
         noise = random.random(120)
         one, other = (points[np.searchsorted(np.cumsum(each)[:-1], noise)] for each in (q, r))
         paired, crossed = real.difference(one, other, 200, random), real.difference(one, other[::-1], 200, random)

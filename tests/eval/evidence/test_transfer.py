@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from eval.evidence.linear_probe import Standardisation
 from eval.evidence.transfer import (
     BATCH,
+    Check,
     Ids,
     Labels,
     Recipe,
@@ -51,7 +52,8 @@ def blobs(spread: float = 1.0) -> tuple[np.ndarray, Labels, np.ndarray, Labels]:
 
 def mlp(codes: Tensor, labels: Labels, test: Tensor, classes: int, seed: int, recipe: Recipe | None = None) -> Labels:
     """Classes (m,) by the layers of a single draw, which has all codes."""
-    return mlps(codes, labels, np.arange(len(codes))[None], test, classes, [seed], recipe)[0]
+    predicted: Labels = mlps(codes, labels, np.arange(len(codes))[None], test, classes, [seed], recipe)[0]
+    return predicted
 
 
 def stripes(n: int, seed: int) -> tuple[Tensor, Labels]:
@@ -279,13 +281,14 @@ def threads() -> Iterator[Callable[[int], None]]:
 def test_fits_side_by_side_follow_neither_the_number_of_threads_nor_their_order(threads: Callable[[int], None]) -> None:
     (images, labels), (test, _) = stripes(200, 0), stripes(200, 1)
     encoder, standardise = pretrained()
-    fits = []
-    for seed in range(3):
-        fits.append(
-            lambda check, seed=seed: from_scratch(network, images, labels, test, 2, seed, Recipe(6), check=check)
-        )
-        tune = partial(fine_tune, encoder, images, labels, test, 2, seed, standardise, Recipe(6))
-        fits.append(lambda check, tune=tune: tune(check=check))
+
+    def scratch(seed: int, check: Check) -> Labels:
+        return from_scratch(network, images, labels, test, 2, seed, Recipe(6), check=check)
+
+    def full(seed: int, check: Check) -> Labels:
+        return fine_tune(encoder, images, labels, test, 2, seed, standardise, Recipe(6), check=check)
+
+    fits = [partial(fit, seed) for seed in range(3) for fit in (scratch, full)]
     threads(1)
     expected = [fit(lambda: None) for fit in fits]
     assert len({tuple(predicted) for predicted in expected}) == 6
