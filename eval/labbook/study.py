@@ -151,8 +151,9 @@ class Study:
         needed = {need for name in evaluations for need in _needs(name)}
         for name in (*(name for name in declarations() if name in needed and name not in evaluations), *evaluations):
             if not representation.makes(name):
-                *before, last = declaration(name).command
-                yield from (*before, f"{last} {representation.flags.get(name, '')}".rstrip())
+                for command in declaration(name).command:
+                    own = command.split()[0] in declaration(name).producers
+                    yield f"{command} {representation.flags[name]}" if own and name in representation.flags else command
 
     def fields(self, dataset: str) -> dict[str, object]:
         """What the aliases of its comparison, claims and page are made of."""

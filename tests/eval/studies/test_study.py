@@ -101,6 +101,9 @@ def test_the_steps_after_an_encoder_embed_it_and_make_what_evaluations_need_befo
     probe_alone = dataclasses.replace(STUDY, evaluations=("probe",))
     assert [step.split()[0] for step in probe_alone.steps(STUDY.by_name["vicreg"])] == ["eval.embed", "eval.probe"]
     assert not probe_alone.asks_for_anomalies and probe_alone.scores == ("training", "probe")
+    other = dataclasses.replace(STUDY.by_name["vicreg"], flags={"probe": "--seed 1", "cluster": "--k 3"})
+    flags = [step for step in probe_alone.steps(other) if step.endswith("--seed 1") or "--k" in step]
+    assert flags == ["eval.probe --embeddings {variant} --seed 1"]
 
 
 def test_a_variant_with_other_settings_is_of_the_representation_whose_name_it_begins_with() -> None:
