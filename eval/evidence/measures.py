@@ -85,8 +85,6 @@ CONFUSED = Measure("probe", "probe/confused", "Most confused", "confused")
 
 KID = Measure("generate", "generate/kid", "Kernel distance", "decimal", -1, None,
               "KID of the samples to the test images in the features of the judge; 0: the same distribution")  # fmt: skip
-TRAIN_KID = Measure("generate", "generate/train/kid", "Kernel distance, training images", "decimal", 0, None,
-                    "The same of training images in place of samples: what a perfect generator has")  # fmt: skip
 FRECHET = Measure("generate", "generate/frechet", "Fréchet distance", "decimal", -1, None,
                   "Of the samples to the test images in the features of the judge; it grows as images get fewer")  # fmt: skip
 SAMPLE_PRECISION = Measure("generate", "generate/precision", "Precision of samples", "percent", 1, None,
@@ -125,11 +123,6 @@ KEPT_94, KEPT_48 = (
             f"Test images that keep their class when noised to alpha_bar 0.{level} and restored by ancestral steps")
     for level in (94, 48)
 )  # fmt: skip
-KEPT_DDIM_94, KEPT_DDIM_48 = (
-    Measure("decode", f"decode/ddim/kept/{level}", f"Class kept, alpha_bar 0.{level}, DDIM", "percent", 1, None,
-            f"Test images that keep their class when noised to alpha_bar 0.{level} and restored by DDIM")
-    for level in (94, 48)
-)  # fmt: skip
 
 CORRELATION = Measure("latents", "latents/correlation", "Correlation of units", "decimal", 0, "latents/rotated",
                       "Mean absolute r of two different units; beside the same codes in random bases")  # fmt: skip
@@ -141,34 +134,13 @@ ACTIVE = Measure("latents", "latents/active", "Active units", "count", 0, None,
                  "Units of a variational code whose mean varies over the test images by more than 0.01")  # fmt: skip
 CLASS_SHARE = Measure("latents", "latents/class_share", "Class in four units", "percent", 0, "latents/class_share/random",
                       "Share of a class's squared mean in its four largest units; beside random groups of images")  # fmt: skip
-CONCENTRATED = Measure("latents", "latents/concentrated", "Classes in four units", "percent", 0, None,
-                       "Classes of which the four largest units have 80 % or more, in percent")  # fmt: skip
 UNIT_AGREEMENT = Measure("latents", "latents/agreement", "Top units of two halves", "percent", 0, "latents/agreement/chance",
                          "Share of a class's three top units that two halves of its images have in common")  # fmt: skip
-DISTINCT_UNITS = Measure("latents", "latents/distinct", "Distinct top units", "count", 0, None,
-                         "Different units that are the top one of some class")  # fmt: skip
-EXPLAINED = Measure("latents", "latents/explained", "Class in the best unit", "percent", 0, None,
-                    "Largest share of a unit's variance that the class explains")  # fmt: skip
 
-TRANSFER_10, TRANSFER_40, TRANSFER_160 = (
+TRANSFER_10, TRANSFER_160 = (
     Measure("transfer", f"transfer/frozen/{count}", f"Frozen, {count} labels", "percent", 1, "transfer/chance",
             f"Test accuracy of a small network on the frozen codes with {count} labels, mean over draws, in percent")
-    for count in (10, 40, 160)
+    for count in (10, 160)
 )  # fmt: skip
-FULL_10, FULL_40, FULL_160 = (
-    Measure("transfer", f"transfer/full/{count}", f"Fine-tuned, {count} labels", "percent", 1, "transfer/chance",
-            f"Test accuracy where the encoder is trained too, with {count} labels, mean over draws, in percent")
-    for count in (10, 40, 160)
-)  # fmt: skip
-SCRATCH_10, SCRATCH_40, SCRATCH_160 = (
-    Measure("transfer", f"transfer/scratch/{count}", f"From scratch, {count} labels", "percent", 1, "transfer/chance",
-            f"Test accuracy of the same network, untrained before, with {count} labels, mean over draws, in percent")
-    for count in (10, 40, 160)
-)  # fmt: skip
-ADVANTAGE_10, ADVANTAGE_40, ADVANTAGE_160 = (
-    Measure("transfer", f"transfer/advantage/{count}", f"Frozen less fine-tuned, {count} labels", "points", 0, 0.0,
-            f"Difference of the two accuracies on the same draws of {count} labels")
-    for count in (10, 40, 160)
-)  # fmt: skip
-TURNOVER = Measure("transfer", "transfer/turnover", "Labels at the turnover", "count", 0, None,
-                   "Number of labels at which fine-tuning overtakes the frozen encoder")  # fmt: skip
+ADVANTAGE_10 = Measure("transfer", "transfer/advantage/10", "Frozen less fine-tuned, 10 labels", "points", 0, 0.0,
+                       "Difference of the two accuracies on the same draws of 10 labels")  # fmt: skip

@@ -66,8 +66,9 @@ class Study:
     the scores that are taken of each, in the order made. summary: the columns of the first table. baselines: the
     representations that nothing was learned for, beside which the front door shows the subject. floors: what the subject
     has over the others, behind the chapters.
-    claims: the file of its claims. dataset: the images that it is made from where none
-    are named. sizes: pixels of a side of the sets that it takes at another size than all studies do. default: the study where none is named, whose results are called by the data set alone.
+    claims: the file of its claims. dataset: the images that it is made from where none are named. sizes: pixels of a side of
+    the sets that it takes at another size than all studies do. default: the study where none is named, whose results are called
+    by the data set alone.
     """
 
     name: str
