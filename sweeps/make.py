@@ -35,12 +35,12 @@ from train.tracking.store.records import Version
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
 UNTOLD = 255  # what multiprocessing has for the exit code of a stage whose fork server was killed
 # What most stages import, what takes long, and the stages that a study runs for each of its generators (6 to 23 ms each time);
-# the last four are imported when a stage starts, by torch.optim, by our flags (two) and by wandb.init. None of them starts a
-# thread or touches a GPU by being imported.
+# the last six are imported when a stage starts, by torch.optim, by our flags (two), by W&B (two), and as it draws its first
+# figure. None of them starts a thread or touches a GPU by being imported.
 PRELOADED = [
     "eval.anomaly", "eval.cluster", "eval.decode", "eval.generate", "eval.latents", "eval.probe", "eval.project",
     "eval.retrieve", "train.autoencode", "train.pretrain", "wandb",
-    "torch._dynamo", "tyro", "typeguard", "wandb.sdk.launch.inputs.internal",
+    "torch._dynamo", "tyro", "typeguard", "wandb.sdk.launch.inputs.internal", "requests", "sweeps.ahead",
 ]  # fmt: skip
 
 

@@ -225,3 +225,17 @@ def test_what_is_loaded_ahead_starts_no_thread() -> None:
     script = f"import importlib, threading; [importlib.import_module(name) for name in {make.PRELOADED!r}]; print(threading.active_count())"
     counted = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert counted.stdout == "1\n"
+
+
+def test_the_first_figure_of_a_stage_loads_nothing_more() -> None:
+    script = """
+import importlib, sys, sweeps.make
+for name in sweeps.make.PRELOADED:
+    importlib.import_module(name)
+modules = set(sys.modules)
+from train.tracking.panels import figure
+figure("accuracy", "epoch", "percent").to_json()
+print(sorted(set(sys.modules) - modules))
+"""
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"

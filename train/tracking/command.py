@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import gc
 import importlib
 import io
 import os
@@ -171,6 +172,7 @@ def _one_line(box: str) -> str:
 def answer(name: str, body: Callable[[], object]) -> None:
     """Runs the body of the command `name`, and ends the process with one line where it cannot go on. What it prints to a
     stream that is closed, or that nobody reads any more, is lost, and it goes on: its work is what it is for."""
+    gc.freeze()  # what is loaded stays; each collection that walks through it takes 0.3 s
     _open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # W&B's agents and schedulers stop a run so
     try:

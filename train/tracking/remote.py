@@ -90,6 +90,7 @@ def client() -> Any:
         path = environment.folder(name) or home() / default
         _check_folder(path, name if environment.variable(name) else "PEEL_HOME")
         os.environ[name] = str(path)  # absolute: a record is looked for from other folders than it was written from
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its client's reports on itself: time, and not results
     try:
         import wandb
     except ValueError as error:  # it reads WANDB_HTTP_TIMEOUT as it is imported

@@ -97,6 +97,14 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert home() == tmp_path / "some where" and os.environ["WANDB_CACHE_DIR"] == str(tmp_path / "some where")
 
 
+@pytest.mark.parametrize("wish", [None, "true"])
+def test_the_client_reports_on_itself_only_where_it_shall(monkeypatch: pytest.MonkeyPatch, wish: str | None) -> None:
+    monkeypatch.delenv("WANDB_ERROR_REPORTING", raising=False)
+    if wish:
+        monkeypatch.setenv("WANDB_ERROR_REPORTING", wish)
+    assert remote.client().env.error_reporting_enabled() == bool(wish)
+
+
 TORCHRUN = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 
