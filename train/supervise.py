@@ -1,7 +1,7 @@
 """Trains a classifier of the training labels and of spoiled images, and publishes it as an encoder.
 
 It is the judge of generated images (eval.generate), and the ceiling of the tables of probes. Its features are its last
-hidden layer, its representation the logits of the classes, and of one class more: noise, shuffled blocks, cross-fades.
+hidden layer, its representation the logits of the classes, and of one class more: noise, shuffled blocks, cross-fades, blanks.
 """
 
 from contextlib import ExitStack

@@ -23,8 +23,9 @@ from train.models.encoder import Architecture
 from train.models.judge import Judge, apart
 
 DRAWS = 8  # images, of which one should be of another class
-KINDS = 3  # ways to spoil an image
+KINDS = 4  # ways to spoil an image
 BLOCKS = 4  # of a side, shuffled
+QUARTERS = 2  # of a side, whose colors are all that a blank keeps
 BLURS = 2  # by a pixel each, at most
 PALEST = 0.2  # share of its brightness that an image loses at most
 LIGHT, DARK = 0.3, 0.7  # share of the one image in a cross-fade of two
@@ -54,7 +55,7 @@ class Config(config.Config):
     soft: Annotated[float, Share()] = 0.25
     """Probability that an image, or what is spoiled of it, is blurred and paler: a blurred digit is a digit."""
     spoiled: Annotated[float, Share()] = 0.25
-    """Images of the last class, for each image of the set: noise, shuffled blocks, cross-fades of two images."""
+    """Images of the last class, for each image of the set: noise, shuffled blocks, cross-fades of two images, blanks."""
     smoothing: Annotated[float, Share()] = 0.02
     """Label smoothing."""
 
@@ -165,7 +166,7 @@ def strangers(labels: NDArray[np.int64], rows: NDArray[np.int64], draws: torch.G
 
 def spoil(planes: Tensor, others: Tensor, draws: torch.Generator) -> Tensor:
     """What is no image of the set, made of each of its images (n, c, s, s) in [0, 1]: noise of its own pixels or of all values,
-    its blocks in another order, or a cross-fade with the image in the same place of `others`.
+    its blocks in another order, a cross-fade with the image in the same place of `others`, or a blank.
 
     Those should be of another class: a cross-fade of two images of one may well be an image of it.
     """
@@ -173,7 +174,8 @@ def spoil(planes: Tensor, others: Tensor, draws: torch.Generator) -> Tensor:
     kind = torch.randint(0, KINDS, (count,), generator=draws).view(-1, 1, 1, 1)
     share = LIGHT + (DARK - LIGHT) * torch.rand(count, 1, 1, 1, generator=draws)
     spoiled = torch.where(kind == 0, noise(planes, draws), share * planes + (1 - share) * others)
-    return torch.where(kind == 1, shuffled(planes, draws), spoiled)
+    spoiled = torch.where(kind == 1, shuffled(planes, draws), spoiled)
+    return torch.where(kind == 3, blank(planes, draws), spoiled)
 
 
 def noise(planes: Tensor, draws: torch.Generator) -> Tensor:
@@ -183,6 +185,15 @@ def noise(planes: Tensor, draws: torch.Generator) -> Tensor:
     own = planes.flatten(2).gather(2, order[:, None].expand(-1, channels, -1)).view_as(planes)
     uniform = torch.rand(count, 1, size, size, generator=draws).expand_as(planes)
     return torch.where(torch.rand(count, 1, 1, 1, generator=draws) < 0.5, own, uniform)
+
+
+def blank(planes: Tensor, draws: torch.Generator) -> Tensor:
+    """One value between 0 and 1 for all pixels, or no more of an image than the mean colors of its quarters, with smooth
+    passages: what a decoder makes that has learned nothing, or of a code that says nothing."""
+    count, _, size, _ = planes.shape
+    value = torch.rand(count, 1, 1, 1, generator=draws).expand_as(planes)
+    smooth = F.interpolate(F.adaptive_avg_pool2d(planes, QUARTERS), size, mode="bilinear")
+    return torch.where(torch.rand(count, 1, 1, 1, generator=draws) < 0.5, value, smooth)
 
 
 def shuffled(planes: Tensor, draws: torch.Generator) -> Tensor:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import convolve1d
+from scipy.ndimage import convolve1d, zoom
 from sklearn.datasets import load_digits
 
 from tests.parts.artifacts import Silent
 from train.data.images import Images
 from train.engine.loop import Training
-from train.methods.supervised import Config, Supervised, shifted, shuffled, softened, spoil, strangers
+from train.methods.supervised import Config, Supervised, blank, shifted, shuffled, softened, spoil, strangers
 from train.models.judge import Judge, apart
 
 
@@ -74,6 +74,17 @@ def test_no_spoiled_image_is_the_image_itself() -> None:
     assert (spoiled - planes).abs().amax(dim=(1, 2, 3)).min() > 0.05
     assert spoiled.min() >= 0 and spoiled.max() <= 1
     assert torch.equal(spoiled[:, 0], spoiled[:, 2])  # gray stays gray
+
+
+def test_a_blank_has_one_value_or_the_mean_colors_of_its_quarters() -> None:
+    planes = torch.rand(60, 3, 8, 8, generator=generator())
+    blanks = blank(planes, generator(1)).double().numpy()
+    single = np.ptp(blanks, axis=(1, 2, 3)) == 0
+    assert 15 < single.sum() < 45 and len(np.unique(blanks[single][:, 0, 0, 0])) == single.sum()
+    quarters = planes.double().numpy().reshape(60, 3, 2, 4, 2, 4).mean(axis=(3, 5))
+    np.testing.assert_allclose(blanks[~single][..., ::7, ::7], quarters[~single], atol=1e-6)  # its corners
+    expected = zoom(quarters[~single], (1, 1, 4, 4), order=1, mode="nearest", grid_mode=True)
+    np.testing.assert_allclose(blanks[~single], expected, atol=1e-6)
 
 
 def test_a_cross_fade_is_with_another_class_where_the_batch_has_one() -> None:
