@@ -62,7 +62,9 @@ class Config:
         if self.encoding:
             check_encoding(self.encoding)
             if not datasets.is_archive(self.dataset):
-                raise Problem(f"--encoding {self.encoding!r} is for a zip, and {self.dataset!r} is none; leave it out")
+                raise Problem(
+                    f"--encoding {self.encoding!r} is for a zip or tar, and {self.dataset!r} is none; leave it out"
+                )
         if not name:
             raise Problem(f"{self.dataset!r} holds no letter or digit to name the image set by; give a --name")
         check_name(name, "name of an image set (--name)")

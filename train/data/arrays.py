@@ -6,7 +6,6 @@ A `.npy` is mapped into memory. What is in a `.npz` is unpacked once, in pieces,
 import contextlib
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from train.data import pictures
 from train.data.images import SPLITS, UNLABELED, Pixels, blank
-from train.data.layouts import WORDS, shown
+from train.data.layouts import JOINERS, WORDS, shown
 from train.data.splits import Division, Splits
 from train.tracking.problem import Problem, one_line
 
@@ -150,7 +149,15 @@ def split(
 
 
 def check_classes(source: Path, classes: Sequence[object], labels: Mapping[str, NDArray[np.int64]]) -> None:
-    """Raises Problem where a class is in one of two splits alone that have classes, or a split holds no images."""
+    """Raises Problem where a class is in one of two splits alone that have classes, or has no name of its own that can be
+    printed, or where a split holds no images."""
+    for name in map(str, classes):
+        if not name.translate(JOINERS).isprintable():
+            raise Problem(
+                f"{str(source)!r}: the name of the class {name!r} has characters that cannot be printed; change it"
+            )
+    if len({*map(str, classes)}) < len(classes):
+        raise Problem(f"{str(source)!r}: two classes are called alike; give each a name, or each a number")
     for name, part in labels.items():
         if not len(part):
             raise Problem(f"{str(source)!r} holds no images for {name}ing; add some")
@@ -201,13 +208,16 @@ def fit_all(
 
 @contextlib.contextmanager
 def _reading(source: Path) -> Iterator[None]:
+    """What is wrong with a file is a Problem: numpy and zipfile trust what they read, and may raise anything."""
     try:
         yield
-    except OSError as error:
-        if error.filename != str(source):
-            raise
-        raise Problem(f"cannot read {str(source)!r}: {error.strerror}; make it readable and run again") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (Problem, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename:
+            if error.filename != str(source):
+                raise
+            raise Problem(f"cannot read {str(source)!r}: {error.strerror}; make it readable and run again") from error
         raise Problem(f"{str(source)!r} is no whole array file ({one_line(error)}); save it again") from error
 
 

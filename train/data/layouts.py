@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.images import SPLITS, UNLABELED
+from train.data.pictures import MOST_BYTES
 from train.data.splits import Division
 from train.tracking.problem import one_line
 
@@ -23,6 +24,7 @@ LAYOUT = "train/CLASS/* and test/CLASS/*"
 WORDS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
 TABLE = "labels.csv"  # of a column for the file and one for its label
 COLUMNS = ("file", "label")
+DELIMITERS = (",", ";", "\t")
 JOINERS = {0x200C: None, 0x200D: None}  # letters of Persian and Indic words, which Python takes for controls
 NAMED = 4  # folders that a line names
 
@@ -58,7 +60,7 @@ def place(inner: Callable[[str], Set[str]], flat: Callable[[str], bool]) -> Plac
     flat: whether a folder itself holds images, or a table of labels."""
     base = _exact(inner)
     if inner(base) >= set(SPLITS):
-        return Place(base, SPLITS)
+        return Place(base, _with_classes(base, SPLITS, inner))
     base = ""
     while True:
         names = inner(base)
@@ -99,7 +101,17 @@ def _splits(
     if not test and flat(path := _join(base, train)) and not inner(path):
         alone = not any(flat(_join(base, name)) for name in names - {train})
         return (train,) if alone else ()  # beside folders of cars and buses, one of trains is a class
-    return (train, test) if test else (train,)
+    return _with_classes(base, (train, test), inner) if test else (train,)
+
+
+def _with_classes(base: str, splits: tuple[str, str], inner: Callable[[str], Set[str]]) -> tuple[str, ...]:
+    """The splits, or in place of a test folder without classes another one that has some: competitions keep the labels of
+    their test images, and give others to validate on."""
+    train, test = splits
+    if inner(_join(base, train)) and not inner(_join(base, test)):
+        others = {name for name in inner(base) if inner(_join(base, name))}
+        return train, _first(others, WORDS[1]) or test
+    return splits
 
 
 def _first(names: Iterable[str], words: Sequence[str]) -> str | None:
@@ -118,10 +130,7 @@ def layout(tree: "Tree", division: Division | None = None) -> Layout:
     prefixes = [f"{split}/" for split in tree.splits] or [""]
     groups = [sorted(path for path in tree.images if path.startswith(prefix)) for prefix in prefixes]
     if tree.tables:
-        labels, title = (
-            _from_tables(tree, groups),
-            f"{TABLE} beside {' and '.join(f'{prefix}*' for prefix in prefixes)}",
-        )
+        labels, title = _from_tables(tree, groups), f"{TABLE} beside {_places(prefixes)}"
     else:
         labels, title = _from_folders(tree, prefixes, groups)
     classes = tuple(sorted({name for name in labels.values() if name is not None}))
@@ -168,8 +177,9 @@ def _from_folders(tree: "Tree", prefixes: Sequence[str], groups: Sequence[Sequen
     kinds = [{path: _kind(path, prefix) for path in group} for prefix, group in zip(prefixes, groups, strict=True)]
     filled = [{name for name in part.values() if name is not None} for part in kinds]
     if max(map(len, filled)) < 2:
-        flat = " and ".join(f"{prefix}*" for prefix in prefixes)
-        return {path: None for part in kinds for path in part}, f"{flat} without classes"
+        single = sorted({name for names in filled for name in names})
+        remark = f" ({shown(single)} alone {'is' if len(single) == 1 else 'are'} none)" if single else ""
+        return {path: None for part in kinds for path in part}, f"{_places(prefixes)} without classes{remark}"
     for prefix, names in zip(prefixes, filled, strict=True):
         if names and prefix:
             parts = [path.removeprefix(prefix) for path in tree.folders if path.startswith(prefix)]
@@ -180,6 +190,10 @@ def _from_folders(tree: "Tree", prefixes: Sequence[str], groups: Sequence[Sequen
         _check_both(tree, prefixes, filled)
     places = [f"{prefix}{'CLASS/' * bool(names)}*" for prefix, names in zip(prefixes, filled, strict=True)]
     return labels, " and ".join(places)
+
+
+def _places(prefixes: Sequence[str]) -> str:
+    return " and ".join(f"{prefix}*" for prefix in prefixes) if any(prefixes) else "images"
 
 
 def _kind(path: str, prefix: str) -> str | None:
@@ -224,7 +238,7 @@ def _from_tables(tree: "Tree", groups: Sequence[Sequence[str]]) -> Labels:
         if lost and len(lost) == len(rows):
             raise tree.problem(f"none of the {len(rows):,} files that {table!r} names is here, such as {lost[0]!r}")
         if lost:
-            print(f"{table} names {len(lost):,} files that are not here, or not one alone, such as {lost[0]!r}")
+            print(f"{table} names files that are not here, or several: {len(lost):,}, such as {lost[0]!r}")
     names = [{labels[path] for path in group} - {None} for group in groups]
     if len({name for part in names for name in part}) < 2:
         raise tree.problem(f"{shown(tree.tables)} holds a single label; give two or more, or remove it")
@@ -234,12 +248,21 @@ def _from_tables(tree: "Tree", groups: Sequence[Sequence[str]]) -> Labels:
 
 
 def read_table(tree: "Tree", table: str) -> list[tuple[str, str]]:
-    """Files and labels of a CSV file with such columns."""
+    """Files and labels of a CSV file with such columns, whatever stands between them."""
+    if tree.tables[table][0] > MOST_BYTES:
+        raise tree.problem(f"{table!r} is larger than {MOST_BYTES >> 20} MB, and no table of labels; remove it")
     try:
-        reader = csv.reader(io.StringIO(tree.content(table).decode("utf-8-sig"), newline=""))
-        rows = [[cell.strip() for cell in row] for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise tree.problem(f"{table!r} is no CSV file in UTF-8 ({one_line(error)}); save it as one") from error
+        text = tree.content(table).decode("utf-8-sig")
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        rows = [
+            [cell.strip() for cell in row]
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            if row
+        ]
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile trusts what a zip says of itself
+        raise tree.problem(f"{table!r} cannot be read as CSV in UTF-8 ({one_line(error)}); save it as such") from error
     if not rows or set(COLUMNS) - set(header := [cell.lower() for cell in rows[0]]):
         raise tree.problem(f"{table!r} has no columns {' and '.join(COLUMNS)} in its first line; name them so")
     at = [header.index(column) for column in COLUMNS]
@@ -258,7 +281,8 @@ def divide(
         tests = division.tests([path.removeprefix(prefix) for path in paths], [labels[path] for path in paths])
     except ValueError as error:
         raise tree.problem(
-            f"{error} a single image, and one is for training and one for testing; add another"
+            f"{error} a single image, and one is for training and one for testing; add another, or put all images into one folder "
+            "if the folders are no classes"
         ) from error
     pairs = list(zip(paths, tests, strict=True))
     return {split: [path for path, test in pairs if test == (split == "test")] for split in SPLITS}

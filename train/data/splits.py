@@ -27,7 +27,11 @@ class Splits:
         labels = {split: self.arrays[f"{split}_labels"] for split in SPLITS}
         counts = " and ".join(f"{len(labels[split]):,} {word}" for split, word in WORDS.items())
         bare = {split: int((labels[split] == UNLABELED).sum()) for split in SPLITS}
-        parts = [f"{bare[split]:,} of the {word} images are unlabeled" for split, word in WORDS.items() if bare[split]]
+        parts = [
+            f"{bare[split]:,} of the {word} images {'is' if bare[split] == 1 else 'are'} unlabeled"
+            for split, word in WORDS.items()
+            if bare[split]
+        ]
         kinds = f"{counts} images of {len(self.classes)} classes" if self.classes else f"{counts} images, all unlabeled"
         return "; ".join([f"{self.layout}: {kinds}", *(parts if self.classes else [])])
 

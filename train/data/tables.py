@@ -60,11 +60,16 @@ def files(source: Path) -> list[Path]:
 def read(source: Path, size: int, skip_corrupt: bool, division: Division | None = None) -> Splits:
     """Images and labels in the order of the files' names and rows. Raises Problem where the files hold something else, or
     pyarrow, which reads them, is missing. division: as `arrays.read` takes it."""
-    parts, rest = divide(source, files(source))
-    if rest:
-        print(f"left out: {len(rest):,} {SUFFIX} of other splits, such as {rest[0].relative_to(source)}")
+    every = files(source)
+    parts = divide(source, every)
     columns = _columns(source, parts[0][0])
     labels = [[label for path in part for label in _labels(source, path, columns)] for part in parts]
+    # Competitions keep the labels of their test images: then those for validation are tested on.
+    tested = next((i for i in range(1, len(parts)) if any(label is not None for label in labels[i])), 1)
+    taken = [i for i in (0, tested) if i < len(parts)]
+    parts, labels = [parts[i] for i in taken], [labels[i] for i in taken]
+    if rest := sorted({*every} - {path for part in parts for path in part}):
+        print(f"left out: {len(rest):,} {SUFFIX} of other splits, such as {rest[0].relative_to(source)}")
     classes, numbers = number(labels)
     if columns.names and classes:
         classes = [columns.names[int(place)] for place in classes]
@@ -88,23 +93,22 @@ def read(source: Path, size: int, skip_corrupt: bool, division: Division | None 
     return Splits(f"{title}{divided}", tuple(map(str, classes)), arrays)
 
 
-def divide(source: Path, tables: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
-    """The files of training and test images, by what they or their folders are called; all as one where none says so. And
-    those of other splits."""
+def divide(source: Path, tables: Sequence[Path]) -> list[list[Path]]:
+    """The files of training images, and of those that may be tested on, the likeliest first, by what they or their folders are
+    called; all as one where none says so."""
     groups: dict[str, list[Path]] = {}
     for path in tables:
         words = [path.stem.lower().replace("_", "-").replace(".", "-").split("-")[0], path.parent.name.lower()]
         known = [word for word in words if any(word in part for part in WORDS)]
         groups.setdefault(known[0] if known and path != source else "", []).append(path)
-    chosen = [next((word for word in words if word in groups), None) for words in WORDS]
-    if chosen[0] is None:
-        if len(groups) > 1 or chosen[1]:
+    train, tests = ([groups[word] for word in words if word in groups] for words in WORDS)
+    if not train:
+        if len(groups) > 1 or tests:
             raise _problem(
                 source, f"none of its {len(tables):,} {SUFFIX} is called train; call those of training images train-*"
             )
-        return [list(tables)], []
-    taken = [groups[word] for word in chosen if word is not None]
-    return taken, [path for group in groups.values() if group not in taken for path in group]
+        return [list(tables)]
+    return [train[0], *tests]
 
 
 def _problem(source: Path, text: str) -> Problem:
@@ -136,9 +140,9 @@ def _open(source: Path, path: Path) -> Iterator[Any]:
 
 def _columns(source: Path, path: Path) -> Columns:
     """Which columns hold images and labels, by their types and by what `datasets` says in the schema's metadata."""
-    import pyarrow.types
-
     with _open(source, path) as file:
+        import pyarrow.types
+
         schema = file.schema_arrow
         features = _features(schema.metadata or {})
         images = [field.name for field in schema if _holds_images(field)]

@@ -33,16 +33,17 @@ class Entry:
 
 class Limited:
     """A file of which nothing is read in one piece that is longer than a header may be: tarfile reads whatever length a
-    header claims."""
+    header claims. last: what was read last; at its end an archive has blocks of zeros."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file, self.last = file, b""
         self.tell, self.seek = file.tell, file.seek
 
     def read(self, count: int = -1) -> bytes:
         if not 0 <= count <= HEADER:
             raise tarfile.ReadError(f"a header of {count:,} bytes")
-        return self._file.read(count)
+        self.last = self._file.read(count)
+        return self.last
 
 
 def is_tar(source: Path) -> bool:
@@ -79,16 +80,20 @@ def open_tar(
                 unpacked = held.enter_context(tempfile.TemporaryFile(dir=home()))
             entries = _entries(source, stream, unpacked, encoding, wanted, most)
             if unpacked:
+                while stream.read(STEP):  # to where its checksum stands
+                    pass
                 unpacked.flush()
-        except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, gzip.BadGzipFile) as error:
+        except (Problem, MemoryError):
+            raise
+        except Exception as error:  # tarfile trusts the numbers that it reads
+            if isinstance(error, OSError) and error.filename:
+                if error.filename != os.fspath(source):
+                    raise
+                raise Problem(f"cannot read {str(source)!r}: {error.strerror}; make it readable") from error
             raise Problem(
                 f"{str(source)!r} is no intact tar archive ({one_line(error)}); pack it again, or unpack it and give a folder "
                 f"that holds {layout}"
             ) from error
-        except OSError as error:
-            if error.filename != os.fspath(source):
-                raise
-            raise Problem(f"cannot read {str(source)!r}: {error.strerror}; make it readable") from error
         descriptor = (unpacked or file).fileno()
 
         def content(entry: Entry) -> bytes:
@@ -108,10 +113,8 @@ def _entries(
     wanted: Callable[[str], bool],
     most: int,
 ) -> list[tuple[str, Entry]]:
-    pairs = []
-    with tarfile.open(
-        fileobj=Limited(stream), mode="r:", encoding=encoding or "utf-8", errors="surrogateescape"
-    ) as tar:  # type: ignore[call-overload]
+    pairs, limited = [], Limited(stream)
+    with tarfile.open(fileobj=limited, mode="r:", encoding=encoding or "utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
         while (member := tar.next()) is not None:
             tar.members.clear()  # tarfile keeps them all
             if member.size < 0:
@@ -134,6 +137,8 @@ def _entries(
             if unpacked and not entry.special and wanted(str(path)) and entry.count <= most:
                 entry = _unpack(stream, unpacked, entry)
             pairs.append((str(path), entry))
+    if limited.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header that is damaged, or not there, for the end
+        raise tarfile.ReadError("it breaks off")
     return pairs
 
 

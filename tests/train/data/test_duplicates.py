@@ -50,6 +50,20 @@ def test_the_counts_agree_with_a_comparison_of_all_pairs(seed: int) -> None:
     np.testing.assert_array_equal(places[split][row], places[other][other_row])
 
 
+def test_images_without_a_label_contradict_none() -> None:
+    some = pixels(4, 4, 4, 3)
+    rows, labels = [0, 0, 0, 1, 1, 2, 2, 3], [0, 1, -1, 0, -1, -1, -1, 1]
+    arrays = {
+        "train": some[rows],
+        "train_labels": np.array(labels),
+        "test": some[[1, 3]],
+        "test_labels": np.array([-1, 0]),
+    }
+    counts = Images.from_arrays("x", ("a", "b"), arrays).duplicates
+    assert counts is not None
+    assert (counts.across, counts.mislabeled) == (2, 5)  # three of the first image, two of the last
+
+
 @pytest.mark.parametrize("name", ["digits", "photos"])
 def test_the_sets_that_come_along_have_none_and_their_artifacts_no_file_of_it(name: str, tmp_path: Path) -> None:
     images = datasets.load(name, name)

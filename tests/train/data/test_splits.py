@@ -1,15 +1,16 @@
 """Sets that do not lie as train/CLASS/* and test/CLASS/*: what becomes of them, and how one without test images is divided."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.parts.artifacts import refusal
-from tests.parts.pictures import Files, Pixels, load_set, pixels, png, same, two_classes, write_folder, write_zip
+from tests.parts.pictures import CUT, Files, Pixels, load_set, pixels, png, same, two_classes, write_folder, write_zip
 from train.data import datasets
+from train.data.fingerprints import fingerprint
 from train.data.images import SPLITS, UNLABELED, Images
 from train.data.splits import Division, Splits
 
@@ -201,3 +202,135 @@ def test_test_images_without_classes_are_unlabeled(tmp_path: Path, write: Write)
     assert str(read(source)) == (
         "train/CLASS/* and test/*: 20 training and 2 test images of 2 classes; 2 of the test images are unlabeled"
     )
+
+
+@both
+@pytest.mark.parametrize("word", ["val", "Validation"])
+def test_where_the_test_images_have_no_classes_those_to_validate_on_are_tested(
+    tmp_path: Path, write: Write, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {name.replace("test/", f"{word}/"): content for name, content in two_classes().items()}
+    source = write(tmp_path / "set", {**files, **pictures("test/0.png", "test/1.png")})
+    assert same(load_set(source), load_set(write_folder(tmp_path / "plain", two_classes())))
+    assert capsys.readouterr().out == "left out: 2 .png in 'test/'\n"
+    assert str(read(source)).startswith(f"train/CLASS/* and {word}/CLASS/*: ")
+
+
+# -- a table of labels -------------------------------------------------------------------------------------------------
+
+KINDS = ["ant", "bee", "ant", "bee", "ant", "bee", "ant", "bee", "ant", ""]
+
+
+def table(names: Sequence[str], delimiter: str = ",", mark: bytes = b"", header: str = "file,label") -> bytes:
+    rows = [header, *(f"{name},{kind}" for name, kind in zip(names, KINDS, strict=True))]
+    return mark + "\r\n".join(rows).replace(",", delimiter).encode()
+
+
+@both
+@pytest.mark.parametrize(
+    ("within", "names"),
+    [("", FLAT), ("photos/", FLAT), ("", [f"images/{name}" for name in FLAT]), ("train/", FLAT)],
+)
+def test_labels_beside_flat_images_are_theirs(tmp_path: Path, write: Write, within: str, names: list[str]) -> None:
+    files = {f"{within}{name}": content for name, content in pictures(*names).items()}
+    source = write(tmp_path / "set", {**files, f"{within}labels.csv": table(names)})
+    images = load_set(source)
+    assert images.classes == ("ant", "bee")
+    expected = {picture(name).tobytes(): kind or None for name, kind in zip(names, KINDS, strict=True)}
+    assert dict(content(images, "train") + content(images, "test")) == expected
+    assert images.labeled and (len(images.train), len(images.test)) == (8, 2)
+    assert str(read(source)).startswith("labels.csv beside ")
+    assert str(read(source)).endswith(
+        "8 training and 2 test images of 2 classes; 1 of the training images is unlabeled"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [table(FLAT, ";"), table(FLAT, "\t"), table(FLAT, mark=b"\xef\xbb\xbf"), table(FLAT, header="File,LABEL"),
+     b"id,label,file\n" + b"".join(b"%d,%s,%s\n" % (i, KINDS[i].encode(), FLAT[i].encode()) for i in range(10))],
+)  # fmt: skip
+def test_a_table_is_read_as_programs_write_it(tmp_path: Path, content: bytes) -> None:
+    """As Excel does of several countries, with a mark of UTF-8, and with other columns."""
+    reference = load_set(write_folder(tmp_path / "plain", {**pictures(*FLAT), "labels.csv": table(FLAT)}))
+    assert same(reference, load_set(write_folder(tmp_path / "set", {**pictures(*FLAT), "labels.csv": content})))
+
+
+def test_each_split_may_have_its_table(tmp_path: Path) -> None:
+    files = {f"{split}/{name}": content for split in SPLITS for name, content in pictures(*FLAT).items()}
+    tables = {f"{split}/labels.csv": table(FLAT) for split in SPLITS}
+    whole = {"labels.csv": table([f"train/{name}" for name in FLAT]) + table([f"test/{name}" for name in FLAT])[10:]}
+    expected = [{"ant": 0, "bee": 1, "": UNLABELED}[kind] for kind in KINDS]
+    for number, more in enumerate((tables, whole)):
+        images = load_set(write_folder(tmp_path / f"{number}", {**files, **more}))
+        assert images.train_labels.tolist() == expected and images.test_labels.tolist() == expected
+
+
+def test_a_table_changes_which_set_it_is(tmp_path: Path) -> None:
+    files = {**pictures(*FLAT), "labels.csv": table(FLAT)}
+    before = fingerprint(write_folder(tmp_path / "set", files))
+    assert fingerprint(write_zip(tmp_path / "set.zip", files)) == before
+    more = {**files, "labels.csv": table(FLAT).replace(b"ant", b"bee", 1)}
+    assert fingerprint(write_folder(tmp_path / "other", more)) != before
+
+
+def test_a_table_in_a_set_of_class_folders_is_no_part_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference = load_set(write_folder(tmp_path / "plain", two_classes()))
+    files = {**two_classes(), "labels.csv": b"nonsense", "train/labels.csv": b"nonsense"}
+    source = write_folder(tmp_path / "set", files)
+    assert same(reference, load_set(source)) and fingerprint(source) == fingerprint(tmp_path / "plain")
+    assert capsys.readouterr().out == "left out: 2 .csv\n"
+
+
+def test_what_a_table_lacks_or_has_too_much_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_folder(tmp_path / "set", {**pictures(*FLAT), "labels.csv": table(FLAT) + b"\ngone.png,ant"})
+    assert len(load_set(source).train) == 8
+    assert capsys.readouterr().out == "labels.csv names files that are not here, or several: 1, such as 'gone.png'\n"
+
+
+@both
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"", "columns file and label"), (b"name,kind\n0.png,a\n", "columns file and label"),
+     (b"file,label\nx.png,a\ny.png,b\n", "none of the 2 files"), (b"\xff\xfe\x00", "UTF-8"),
+     (b"file,label\nIMG_000.png,a\nIMG_001.png,a\n", "a single label"),
+     (b"file,label\nIMG_000.png,a\x07\nIMG_001.png,b\n", "cannot be printed"),
+     (b"file,label\nIMG_000.png,a\nIMG_001.png,b\n", "'a' has a single image")],
+)  # fmt: skip
+def test_a_table_that_does_not_serve_is_refused(tmp_path: Path, write: Write, content: bytes, part: str) -> None:
+    assert part in refusal(lambda: load_set(write(tmp_path / "set", {**pictures(*FLAT), "labels.csv": content})))
+
+
+# -- links -------------------------------------------------------------------------------------------------------------
+
+
+def test_class_folders_without_a_split_may_be_links_but_not_to_what_holds_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = write_folder(tmp_path / "elsewhere/plain", folders("cat", "dog"))
+    (tmp_path / "home/set").mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (tmp_path / "home/set" / name).symlink_to(plain / name)
+    (tmp_path / "home/set/up").symlink_to(tmp_path / "home")
+    (tmp_path / "home/set/itself").symlink_to(tmp_path / "home/set")
+    assert same(load_set(plain), load_set(tmp_path / "home/set"))
+    assert capsys.readouterr().out == "left out: 2 linked folders\n"
+
+
+# -- images that cannot be decoded -------------------------------------------------------------------------------------
+
+
+def test_what_is_skipped_moves_no_other_image(tmp_path: Path) -> None:
+    names = pictures(*(f"{i:02}.png" for i in range(30)))
+    whole = load_set(write_folder(tmp_path / "set", names))
+    damaged = {**names, "07.png": CUT, "11.png": CUT}
+    source = write_folder(tmp_path / "damaged", damaged)
+    assert "'07.png' cannot be decoded" in refusal(lambda: load_set(source)) or "'11.png'" in refusal(
+        lambda: load_set(source)
+    )
+    images = load_set(source, skip_corrupt=True)
+    gone = {picture("07.png").tobytes(), picture("11.png").tobytes()}
+    for split in SPLITS:
+        assert [image.tobytes() for image in getattr(images, split)] == [
+            image.tobytes() for image in getattr(whole, split) if image.tobytes() not in gone
+        ]
