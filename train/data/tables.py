@@ -1,5 +1,5 @@
 """Image sets in Parquet, as Hugging Face's `datasets` writes them: a struct with the bytes of an image file in each row, and a
-label. They are read in batches, of which a few megabytes are in memory at a time.
+label. In memory is a page of a file at a time, which its writer made of 1,024 rows or so.
 """
 
 import contextlib

@@ -121,6 +121,25 @@ def test_rows_are_read_in_batches_whatever_their_groups(tmp_path: Path, monkeypa
         assert agrees(read(root))
 
 
+def test_one_row_group_of_everything_is_not_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pandas writes a million rows to a group. What is read at once is a page of it, of 1,024 rows."""
+    images = pixels(3_000, 64, 64, 3)
+    cells = [{"bytes": b"P6\n64 64\n255\n" + image.tobytes()} for image in images]
+    source = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": cells}), source, compression="none", use_dictionary=False)
+    assert pq.ParquetFile(source).num_row_groups == 1
+    monkeypatch.setattr(tables, "BATCH", 1 << 20)
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        splits = read(source)
+    finally:
+        pa.set_memory_pool(before)
+    assert len(splits.arrays["train"]) == 2_400
+    assert pool.max_memory() < 16 << 20, "of 37 MB"
+
+
 # -- labels ------------------------------------------------------------------------------------------------------------
 
 
