@@ -1,4 +1,4 @@
-"""Hostile images and zips by the hundred: cut, flipped, spliced, with other sizes in their headers. In a process of its own with
+"""Hostile images, archives and arrays by the hundred: cut, flipped, spliced, with other sizes in their headers. In a process of its own with
 little memory, since what a decoder does wrong may be a signal."""
 
 import subprocess
@@ -121,7 +121,65 @@ print(count, refused, lost, crashed)
 )
 
 
-@pytest.mark.parametrize(("kind", "script", "each"), [("hostile images", IMAGES, 150), ("hostile zips", ZIPS, 60)])
+OTHERS = (
+    COMMON
+    + """
+import gzip, io, json, tarfile
+import pyarrow as pa
+import pyarrow.parquet as pq
+from train.data import datasets
+
+def saved(save):
+    file = io.BytesIO()
+    save(file)
+    return file.getvalue()
+
+def tar(file, kind):
+    with tarfile.open(fileobj=file, mode="w", format=kind) as archive:
+        for name, content in two_classes(each=1).items():
+            about = tarfile.TarInfo(f"{'p' * 120}/{name}")
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+
+images, labels = pixels(12, 8, 8, 3), np.arange(12) % 2
+rows = {"image": [{"bytes": png(image), "path": "x"} for image in images], "label": labels}
+features = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}}
+table = pa.table(rows).replace_schema_metadata({"huggingface": json.dumps(features)})
+tars = [saved(lambda file: tar(file, kind)) for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+samples = {
+    ".tar": tars,
+    ".tar.gz": [gzip.compress(content) for content in tars],
+    ".npy": [saved(lambda file: np.save(file, images))],
+    ".npz": [saved(lambda file: save(file, x_train=images, y_train=labels)) for save in (np.savez, np.savez_compressed)],
+    ".parquet": [saved(lambda file: pq.write_table(table, file, compression=name)) for name in ("none", "snappy", "zstd")],
+}
+for number in range(count):
+    suffix = chance.choice(sorted(samples))
+    content = harm(chance.choice(samples[suffix]), samples[suffix])
+    if suffix == ".tar.gz" and chance.random() < 0.5:
+        content = gzip.compress(harm(chance.choice(tars), tars))
+    source = where / f"set{suffix}"
+    source.write_bytes(content)
+    try:
+        datasets.read(str(source), 8, skip_corrupt=chance.random() < 0.5)
+    except Problem as problem:
+        refused += 1
+        lost += "\\n" in str(problem) or len(str(problem)) > 3000
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        (where / "crash").write_bytes(content)
+        crashed += 1
+    source.unlink()
+assert {path.name for path in where.iterdir()} <= {"home", "crash"}
+print(count, refused, lost, crashed)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "script", "each"),
+    [("hostile images", IMAGES, 150), ("hostile zips", ZIPS, 60), ("hostile archives and arrays", OTHERS, 100)],
+)
 def test_every_hostile_input_is_read_or_refused_in_one_line(
     kind: str, script: str, each: int, scale: int, count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,9 +32,15 @@ PARTS = (
     "train/prepare.py",
     "train/data/datasets.py",
     "train/data/folder.py",
+    "train/data/layouts.py",
+    "train/data/archive.py",
+    "train/data/tars.py",
+    "train/data/arrays.py",
+    "train/data/tables.py",
+    "train/data/decoding.py",
     "train/data/fingerprints.py",
 )
-UNHEARD = {"size"}
+UNHEARD = {"size", "test-share", "seed"}
 
 
 @pytest.fixture

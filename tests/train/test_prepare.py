@@ -18,19 +18,32 @@ from tests.parts.zips import raw_zip
 from train import prepare
 from train.data import datasets
 from train.data.images import CHUNK, Images
-from train.tracking.origin import settings
+from train.tracking.origin import identity, settings
 from train.tracking.store import Store, home
 
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*datasets.NAMES, "latest", "v7"])
+@pytest.mark.parametrize("name", [*(set(datasets.NAMES) - set(datasets.ADDED)), "latest", "v7"])
 def test_names_that_stand_for_something_else_are_refused(tmp_path: Path, name: str) -> None:
     own = write_zip(tmp_path / f"{name}.zip", two_classes())
     assert "--name" in refusal(partial(prepare.Config, str(own)))
     assert prepare.Config(str(own), name="mine").name == "mine"
     other = "photos" if name == "digits" else "digits"
     assert "--name" in refusal(partial(prepare.Config, other, name))
+
+
+@pytest.mark.parametrize("share", [-0.1, 0, 1, 1.5, float("nan")])
+def test_shares_that_leave_nothing_are_refused(share: float) -> None:
+    assert f"--test-share {share:g}" in refusal(lambda: prepare.Config("digits", test_share=share))
+
+
+def test_the_division_is_no_part_of_who_does_not_ask_for_one(tmp_path: Path) -> None:
+    source = str(write_folder(tmp_path / "set", {f"{i}.png": png(pixels(8, 8, 3, seed=i)) for i in range(9)}))
+    plain = prepare.Config(source, size=8)
+    assert not {"test_share", "seed"} & identity(plain).keys()
+    others = [prepare.Config(source, size=8, test_share=0.5), prepare.Config(source, size=8, seed=1)]
+    assert len({settings("train.prepare", config) for config in (plain, *others)}) == 3
 
 
 @pytest.mark.parametrize("size", [-1, 0, 7, 513])
@@ -75,7 +88,7 @@ def test_settings_change_with_the_images_and_not_with_the_place(tmp_path: Path) 
 def test_an_unknown_data_set_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     for name in ("imagenet", str(tmp_path / "missing"), "", "x" * 5000):
         line = refusal(partial(prepare.Config, name))
-        assert "cifar10, cifar100, digits, fashion-mnist, mnist, photos, svhn" in line
+        assert "cifar10, cifar100, digits, eurosat, fashion-mnist, mnist, photos, stl10, svhn" in line
         assert "path" in line
     assert "PEEL_DATA" in refusal(lambda: with_data(tmp_path / "missing"))
 
@@ -104,9 +117,10 @@ def test_the_same_set_is_the_same_version_wherever_it_is_made(
     for place in ("here", "there"):
         monkeypatch.setenv("PEEL_HOME", str(tmp_path / place / "home"))
         prepare.main(prepare.Config(str(write_folder(tmp_path / place / "pets", two_classes())), size=8))
-        digests.append(capsys.readouterr().out.split())
+        digests.append(capsys.readouterr().out.splitlines())
     assert digests[0] == digests[1]
-    assert digests[0][:2] == ["images:v0", "pets"]
+    assert digests[0][0] == ("images:pets: train/CLASS/* and test/CLASS/*: 6 training and 6 test images of 2 classes")
+    assert digests[0][1].split()[:2] == ["images:v0", "pets"]
     assert same(Images.load(folder_of("pets")), load_set(tmp_path / "here/pets"))
     for path in folder_of("pets").rglob("*"):
         assert str(tmp_path).encode() not in path.read_bytes()
@@ -157,6 +171,41 @@ def test_the_run_shows_samples_counts_and_a_table(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(picture), getattr(files, split)[row])
 
 
+def test_unlabeled_images_are_published_counted_and_shown_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"IMG_{i}.png": png(pixels(32, 32, 3, seed=i)) for i in range(10)}
+    prepare.main(prepare.Config(str(write_folder(tmp_path / "photos of mine", files)), size=32))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == (
+        "images:photos-of-mine: images without classes, divided by --test-share 0.2 and --seed 0:"
+        " 8 training and 2 test images, all unlabeled"
+    )
+    images = Images.load(folder_of("photos-of-mine"))
+    assert images.classes == () and (images.train_labels == -1).all()
+    assert same(images, load_set(tmp_path / "photos of mine", 32))
+    train, test = prepare.classes_figure(images).data
+    assert (list(train.x), list(train.y), list(test.y)) == (["unlabeled"], [8], [2])
+    assert set(prepare.sample_table(images, np.random.default_rng(0))["class"]) == {"unlabeled"}
+    sheet = np.asarray(prepare.sample_sheet(images, np.random.default_rng(0), columns=4))
+    tiles = {sheet[:32, 120 + 34 * column : 152 + 34 * column].tobytes() for column in range(4)}
+    assert len(tiles) == 4 and tiles <= {image.tobytes() for image in images.train}
+
+
+def test_of_partly_labeled_images_the_last_row_is_of_those_without(tmp_path: Path) -> None:
+    files = {
+        **two_classes(size=32, each=5),
+        **{f"train/{i}.png": png(pixels(32, 32, 3, seed=50 + i)) for i in range(6)},
+    }
+    images = load_set(write_folder(tmp_path / "set", files), 32)
+    train, test = prepare.classes_figure(images).data
+    assert list(train.x) == ["cat", "dog", "unlabeled"]
+    assert (list(train.y), list(test.y)) == ([5, 5, 6], [5, 5, 0])
+    sheet = np.asarray(prepare.sample_sheet(images, np.random.default_rng(0), columns=4))
+    tiles = {sheet[68:100, 120 + 34 * column : 152 + 34 * column].tobytes() for column in range(4)}
+    assert len(tiles) == 4 and tiles <= {image.tobytes() for image in images.train[images.train_labels == -1]}
+
+
 def test_each_row_of_the_samples_shows_images_of_its_class(tmp_path: Path) -> None:
     files = two_classes(size=32, each=5)
     images = load_set(write_folder(tmp_path / "set", files), 32)
@@ -205,8 +254,9 @@ def test_the_command_makes_what_the_flags_ask_for(tmp_path: Path) -> None:
     unsound = write_folder(tmp_path / "unsound", {**two_classes(), "train/cat/cut.png": CUT})
     process = run_stage(f"--dataset={unsound}", "--name=pets", "--size=8", "--skip_corrupt=True")
     assert process.returncode == 0, process.stderr
-    first, images = process.stdout.splitlines()
+    first, layout, images = process.stdout.splitlines()
     assert "'train/cat/cut.png'" in first
+    assert layout == "images:pets: train/CLASS/* and test/CLASS/*: 6 training and 6 test images of 2 classes"
     assert "pets" in images
     assert same(Images.load(folder_of("pets")), load_set(unsound, skip_corrupt=True))
 

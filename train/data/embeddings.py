@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data.duplicates import Duplicates
-from train.data.images import SPLITS, Classes, Images, check_classes, check_labels, load_array, save_array
+from train.data.images import SPLITS, Classes, Images, check_classes, check_labels, has_labels, load_array, save_array
 from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
 
@@ -39,7 +39,8 @@ class Embeddings:
     duplicates: of the images, None where all of them differ.
 
     train, test: representation (n, d) float32. train_features, test_features: what the encoder's head reads, (n, f);
-    the same arrays where an encoder has no head. *_labels: (n,) int64, indices into `classes`."""
+    the same arrays where an encoder has no head. *_labels: (n,) int64, indices into `classes`;
+    UNLABELED of an image without."""
 
     classes: tuple[str, ...]
     train: Vectors
@@ -111,6 +112,11 @@ class Embeddings:
     def layer(self, layer: Layer) -> tuple[Vectors, Vectors]:
         """Train and test vectors of the representation or of the features."""
         return (self.train, self.test) if layer == "representation" else (self.train_features, self.test_features)
+
+    @property
+    def labeled(self) -> bool:
+        """Whether images of both splits have classes: what needs labels reads the rows that have them."""
+        return has_labels(self.train_labels, self.test_labels)
 
     @property
     def has_head(self) -> bool:

@@ -29,7 +29,8 @@ CHUNK = 4_096  # images: numpy counts values as int64, eight bytes for each pixe
 Pixels = NDArray[np.uint8]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(ge=1e-9, le=1)]  # less, and float32 could not divide by it
-Classes = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+Classes = tuple[Annotated[str, Field(min_length=1)], ...]
+UNLABELED = -1  # the label of an image whose class nobody says, as in scikit-learn and torchvision
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class About:
 
 @dataclass(frozen=True)
 class Images:
-    """train, test: (n, height, width, 3) uint8. train_labels, test_labels: (n,) int64, indices into `classes`.
+    """train, test: (n, height, width, 3) uint8. train_labels, test_labels: (n,) int64, indices into `classes`, which may be
+    none; UNLABELED of an image without.
     mean, std: of the training images scaled to [0, 1], by channel. duplicates: None where all images differ."""
 
     name: str
@@ -112,6 +114,11 @@ class Images:
         )
 
     @property
+    def labeled(self) -> bool:
+        """Whether images of both splits have classes, so that one can learn from some and be asked about others."""
+        return has_labels(self.train_labels, self.test_labels)
+
+    @property
     def size(self) -> int:
         """Height, which is also the width, in pixels."""
         return int(self.train.shape[1])
@@ -141,11 +148,17 @@ def check_classes(classes: tuple[str, ...]) -> None:
 
 
 def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> None:
-    """Raises ValueError unless `labels` are `count` indices into so many classes."""
+    """Raises ValueError unless `labels` are `count` indices into so many classes, or UNLABELED."""
     if labels.dtype != np.int64 or labels.shape != (count,):
         raise ValueError(f"{what} is {labels.dtype} {labels.shape}, not int64 ({count},)")
-    if ((labels < 0) | (labels >= classes)).any():
-        raise ValueError(f"{what} has labels outside 0 to {classes - 1}")
+    if ((labels < UNLABELED) | (labels >= classes)).any():
+        choices = f"outside 0 to {classes - 1} and {UNLABELED} (none)" if classes else "and there are no classes"
+        raise ValueError(f"{what} has labels {choices}")
+
+
+def has_labels(*splits: NDArray[np.int64]) -> bool:
+    """Whether each of the splits has an image with a label."""
+    return all((labels != UNLABELED).any() for labels in splits)
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

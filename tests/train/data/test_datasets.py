@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import os
+import shutil
 import struct
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import sklearn.datasets
 import torch
@@ -19,9 +21,11 @@ import torchvision
 
 from tests.bench.memory import resident
 from tests.parts.artifacts import refusal
-from tests.parts.pictures import Files, Pixels, load_set, pixels, same, two_classes, write_folder, write_zip
+from tests.parts.pictures import Files, Pixels, encode, load_set, pixels, same, two_classes, write_folder, write_zip
+from train import prepare
 from train.data import datasets
 from train.data.images import blank
+from train.data.splits import Division
 from train.tracking.store import home
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------
@@ -138,6 +142,105 @@ def test_known_sets_are_found_as_zips_and_folders_of_their_name(
     monkeypatch.setenv("PEEL_DATA", str(tmp_path / "held"))
     assert same(reference, datasets.load("cifar10", "cifar10", 8))
     assert same(reference, datasets.load("svhn", "svhn", 8))
+
+
+# -- STL10 and EuroSAT -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """A small STL10 in a torchvision root, whose sums torchvision takes for those of the real one."""
+    files = {
+        "train_X.bin": pixels(20, 3, 96, 96, seed=1).tobytes(),
+        "train_y.bin": bytes(range(1, 11)) * 2,
+        "unlabeled_X.bin": pixels(7, 3, 96, 96, seed=2).tobytes(),
+        "test_X.bin": pixels(10, 3, 96, 96, seed=3).tobytes(),
+        "test_y.bin": bytes(range(1, 11)),
+        "class_names.txt": "\n".join(
+            ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
+        ).encode(),
+    }
+    write_folder(tmp_path / "held/stl10_binary", files)
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    kind = torchvision.datasets.STL10
+    for names in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, names, [[name, sums[name]] for name, _ in getattr(kind, names)])
+    monkeypatch.setenv("PEEL_DATA", str(tmp_path / "held"))
+    return files
+
+
+@pytest.mark.usefixtures("stl10", "no_network")
+def test_stl10_is_trained_on_with_its_unlabeled_images(tmp_path: Path) -> None:
+    images = datasets.load("stl10", "stl10", size=96)
+    for split, name in (("train", "train+unlabeled"), ("test", "test")):
+        reference = torchvision.datasets.STL10(tmp_path / "held", name)
+        expected = np.stack([np.asarray(reference[i][0]) for i in range(len(reference))])
+        np.testing.assert_array_equal(getattr(images, split), expected)
+        np.testing.assert_array_equal(getattr(images, f"{split}_labels"), reference.labels)
+    assert images.classes[:2] == ("airplane", "bird") and images.labeled
+    assert str(datasets.read("stl10", 8)) == (
+        "stl10 as it comes: 27 training and 10 test images of 10 classes; 7 of the training images are unlabeled"
+    )
+    assert "--test-share" in refusal(lambda: datasets.read("stl10", 8, division=Division(0.5)))
+
+
+@pytest.mark.usefixtures("stl10", "no_network")
+def test_a_damaged_stl10_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "held/stl10_binary/test_X.bin").write_bytes(b"")
+    assert "cannot download 'stl10'" in refusal(lambda: datasets.load("stl10", "stl10"))
+
+
+def eurosat(root: Path) -> Files:
+    files = {
+        f"eurosat/2750/{kind}/{kind}_{i}.jpg": encode(PIL.Image.fromarray(pixels(64, 64, 3, seed=i)), "JPEG")
+        for kind in ("Forest", "River", "SeaLake")
+        for i in range(1, 6)
+    }
+    write_folder(root, files)
+    return files
+
+
+@pytest.mark.usefixtures("no_network")
+def test_eurosat_is_divided_as_class_folders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eurosat(tmp_path / "held")
+    monkeypatch.setenv("PEEL_DATA", str(tmp_path / "held"))
+    images = datasets.load("eurosat", "eurosat", size=64)
+    assert images.classes == ("Forest", "River", "SeaLake")
+    assert np.bincount(images.train_labels).tolist() == [4, 4, 4] and np.bincount(images.test_labels).tolist() == [
+        1,
+        1,
+        1,
+    ]
+    own = load_set(Path(shutil.copytree(tmp_path / "held/eurosat/2750", tmp_path / "own")), 64)
+    assert same(images, own)
+    assert len(datasets.read("eurosat", 8, division=Division(0.4, 1)).arrays["test"]) == 6
+    damaged = tmp_path / "held/eurosat/2750/River/River_2.jpg"
+    damaged.write_bytes(b"")
+    assert "River/River_2.jpg" in refusal(lambda: datasets.load("eurosat", "eurosat"))
+
+
+def test_sets_of_other_names_are_found_there_however_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = write_folder(
+        tmp_path / "held/beach", {name.replace("/", "-"): image for name, image in two_classes().items()}
+    )
+    write_folder(tmp_path / "held/MNIST/raw", {"readme.txt": b""})
+    monkeypatch.setenv("PEEL_DATA", str(tmp_path / "held"))
+    monkeypatch.chdir(tmp_path)
+    assert same(datasets.load("beach", "beach", 8), load_set(flat))
+    assert datasets.own("mnist") is None
+
+
+def test_sets_of_ones_own_keep_the_names_that_others_have_got_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_zip(tmp_path / "stl10.zip", two_classes())
+    write_folder(tmp_path / "eurosat", two_classes())
+    for path, name in (("stl10.zip", "stl10"), ("eurosat", "eurosat")):
+        config = prepare.Config(path, size=8)
+        assert (config.dataset, config.name) == (str(tmp_path / path), name)
+    (tmp_path / "eurosat").rename(tmp_path / "other")
+    assert prepare.Config("eurosat").dataset == "eurosat"
 
 
 @pytest.mark.parametrize("name", datasets.TORCHVISION)

@@ -50,6 +50,20 @@ def test_the_counts_agree_with_a_comparison_of_all_pairs(seed: int) -> None:
     np.testing.assert_array_equal(places[split][row], places[other][other_row])
 
 
+def test_images_without_a_label_contradict_none() -> None:
+    some = pixels(4, 4, 4, 3)
+    rows, labels = [0, 0, 0, 1, 1, 2, 2, 3], [0, 1, -1, 0, -1, -1, -1, 1]
+    arrays = {
+        "train": some[rows],
+        "train_labels": np.array(labels),
+        "test": some[[1, 3]],
+        "test_labels": np.array([-1, 0]),
+    }
+    counts = Images.from_arrays("x", ("a", "b"), arrays).duplicates
+    assert counts is not None
+    assert (counts.across, counts.mislabeled) == (2, 5)  # three of the first image, two of the last
+
+
 @pytest.mark.parametrize("name", ["digits", "photos"])
 def test_the_sets_that_come_along_have_none_and_their_artifacts_no_file_of_it(name: str, tmp_path: Path) -> None:
     images = datasets.load(name, name)
@@ -74,7 +88,7 @@ def test_prepare_says_what_is_equal_and_publishes_the_counts(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare.main(prepare.Config(str(write_folder(tmp_path / "pets", leaking())), size=8))
-    line = capsys.readouterr().out.splitlines()[0]
+    line = capsys.readouterr().out.splitlines()[1]
     for part in ("images:pets: 2 of the 6 test images equal a training image", "2 images equal one of another class",
                  "1 training images repeat", "pixel for pixel at 8 x 8",
                  "training image 1 and test image 0"):  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import refusal
 from tests.parts.embeddings import blobs
 from train.data.embeddings import Embeddings, row_list
-from train.data.images import Images
+from train.data.images import UNLABELED, Images
 from train.data.neighbors import Inverted, Neighbors, build, find_neighbors, nearest
 from train.data.scores import Scores
 from train.methods.eigenmaps import neighbor_graph
@@ -74,7 +75,7 @@ def test_json_is_read_as_pythons_own_reader_does() -> None:
         ({"classes": ["a", "b", "a"]}, "two classes are called 'a'"),
         ({"classes": ["a", "b", 3]}, "classes.2 is 3"),
         ({"classes": ["a", "", "b"]}, "classes.1 is ''"),
-        ({"classes": []}, "classes is []"),
+        ({"classes": []}, "train_labels.npy has labels and there are no classes"),
         ({"name": "../x"}, "'../x'"),
     ],
 )
@@ -82,6 +83,19 @@ def test_images_of_other_values_are_refused(changes: dict[str, Any], words: str,
     IMAGES.save(tmp_path)
     rewrite(tmp_path / "images.json", **changes)
     assert words in refusal(lambda: Images.load(tmp_path))
+
+
+@pytest.mark.parametrize("count", [0, 100, 165])
+def test_images_and_vectors_without_labels_come_back_as_they_were(count: int, tmp_path: Path) -> None:
+    labels = np.where(np.arange(165) < count, DATA.test_labels, UNLABELED)
+    classes = DATA.classes if count else ()
+    for part in (IMAGES, DATA):
+        again = replace(part, classes=classes, test_labels=labels, train_labels=labels)
+        (folder := tmp_path / type(part).__name__).mkdir()
+        again.save(folder)
+        loaded = type(again).load(folder)
+        np.testing.assert_array_equal(loaded.test_labels, labels)
+        assert loaded.classes == classes and loaded.labeled == bool(count)
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), (165, 0, 0, 3), (165, 7, 7, 3), (165, 12, 12, 3)])

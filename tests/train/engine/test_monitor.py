@@ -10,8 +10,9 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from tests.parts.artifacts import Silent
+from tests.parts.trainings import continuation
 from tests.train.engine.test_loop import TINY, dots
-from train.data.images import Images
+from train.data.images import UNLABELED, Images
 from train.engine import monitor
 from train.engine.loop import Training
 from train.methods.vicreg import VICReg
@@ -44,6 +45,42 @@ def test_the_monitor_reads_held_out_training_labels_and_no_test_label(images: Im
     flipped = images.train_labels.copy()
     flipped[held] = (flipped[held] + 1) % 3
     assert monitor.measure(method, dataclasses.replace(images, train_labels=flipped))["knn/top1"] < 0.1
+
+
+def test_the_monitor_reads_the_labeled_rows_alone(images: Images) -> None:
+    """The same as of a set of those rows."""
+    labeled = np.arange(0, 50, 2)
+    labels = np.full(50, UNLABELED)
+    labels[labeled] = images.train_labels[labeled]
+    partly = dataclasses.replace(images, train_labels=labels)
+    part = dataclasses.replace(images, train=images.train[labeled], train_labels=images.train_labels[labeled])
+    method = VICReg(TINY, images).eval()
+    assert monitor.measure(method, partly) == monitor.measure(method, part)
+    assert monitor.glance(method, partly) == monitor.glance(method, part)
+    assert monitor.measure(method, partly) != monitor.measure(method, images)
+
+
+def test_without_labels_collapse_alone_is_measured_and_a_training_goes_on_and_ends(
+    images: Images, tmp_path: Path
+) -> None:
+    bare = dataclasses.replace(
+        images, classes=(), train_labels=np.full(50, UNLABELED), test_labels=np.full(len(images.test), UNLABELED)
+    )
+    method = VICReg(TINY, images).eval()
+    expected = {name: value for name, value in monitor.measure(method, images).items() if name != "knn/top1"}
+    assert monitor.measure(method, bare) == expected
+    assert set(monitor.glance(method, bare)) == set(monitor.CURVE) - {"curve/knn"}
+    config = dataclasses.replace(TINY, epochs=2)
+
+    def training() -> Training:
+        stage: Any = Silent()
+        return Training(VICReg(config, bare), stage, torch.device("cpu"))
+
+    whole, second = continuation(training, tmp_path)
+    scores = second.scores()
+    assert not [name for name in scores.values if "knn" in name]
+    assert "training/knn" not in scores.figures and "training/collapse" in scores.figures
+    assert whole.epochs == second.epochs
 
 
 def test_the_monitor_measures_the_collapse_of_the_projection_beside_the_representations(images: Images) -> None:
