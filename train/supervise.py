@@ -2,6 +2,7 @@
 
 It is the judge of generated images (eval.generate), and the ceiling of the tables of probes. Its features are its last
 hidden layer, its representation the logits of the classes, and of one class more: noise, shuffled blocks, cross-fades.
+Images without labels take no part.
 """
 
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from train.tracking import Command, Stage
 
 def main(config: Config) -> None:
     with ExitStack() as held, Stage("train.supervise", config) as stage:
-        images = fetch_images(stage, config)
+        images = fetch_images(stage, config).with_labels("train.supervise")
         fitted = replace(config, batch_size=fit_batch(config, images))
         stage.introduce(variant=variant_name(config, images.name, len(images.train), images.size), seed=config.seed)
         train(held, stage, config, lambda: Supervised(fitted, images))
