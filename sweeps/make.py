@@ -21,7 +21,7 @@ from typing import Any
 from eval.labbook.door import PAGE, place
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import STUDIES, get_studies
-from train.data.datasets import is_zip
+from train.data.datasets import is_archive
 from train.data.images import SPLITS, has_labels, load_array
 from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
@@ -189,7 +189,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
 
 def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Version:
     """Makes the images of a data set, under a name that no other has."""
-    encoding = config.encoding if dataset == config.dataset or is_zip(dataset) else ""
+    encoding = config.encoding if dataset == config.dataset or is_archive(dataset) else ""
     flags = {"dataset": dataset, "name": name or spare_name(driver.store, dataset, encoding), "encoding": encoding}
     if config.skip_corrupt:
         flags["skip-corrupt"] = "True"

@@ -104,9 +104,10 @@ def test_the_same_set_is_the_same_version_wherever_it_is_made(
     for place in ("here", "there"):
         monkeypatch.setenv("PEEL_HOME", str(tmp_path / place / "home"))
         prepare.main(prepare.Config(str(write_folder(tmp_path / place / "pets", two_classes())), size=8))
-        digests.append(capsys.readouterr().out.split())
+        digests.append(capsys.readouterr().out.splitlines())
     assert digests[0] == digests[1]
-    assert digests[0][:2] == ["images:v0", "pets"]
+    assert digests[0][0] == ("images:pets: train/CLASS/* and test/CLASS/*: 6 training and 6 test images of 2 classes")
+    assert digests[0][1].split()[:2] == ["images:v0", "pets"]
     assert same(Images.load(folder_of("pets")), load_set(tmp_path / "here/pets"))
     for path in folder_of("pets").rglob("*"):
         assert str(tmp_path).encode() not in path.read_bytes()
@@ -205,8 +206,9 @@ def test_the_command_makes_what_the_flags_ask_for(tmp_path: Path) -> None:
     unsound = write_folder(tmp_path / "unsound", {**two_classes(), "train/cat/cut.png": CUT})
     process = run_stage(f"--dataset={unsound}", "--name=pets", "--size=8", "--skip_corrupt=True")
     assert process.returncode == 0, process.stderr
-    first, images = process.stdout.splitlines()
+    first, layout, images = process.stdout.splitlines()
     assert "'train/cat/cut.png'" in first
+    assert layout == "images:pets: train/CLASS/* and test/CLASS/*: 6 training and 6 test images of 2 classes"
     assert "pets" in images
     assert same(Images.load(folder_of("pets")), load_set(unsound, skip_corrupt=True))
 

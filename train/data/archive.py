@@ -25,12 +25,10 @@ def open_zip(source: Path, layout: str) -> zipfile.ZipFile:
     """Raises Problem where `source` is no intact zip."""
     try:
         with source.open("rb") as file:
-            start = file.read(512)
+            start = file.read(8)
         for signature, kind in SIGNATURES.items():
             if start.startswith(signature):
                 raise Problem(f"{str(source)!r} is {kind} and no zip; unpack it and give the folder")
-        if start[257:262] == b"ustar":
-            raise Problem(f"{str(source)!r} is a tar archive and no zip; unpack it and give the folder")
         return zipfile.ZipFile(source)
     except OSError as error:
         if error.filename is not None:
@@ -99,7 +97,7 @@ def _names(infos: Sequence[zipfile.ZipInfo], source: Path, encoding: str) -> lis
     try:
         return [name if isinstance(name, str) else name.decode() for name in names]
     except UnicodeDecodeError as error:
-        lines = ", ".join(_readings(error.object))
+        lines = ", ".join(readings(error.object))
         raise Problem(
             f"{str(source)!r} does not state the encoding of its names: {lines}; "
             "give the right one as --encoding to train.prepare, or unpack it and give the folder"
@@ -125,7 +123,7 @@ def _stated(entry: zipfile.ZipInfo) -> str | bytes:
     return name
 
 
-def _readings(name: bytes) -> list[str]:
+def readings(name: bytes) -> list[str]:
     """How some encodings read a name: who sees them knows the right one."""
     texts: dict[str, str] = {}
     for encoding in CANDIDATES:

@@ -52,8 +52,9 @@ class Duplicates:
             return None
         labels = np.concatenate([train_labels, test_labels])
         low, high = np.full(count, labels.max()), np.full(count, labels.min())
-        np.minimum.at(low, groups, labels)
-        np.maximum.at(high, groups, labels)
+        named = labels >= 0  # an image without a label contradicts none
+        np.minimum.at(low, groups[named], labels[named])
+        np.maximum.at(high, groups[named], labels[named])
         in_train, in_test = (
             np.bincount(part, minlength=count) for part in (groups[: len(train)], groups[len(train) :])
         )
@@ -64,7 +65,7 @@ class Duplicates:
             size=train.shape[1],
             tests=len(test),
             across=int(in_test[both].sum()),
-            mislabeled=int((low != high)[groups].sum()),
+            mislabeled=int((low < high)[groups].sum()),
             train=len(train) - int(np.count_nonzero(in_train)),
             test=len(test) - int(np.count_nonzero(in_test)),
             example=(_place(int(rows[0]), len(train)), _place(int(rows[-1]), len(train))),

@@ -14,8 +14,11 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 from tqdm import tqdm
 
+from train.data import tables
+from train.data.arrays import is_array
 from train.data.folder import Tree, mark, open_tree
 from train.data.pictures import MOST_BYTES
+from train.tracking.problem import Problem
 from train.tracking.store import home, write_whole
 
 # A change within two seconds of the last one can leave the times as they were: FAT counts no finer.
@@ -31,19 +34,29 @@ def fingerprint(source: Path, encoding: str = "") -> str:
     encoding: of the names in a zip that does not say.
     """
     before = time.time_ns() - SETTLED
+    entries: list[tuple[str, str | int]] = []
     place = home() / "fingerprints" / f"{_hash(os.fsencode(source) + encoding.encode())[:16]}.json"
-    memory, kept, entries = _load(place), Memory(), []
+    memory, kept = _load(place), Memory()
 
     def keep(path: str, state: tuple[int, ...], content: str) -> None:
         if max(state[1:3]) < before:
             kept[path] = (state[0], state[1], state[2], state[3], content)
 
+    for table in [source] if is_array(source) else tables.files(source):
+        name = "" if table == source else table.relative_to(source).as_posix()
+        about = mark(table.stat())
+        whole = memory[name][-1] if name in memory and memory[name][:-1] == about else _hash_file(table)
+        keep(name, about, whole)
+        entries.append((name, whole))
+    if entries:
+        return _keep(place, kept, memory, _hash(json.dumps(entries).encode()))
     archive = mark(source.stat()) if source.is_file() else None
     if archive and WHOLE in memory and memory[WHOLE][:-1] == archive:
         return memory[WHOLE][-1]
     with open_tree(source, encoding) as tree:
-        for path in tqdm(sorted(tree.images), "fingerprint", unit=" images", delay=1, leave=False):
-            state = tree.images[path]
+        files = {**tree.images, **tree.tables}
+        for path in tqdm(sorted(files), "fingerprint", unit=" images", delay=1, leave=False):
+            state = files[path]
             content = memory[path][-1] if path in memory and memory[path][:-1] == state else _content(tree, path)
             if content and not archive:
                 keep(path, state, content)
@@ -51,6 +64,10 @@ def fingerprint(source: Path, encoding: str = "") -> str:
     whole = _hash(json.dumps(entries).encode())
     if archive:
         keep(WHOLE, archive, whole)
+    return _keep(place, kept, memory, whole)
+
+
+def _keep(place: Path, kept: Memory, memory: Memory, whole: str) -> str:
     if kept != memory:
         with contextlib.suppress(OSError):  # it saves time, and no more
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +75,18 @@ def fingerprint(source: Path, encoding: str = "") -> str:
     return whole
 
 
+def _hash_file(path: Path) -> str:
+    """Raises Problem where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Problem(f"cannot read {str(path)!r}: {error.strerror}; make it readable and run again") from error
+
+
 def _content(tree: Tree, path: str) -> str | None:
-    """The hash of an image file; None where it cannot be read, or is one of those that no set takes."""
-    if tree.images[path][0] > MOST_BYTES:
+    """The hash of an image, or of a table; None where it cannot be read, or is one of those that no set takes."""
+    if (tree.images.get(path) or tree.tables[path])[0] > MOST_BYTES:
         return None
     with contextlib.suppress(Exception):  # zipfile raises whatever it comes upon
         return _hash(tree.content(path))

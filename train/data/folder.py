@@ -1,4 +1,4 @@
-"""Images of one's own: a folder or a zip laid out train/CLASS/*, test/CLASS/*. It is only read, and hostile until checked."""
+"""Images of one's own: a folder or an archive of them. It is only read, and hostile until checked."""
 
 import contextlib
 import errno
@@ -7,60 +7,60 @@ import stat
 import unicodedata
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from train.data import archive, pictures
-from train.data.images import SPLITS, Pixels, blank
+from train.data import archive, layouts, pictures, tars
+from train.data.decoding import Remarks, decode_all
+from train.data.images import SPLITS, UNLABELED
+from train.data.layouts import LAYOUT, TABLE, Place
 from train.data.pictures import Picture
+from train.data.splits import Division, Splits
 from train.tracking.problem import Problem, incident, one_line
 
-LAYOUT = "train/CLASS/* and test/CLASS/*"
 # What systems put beside one's files, whatever its case; as is all that begins with a dot.
 CLUTTER = frozenset(
     ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin", "lost+found",
      "system volume information")
 )  # fmt: skip
-JOINERS = {0x200C: None, 0x200D: None}  # letters of Persian and Indic words, which Python takes for controls
 UNREADABLE, LINKED, BROKEN, SPECIAL = "unreadable folder", "linked folder", "broken link", "special file"
 MOST_KINDS = 10  # named in the line of what was left out
-SHARE_USED = 8  # a set that uses less than an eighth of its range is probably one of fewer bits
 
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What a folder or a zip holds under train/ and test/; paths are in Unicode's composed form (NFC).
+    """What a folder or an archive holds, under the folders of its splits where it has such; paths are in Unicode's composed
+    form (NFC).
 
-    images: path inside -> size in bytes, and what else differs once the file was written to. folders: paths inside.
-    content: the bytes of an image.
+    images: path inside -> size in bytes, and what else differs once the file was written to. tables: the same of tables of
+    labels. folders: paths inside. content: the bytes of an image, or of a table.
     left_out: how many files of each kind are no part of the set; what systems leave beside files is not counted.
+    splits, rivals: as `Place` has them.
     """
 
     source: Path
     images: dict[str, tuple[int, ...]]
+    tables: dict[str, tuple[int, ...]]
     folders: set[str]
     content: Callable[[str], bytes]
     left_out: Counter[str]
+    splits: tuple[str, ...]
+    rivals: tuple[str, ...]
 
     def problem(self, text: str) -> Problem:
         return Problem(f"{str(self.source)!r}: {text}")
 
-    def classes_of(self, split: str) -> tuple[set[str], set[str]]:
-        """Names of the class folders of a split, and of those among them that hold images."""
-        parts = [path.split("/") for path in self.folders]
-        holders = [path.split("/") for path in self.images]
-        return (
-            {part[1] for part in parts if part[0] == split and len(part) > 1},
-            {part[1] for part in holders if part[0] == split and len(part) > 2},
-        )
+    def inventory(self) -> str:
+        """What there is, such as `12,304 images in 3 folders ('a', 'b', 'c')`."""
+        homes = {path.rpartition("/")[0] for path in self.images} - {""}
+        where = f" in {len(homes):,} folder{'s' * (len(homes) > 1)} ({layouts.shown(homes)})" if homes else ""
+        return f"{len(self.images):,} image{'s' * (len(self.images) != 1)}{where}"
 
     def remainder(self) -> str:
         """What was left out, such as `25 .txt, 3 .psd`."""
@@ -71,30 +71,28 @@ class Tree:
         return ", ".join([*parts, *([f"{others:,} of other kinds"] if others else [])])
 
 
-def read(
-    source: Path, size: int, skip_corrupt: bool, encoding: str = ""
-) -> tuple[tuple[str, ...], dict[str, NDArray[Any]]]:
-    """Class names, sorted; images (n, size, size, 3) uint8 and labels (n,) int64 of both splits, as in `Images`.
+def read(source: Path, size: int, skip_corrupt: bool, encoding: str = "", division: Division | None = None) -> Splits:
+    """Images are in the order of their paths. One that cannot be decoded is a Problem, or left out and named in a line.
 
-    Images are in the order of their paths. One that cannot be decoded is a Problem, or left out and named in a line.
-    encoding: of the names in a zip, where the zip does not state it.
+    encoding: of the names in an archive, where that does not state it. division: as `layouts.layout` takes it.
     """
     with open_tree(source, encoding) as tree:
-        classes = class_names(tree)
+        layout = layouts.layout(tree, division)
         remarks = Remarks()
         arrays: dict[str, NDArray[Any]] = {}
         for split in SPLITS:
-            paths = sorted(path for path in tree.images if path.startswith(f"{split}/"))
-            labels = np.array([classes.index(path.split("/")[1]) for path in paths], dtype=np.int64)
-            images, sound = _decode_all(tree, paths, size, skip_corrupt, split, remarks)
+            paths, labels = layout.paths[split], layout.labels[split]
+            results = _results(tree, paths, size)
+            images, sound = decode_all(results, len(paths), size, skip_corrupt, split, remarks, tree.problem)
             arrays[split], arrays[f"{split}_labels"] = images, labels[sound]
-            for label in np.flatnonzero(np.bincount(labels[sound], minlength=len(classes)) == 0):
-                raise tree.problem(f"no image of {f'{split}/{classes[label]}'!r} can be decoded; replace its images")
+            for label in sorted({*labels.tolist()} - {*labels[sound].tolist()}):
+                what = "/".join([split, *([layout.classes[label]] if label != UNLABELED else [])])
+                raise tree.problem(f"no image of {what!r} can be decoded; replace its images")
         if tree.left_out:
             print(f"left out: {tree.remainder()}")
         for line in remarks.lines():
             print(line)
-    return classes, arrays
+    return Splits(layout.title, layout.classes, arrays)
 
 
 # -- what is there -----------------------------------------------------------------------------------------------------
@@ -102,20 +100,34 @@ def read(
 
 @contextlib.contextmanager
 def open_tree(source: Path, encoding: str = "") -> Iterator[Tree]:
-    """The folder or zip at `source`. Raises Problem where it is neither, or an entry of the zip leaves its folder."""
+    """The folder or archive at `source`. Raises Problem where it is neither, or an entry of it leaves its folder."""
     if source.is_dir():
         yield _walk(source)
     elif source.is_file():
+        if tars.is_tar(source):
+            with tars.open_tar(source, LAYOUT, encoding, _is_wanted, pictures.MOST_BYTES) as (entries, content):
+                yield _packed(source, entries, lambda entry: SPECIAL if entry.special else (entry.count,), content)
+            return
         with archive.open_zip(source, LAYOUT) as opened:
-            yield _entries(source, opened, encoding)
+            pairs = archive.entries(opened, source, encoding)
+
+            def about(entry: zipfile.ZipInfo) -> tuple[int, ...]:
+                archive.check_unpackable(entry, source)
+                return entry.file_size, entry.CRC
+
+            yield _packed(source, pairs, about, lambda entry: archive.content(opened, entry))
     else:
         raise Problem(f"{str(source)!r} is neither a folder nor a file; give a folder or a zip that holds {LAYOUT}")
 
 
 def _walk(source: Path) -> Tree:
-    base = source / _base(lambda path: _subfolders(source / path))
-    splits = [base / split for split in SPLITS]
+    place = layouts.place(
+        lambda path: _listing(source / path)[0], lambda path: any(map(_counts, _listing(source / path)[1]))
+    )
+    base = source / place.base
+    splits = [base / split for split in place.splits] or [base]
     ahead = {*base.parents, base, *splits}
+    above = {base.resolve(), *base.resolve().parents}
     files: list[tuple[str, Path]] = []
     folders: set[str] = set()
     left_out: Counter[str] = Counter()
@@ -130,25 +142,38 @@ def _walk(source: Path) -> Tree:
         here = Path(top)
         inner[:] = [name for name in inner if not _hidden(name)]
         for name in list(inner):
-            # Class folders may be links; links below them may go in circles and are left out.
-            if here not in splits and here / name not in ahead and (here / name).is_symlink():
+            # Class folders may be links; links below them, and to what holds the set, may go in circles and are left out.
+            circles = here not in splits or (here == base and (here / name).resolve() in above)
+            if circles and here / name not in ahead and (here / name).is_symlink():
                 left_out[LINKED] += 1
                 inner.remove(name)
         folders.add(_inside(here, source))
         files.extend((_inside(here / name, source), here / name) for name in names)
-    return _tree(source, _inside(base, source), files, folders, _about, Path.read_bytes, left_out)
+    return _tree(source, place, files, folders, _about, Path.read_bytes, left_out)
 
 
 def _inside(path: Path, source: Path) -> str:
     return "" if path == source else path.relative_to(source).as_posix()
 
 
-def _subfolders(folder: Path) -> set[str]:
+def _listing(folder: Path) -> tuple[set[str], set[str]]:
+    """The names of the folders and of the files in a folder, but for what is hidden."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name)}
+            names = [(entry.name, entry.is_dir()) for entry in entries if not _hidden(entry.name)]
     except OSError as error:
         _unreadable(error)
+    return {name for name, inner in names if inner}, {name for name, inner in names if not inner}
+
+
+def _is_wanted(path: str) -> bool:
+    """Whether a file of an archive may be part of the set."""
+    return _counts(path.rpartition("/")[2]) and not any(map(_hidden, path.split("/")))
+
+
+def _counts(name: str) -> bool:
+    """Whether a file is an image by its name, or a table of labels."""
+    return PurePosixPath(name).suffix.lower() in pictures.suffixes() or name.lower() == TABLE
 
 
 def _about(path: Path) -> tuple[int, ...] | str:
@@ -173,10 +198,16 @@ def _unreadable(error: OSError) -> NoReturn:
     raise incident(error) or Problem(f"cannot read {error.filename!r}: {error.strerror}; make it readable") from error
 
 
-def _entries(source: Path, opened: zipfile.ZipFile, encoding: str) -> Tree:
+def _packed(
+    source: Path,
+    entries: Iterable[tuple[str, Key]],
+    about: Callable[[Key], tuple[int, ...] | str],
+    content: Callable[[Key], bytes],
+) -> Tree:
+    """Of an archive's entries, a `/` at the end of a folder's path. about, content: as `_tree` takes them."""
     files = []
     folders = {""}
-    for path, entry in archive.entries(opened, source, encoding):
+    for path, entry in entries:
         if not any(map(_hidden, path.split("/"))):
             if not path.endswith("/"):
                 files.append((path, entry))
@@ -185,48 +216,35 @@ def _entries(source: Path, opened: zipfile.ZipFile, encoding: str) -> Tree:
     for path in folders - {""}:
         parent, _, name = path.rpartition("/")
         inner[parent].add(name)
-
-    def about(entry: zipfile.ZipInfo) -> tuple[int, ...]:
-        archive.check_unpackable(entry, source)
-        return entry.file_size, entry.CRC
-
-    base = _base(lambda path: inner[path])
-    return _tree(source, base, files, folders, about, lambda entry: archive.content(opened, entry), Counter())
-
-
-def _base(inner: Callable[[str], Set[str]]) -> str:
-    """The path of the folder that holds train/ and test/: that at hand, or one that it is wrapped in. inner: the names of the
-    folders in a folder."""
-    base = ""
-    while not (names := inner(base)) & set(SPLITS):
-        paths = [f"{base}/{name}" if base else name for name in names]
-        homes = [path for path in paths if inner(path) & set(SPLITS)]
-        if len(homes or paths) != 1:
-            return ""
-        (base,) = homes or paths
-    return base
+    flat = {path.rpartition("/")[0] for path, _ in files if _counts(path.rpartition("/")[2])}
+    place = layouts.place(lambda path: inner[path], flat.__contains__)
+    return _tree(source, place, files, folders, about, content, Counter())
 
 
 def _tree(
     source: Path,
-    base: str,
+    place: Place,
     files: Iterable[tuple[str, Key]],
     folders: Iterable[str],
     about: Callable[[Key], tuple[int, ...] | str],
     content: Callable[[Key], bytes],
     left_out: Counter[str],
 ) -> Tree:
-    """What lies under `base`. files: paths, and what `about` and `content` take for them."""
+    """What lies at `place`. files: paths, and what `about` and `content` take for them."""
     images: dict[str, tuple[int, ...]] = {}
+    tables: dict[str, tuple[int, ...]] = {}
     keys: dict[str, Key] = {}
-    start = f"{base}/" if base else ""
+    start = f"{place.base}/" if place.base else ""
     for path, key in files:
         name = unicodedata.normalize("NFC", path.removeprefix(start))
         split, slash, _ = name.partition("/")
         suffix = PurePosixPath(path).suffix.lower()
         if _hidden(PurePosixPath(path).name):
             continue
-        if not (path.startswith(start) and slash and split in SPLITS and suffix in pictures.suffixes()):
+        inside = path.startswith(start) and (not place.splits or (bool(slash) and split in place.splits))
+        if path.startswith(start) and _is_table(name, place):
+            tables[name], keys[name] = (), key
+        elif not (inside and suffix in pictures.suffixes()):
             left_out[_kind(path, suffix)] += 1
         elif isinstance(facts := about(key), str):
             left_out[facts] += 1
@@ -236,8 +254,27 @@ def _tree(
             )
         else:
             images[name], keys[name] = facts, key
-    inside = {unicodedata.normalize("NFC", path.removeprefix(start)) for path in folders if path.startswith(start)}
-    return Tree(source, images, inside, lambda name: content(keys[name]), left_out)
+    if tables and place.splits and len({path.split("/")[1] for path in images if path.count("/") > 1}) > 1:
+        left_out[PurePosixPath(TABLE).suffix] += len(tables)  # the folders are the classes
+        tables.clear()
+    for name in list(tables):
+        if isinstance(facts := about(keys[name]), str):
+            left_out[facts] += 1
+            del tables[name]
+        else:
+            tables[name] = facts
+    inside_folders = {
+        unicodedata.normalize("NFC", path.removeprefix(start)) for path in folders if path.startswith(start)
+    }
+    return Tree(
+        source, images, tables, inside_folders, lambda name: content(keys[name]), left_out, place.splits, place.rivals
+    )
+
+
+def _is_table(name: str, place: Place) -> bool:
+    """Whether a file is a table of labels in the folder of the set, or of one of its splits."""
+    folder, _, file = name.rpartition("/")
+    return file.lower() == TABLE and folder in ("", *place.splits)
 
 
 def _hidden(name: str) -> bool:
@@ -253,95 +290,13 @@ def _kind(path: str, suffix: str) -> str:
     return suffix if 1 < len(suffix) <= 12 and suffix.isprintable() and " " not in suffix else "without a suffix"
 
 
-def class_names(tree: Tree) -> tuple[str, ...]:
-    """The classes, sorted. Raises Problem on a layout that does not serve."""
-    remainder = f", but {tree.remainder()}" if tree.left_out else ""
-    for split in SPLITS:
-        if split not in tree.folders:
-            raise tree.problem(f"it has no folder {split}/{remainder}; lay it out as {LAYOUT}")
-    loose = sorted(path for path in tree.images if path.count("/") == 1)
-    if loose:
-        others = f" and {len(loose) - 1:,} others lie" if loose[1:] else " lies"
-        raise tree.problem(f"{loose[0]!r}{others} in no class folder; lay it out as {LAYOUT}")
-    for split in SPLITS:
-        folders, filled = tree.classes_of(split)
-        if not filled:
-            raise tree.problem(f"{split}/ holds no images{remainder}; lay it out as {LAYOUT}")
-        for name in sorted(folders - filled):
-            raise tree.problem(f"the class folder {f'{split}/{name}'!r} holds no images; fill it or remove it")
-    train, test = (tree.classes_of(split)[1] for split in SPLITS)
-    for name in sorted(train ^ test):
-        has, lacks = SPLITS if name in train else reversed(SPLITS)
-        raise tree.problem(
-            f"{lacks}/ has no class {name!r}, but {has}/ has; add it to {lacks}/, or remove it from {has}/"
-        )
-    if len(train) == 1:
-        raise tree.problem(f"it has a single class, {min(train)!r}; give two or more")
-    for name in sorted(train):
-        if not name.translate(JOINERS).isprintable():
-            raise tree.problem(
-                f"the name of the class {name!r} has characters that cannot be printed; rename the folder"
-            )
-    return tuple(sorted(train))
-
-
 # -- pixels ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Remarks:
-    """What is worth a line about images that were all read."""
-
-    several: list[str] = field(default_factory=list)
-    extents: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # mode -> lowest, highest value, images
-
-    def add(self, path: str, picture: Picture) -> None:
-        if picture.several:
-            self.several.append(path)
-        low, high, count = self.extents.get(picture.mode, (255, 0, 0))
-        self.extents[picture.mode] = (
-            min(low, int(picture.pixels.min())),
-            max(high, int(picture.pixels.max())),
-            count + 1,
-        )
-
-    def lines(self) -> Iterator[str]:
-        if self.several:
-            yield f"of {len(self.several):,} files with several frames the first was taken, as of {self.several[0]!r}"
-        everything = sum(count for _, _, count in self.extents.values())
-        for mode, (low, high, count) in sorted(self.extents.items()):
-            if high - low < 256 // SHARE_USED and count * 10 >= everything:
-                yield (
-                    f"the {count:,} images of mode {mode} lie between {low} and {high} of 0 to 255: if their files have more "
-                    "bits than their values need, scale the values up first"
-                )
-
-
-def _decode_all(
-    tree: Tree, paths: Sequence[str], size: int, skip_corrupt: bool, split: str, remarks: Remarks
-) -> tuple[Pixels, NDArray[np.bool_]]:
-    """Images of the paths that can be decoded, and which those are."""
-    images = blank((len(paths), size, size, 3), np.uint8)
-    sound = np.ones(len(paths), bool)
-    lines = []
-    count = 0
+def _results(tree: Tree, paths: Sequence[str], size: int) -> Generator[tuple[str, Picture | str]]:
     with contextlib.closing(pictures.in_threads(lambda path: _decode(tree, path, size), paths)) as results:
-        for i, result in enumerate(tqdm(results, split, len(paths), leave=False, unit=" images", disable=None)):
-            if not isinstance(result, str):
-                images[count] = result.pixels
-                remarks.add(paths[i], result)
-                count += 1
-            elif skip_corrupt:
-                lines.append(f"skipped {paths[i]!r}: {result}")
-                sound[i] = False
-            else:
-                raise tree.problem(
-                    f"{paths[i]!r} cannot be decoded ({result}); replace it, "
-                    "or leave such images out with --skip-corrupt True"
-                )
-    for line in lines:
-        print(line)
-    return images[:count], sound
+        for path, result in zip(paths, results, strict=True):
+            yield repr(path), result
 
 
 def _decode(tree: Tree, path: str, size: int) -> Picture | str:

@@ -123,11 +123,16 @@ class Images:
         where all have. Raises Problem where a split has none."""
         if not self.labeled:
             raise unlabeled(self.name, stage)
-        rows = {split: getattr(self, f"{split}_labels") != UNLABELED for split in SPLITS}
-        if all(part.all() for part in rows.values()):
+        rows = {split: np.flatnonzero(getattr(self, f"{split}_labels") != UNLABELED) for split in SPLITS}
+        if all(len(part) == len(getattr(self, split)) for split, part in rows.items()):
             return self
-        keys = {key: split for split in SPLITS for key in (split, f"{split}_labels")}
-        return replace(self, **{key: getattr(self, key)[rows[split]] for key, split in keys.items()})
+        changes: dict[str, NDArray[Any]] = {}
+        for split, part in rows.items():
+            pixels = blank((len(part), *getattr(self, split).shape[1:]), np.uint8)
+            # In a mapped file as the others are; `raise`, the default, would make a copy.
+            changes[split] = np.take(getattr(self, split), part, axis=0, out=pixels, mode="clip")
+            changes[f"{split}_labels"] = getattr(self, f"{split}_labels")[part]
+        return replace(self, **changes)
 
     @property
     def size(self) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import PIL.features
@@ -79,6 +79,8 @@ FRAMES = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")  # a JPEG's or HEIC's further pi
 
 _turn = threading.RLock()
 
+Source = TypeVar("Source")
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -123,8 +125,8 @@ def plugin(suffix: str) -> str | None:
 # -- from files --------------------------------------------------------------------------------------------------------
 
 
-def in_threads(decode: Callable[[str], Picture | str], paths: Sequence[str]) -> Generator[Picture | str]:
-    """decode(path) of each path, in order, worked out by threads."""
+def in_threads(decode: Callable[[Source], Picture | str], sources: Sequence[Source]) -> Generator[Picture | str]:
+    """decode(source) of each source, in order, worked out by threads."""
     formats()
     before = PIL.Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as threads:
@@ -133,8 +135,8 @@ def in_threads(decode: Callable[[str], Picture | str], paths: Sequence[str]) -> 
         PIL.Image.core.set_block_size(BLOCK)  # type: ignore[attr-defined]
         PIL.Image.MAX_IMAGE_PIXELS = MOST_JPEG_PIXELS  # `_check_size` knows the formats' own
         try:
-            for start in range(0, len(paths), WINDOW):
-                yield from threads.map(decode, paths[start : start + WINDOW])
+            for start in range(0, len(sources), WINDOW):
+                yield from threads.map(decode, sources[start : start + WINDOW])
         finally:
             PIL.Image.MAX_IMAGE_PIXELS = before
 

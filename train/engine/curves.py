@@ -33,17 +33,18 @@ def figures(
                 _line(epochs, f"test/{name}", "test set, once an epoch", color(3), "lines+markers"),
             ],
         )
-    panels["training/knn"] = figure(
-        "kNN accuracy on held-out training labels",
-        "training batch",
-        "accuracy",
-        [
-            _line(epochs, "knn/top1", "kNN", color(2), "lines+markers"),
-            _line(glances, "curve/knn", "kNN on fewer images, in each tenth", color(2), "lines").update(
-                line_dash="dot"
-            ),
-        ],
-    )
+    if "knn/top1" in epochs[0]:  # else the images have no labels
+        panels["training/knn"] = figure(
+            "kNN accuracy on held-out training labels",
+            "training batch",
+            "accuracy",
+            [
+                _line(epochs, "knn/top1", "kNN", color(2), "lines+markers"),
+                _line(glances, "curve/knn", "kNN on fewer images, in each tenth", color(2), "lines").update(
+                    line_dash="dot"
+                ),
+            ],
+        )
     panels["training/collapse"] = figure(
         "Spread of the representation",
         "training batch",
@@ -102,7 +103,8 @@ def course(batches: Sequence[dict[str, float]], glances: Sequence[dict[str, floa
     the last half; `curve/knn/steadiness`, the share of tenths at whose end kNN accuracy is not below that at their start, and
     `curve/knn/gain`, from first to last.
 
-    batches: one entry a step, glances: one in a tenth of the steps. What needs more of them than there are is left out.
+    batches: one entry a step, glances: one in a tenth of the steps. What needs more of them than there are, or labels that
+    the images have not, is left out.
     """
     values: dict[str, float] = {}
     losses = np.array([entry["loss/total"] for entry in batches])
@@ -110,7 +112,7 @@ def course(batches: Sequence[dict[str, float]], glances: Sequence[dict[str, floa
         near = losses <= losses.min() + (losses.max() - losses.min()) / 20
         values["training/total/settling"] = float(near.argmax() / len(losses))
         values["training/total/unrest"] = float(np.diff(losses[len(losses) // 2 :]).std())
-    accuracies = np.array([entry["curve/knn"] for entry in glances])
+    accuracies = np.array([entry["curve/knn"] for entry in glances if "curve/knn" in entry])
     if len(accuracies) >= 2:
         values["curve/knn/steadiness"] = float((np.diff(accuracies) >= 0).mean())
         values["curve/knn/gain"] = float(accuracies[-1] - accuracies[0])

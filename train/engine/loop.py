@@ -21,7 +21,7 @@ from train.engine import checkpoint
 from train.engine.anatomy import gradients, interaction, sizes
 from train.engine.curves import course, figures, pace, rises
 from train.engine.devices import autocast, device_of
-from train.engine.monitor import CURVE, OLDER, glance, measure
+from train.engine.monitor import CURVE, OLDER, glance, measure, unmeasured
 from train.engine.optimizer import learning_rate, optimizer, set_rates
 from train.engine.processes import Processes
 from train.methods.method import Method
@@ -256,11 +256,12 @@ class Training:
     def _check(self, progress: checkpoint.Progress) -> None:
         """Raises ValueError where this training cannot have come so far, so."""
         of_batches = {"batch", "optimizer/learning_rate", *(f"loss/{name}" for name in self.terms)}
-        of_epochs = {"epoch", "batch", *(f"test/{name}" for name in self.terms), *OLDER}
+        left_out = unmeasured(self.images)
+        of_epochs = {"epoch", "batch", *(f"test/{name}" for name in self.terms), *OLDER} - left_out
         step, counts = progress.step, (len(progress.batches), len(progress.epochs))
         if step > self.steps or counts != (step, step // max(1, self.epoch_steps) + 1):
             raise ValueError(f"it is at step {step} of {self.steps}, with {counts[0]} batches and {counts[1]} epochs")
-        of_glances = {"batch", *CURVE}
+        of_glances = {"batch", *CURVE} - left_out
         for entries, names in (
             (progress.batches, of_batches),
             (progress.epochs, of_epochs),

@@ -1,13 +1,17 @@
-"""What is measured during a training, without test labels: kNN accuracy on held-out training labels, and collapse."""
+"""What is measured during a training, without test labels: kNN accuracy on held-out training labels, and collapse.
+
+Where only some training images have labels, it is measured on those; where none has, kNN accuracy is left out.
+"""
 
 import math
+from collections.abc import Sequence, Set
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.data.images import Images
+from train.data.images import UNLABELED, Images
 from train.engine.collapse import dimension_std, effective_rank, spread
 from train.methods.method import Method
 from train.tracking.problem import Problem
@@ -16,6 +20,7 @@ _COLLAPSE = ("std", "effective_rank", "spread", "projection_rank", "projection_s
 MEASURES = ("knn/top1", *(f"collapse/{name}" for name in _COLLAPSE))
 OLDER = MEASURES[:3]  # all that a checkpoint of an older Peel has
 CURVE = ("curve/knn", *(f"curve/{name}" for name in _COLLAPSE))
+OF_LABELS = (MEASURES[0], CURVE[0])  # what images without labels have none of
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
 LEAST = 2  # of them: one alone has no spread
 BANK = 10_000  # training images that vote
@@ -61,23 +66,36 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
 def measure(method: Method, images: Images) -> dict[str, float]:
     """Once an epoch: kNN accuracy and collapse measures of the representation of held-out training images, and collapse of
     what the loss sees of them; NaN where vectors are not finite, of which there are no neighbors and no eigenvalues."""
-    return dict(zip(MEASURES, _look(method, images, HELD_OUT, BANK), strict=True))
+    return _look(method, images, HELD_OUT, BANK, MEASURES)
 
 
 def glance(method: Method, images: Images) -> dict[str, float]:
     """Once in a tenth of a training: the same on fewer images."""
     held_out, bank = GLANCE
-    voters = max(1, min(bank, len(monitor_split(images.train_labels)[1]) // GLANCE_SHARE))
-    return dict(zip(CURVE, _look(method, images, held_out, voters), strict=True))
+    voters = max(1, min(bank, len(monitor_split(monitored(images))[1]) // GLANCE_SHARE))
+    return _look(method, images, held_out, voters, CURVE)
+
+
+def monitored(images: Images) -> NDArray[np.int64]:
+    """Rows of the training images that are measured on: those with a label, or all where so few have one that none could
+    vote for another."""
+    rows = np.flatnonzero(images.train_labels != UNLABELED)
+    return rows if len(rows) > LEAST else np.arange(len(images.train_labels))
+
+
+def unmeasured(images: Images) -> Set[str]:
+    """Names of the measures that these images have none of."""
+    return set(OF_LABELS) if (images.train_labels[monitored(images)] == UNLABELED).any() else set()
 
 
 @torch.inference_mode()
-def _look(method: Method, images: Images, held_out: int, bank: int) -> tuple[float, ...]:
-    """kNN accuracy of at most so many held-out images among so many others, and the collapse of the held-out ones, in the
-    order of MEASURES and CURVE."""
-    queries, others = monitor_split(images.train_labels)
+def _look(method: Method, images: Images, held_out: int, bank: int, names: Sequence[str]) -> dict[str, float]:
+    """kNN accuracy of at most so many held-out images among so many others, and the collapse of the held-out ones, by names
+    in the order of MEASURES and CURVE."""
+    chosen, left_out = monitored(images), unmeasured(images)
+    queries, others = monitor_split(chosen)
     queries = queries[:held_out]
-    rows = np.concatenate([queries, others[:bank]])
+    rows = chosen[np.concatenate([queries, others[: 0 if left_out else bank]])]
     pixels = images.train[np.sort(rows)]
     place = np.argsort(np.argsort(rows))  # where each of `rows` stands among the sorted ones
     parts = [method.encoder.encode(pixels, start, start + BATCH)[1].float() for start in range(0, len(pixels), BATCH)]
@@ -85,8 +103,11 @@ def _look(method: Method, images: Images, held_out: int, bank: int) -> tuple[flo
     own = vectors[:count]
     projection = method.projection(own).float()
     if not (vectors.isfinite().all() and projection.isfinite().all()):
-        return (math.nan,) * len(CURVE)
+        return {name: math.nan for name in names if name not in left_out}
+    collapse = (dimension_std(own), effective_rank(own), spread(own), effective_rank(projection), spread(projection))
+    values = dict(zip(names[1:], map(float, collapse), strict=True))
+    if left_out:
+        return values
     labels = torch.from_numpy(images.train_labels[rows]).to(vectors.device)
     accuracy = knn_accuracy(own, labels[:count], vectors[count:], labels[count:])
-    collapse = (dimension_std(own), effective_rank(own), spread(own), effective_rank(projection), spread(projection))
-    return accuracy, *map(float, collapse)
+    return {names[0]: accuracy, **values}
