@@ -113,8 +113,8 @@ def _classes(images: Images) -> str:
     labels = np.concatenate([images.train_labels, images.test_labels])
     count = int((labels != UNLABELED).sum())
     if not count:
-        return ", unlabeled"
-    of = "" if count == len(labels) else f", {count:,} of all labeled"
+        return "; unlabeled"
+    of = "" if count == len(labels) else f"; {count:,} of all have labels"
     return f" in {len(images.classes)} classes{of}"
 
 

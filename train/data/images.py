@@ -126,7 +126,7 @@ class Images:
         rows = {split: np.flatnonzero(getattr(self, f"{split}_labels") != UNLABELED) for split in SPLITS}
         if all(len(part) == len(getattr(self, split)) for split, part in rows.items()):
             return self
-        changes: dict[str, NDArray[Any]] = {}
+        changes: dict[str, Any] = {}
         for split, part in rows.items():
             pixels = blank((len(part), *getattr(self, split).shape[1:]), np.uint8)
             # In a mapped file as the others are; `raise`, the default, would make a copy.
