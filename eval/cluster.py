@@ -1,8 +1,8 @@
-"""Clusters the training representations by k-means and compares the clusters with the classes.
+"""Clusters the training representations by k-means and compares the clusters with the classes, where images have labels.
 
 The map is one t-SNE of a sample of the training vectors jointly with the cluster centers, drawn twice: colored by cluster
-and by class. Silhouettes are taken on that sample, in the representation's own dimension; NMI, ARI and purity on all. The
-purity is the share of images that are of the most frequent class of their cluster.
+and by class. Silhouettes are taken on that sample, in the representation's own dimension; NMI, ARI and purity on all images
+with labels. The purity is the share of images that are of the most frequent class of their cluster.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from eval.evidence.clustering import composition, k_means, silhouettes
 from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
-from eval.evidence.validity import check, check_own
+from eval.evidence.validity import check, check_own, labeled_rows
 from train.data.embeddings import Embeddings, Vectors
 from train.data.scores import Scores, Value
 from train.tracking import Command, Problem, Stage
+
+CLUSTERS = 10  # of images without classes, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Config:
     embeddings: str
     """Alias of the embeddings."""
     clusters: int | None = None
-    """How many clusters; as many as classes unless given."""
+    """How many clusters; as many as classes unless given, 10 of unlabeled images."""
     sample: int = 10_000
     """Training images in the map and in the silhouettes at most, drawn at random, the same for all variants and seeds of a
     data set; all where there are fewer."""
@@ -44,7 +46,7 @@ def main(config: Config) -> None:
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
         check(embeddings)
-        k = config.clusters or len(embeddings.classes)
+        k = config.clusters or len(embeddings.classes) or min(CLUSTERS, len(embeddings.train))
         if k > len(embeddings.train):
             raise Problem(
                 f"{k} clusters are more than the {len(embeddings.train)} training images; give fewer --clusters"
@@ -55,7 +57,8 @@ def main(config: Config) -> None:
 
 
 def cluster(embeddings: Embeddings, k: int, sample: int, seed: int) -> Scores:
-    """Centers are drawn where the joint t-SNE puts them. Silhouettes that are undefined are left out.
+    """Centers are drawn where the joint t-SNE puts them. Silhouettes that are undefined are left out, and so is what compares
+    with classes where no image has a label; where some have, it is of those.
 
     `cluster/silhouette/gain` is by how much the silhouette of the clusters exceeds that of the classes.
     """
@@ -65,25 +68,31 @@ def cluster(embeddings: Embeddings, k: int, sample: int, seed: int) -> Scores:
     coordinates = tsne(np.concatenate([vectors, centers]), seed)
     points, marks = coordinates[: len(rows)], coordinates[len(rows) :]
 
-    counts = composition(clusters, embeddings.train_labels, k, len(embeddings.classes))
-    samples: dict[str, NDArray[Any]] = {
-        "cluster/purity": counts.argmax(axis=1)[clusters] == embeddings.train_labels,
-        **silhouette_samples(vectors, clusters[rows], labels),
-    }
+    samples: dict[str, NDArray[Any]] = silhouette_samples(vectors, clusters[rows], labels)
+    agreement: dict[str, Value] = {}
+    members = labeled_rows(embeddings.train_labels)
+    groupings = {"cluster": ("clusters", clusters[rows], cluster_sizes(clusters, k))}
+    if len(members):
+        own, classes = clusters[members], embeddings.train_labels[members]
+        counts = composition(own, classes, k, len(embeddings.classes))
+        samples = {"cluster/purity": counts.argmax(axis=1)[own] == classes, **samples}
+        agreement = {
+            "cluster/nmi": float(normalized_mutual_info_score(classes, own)),
+            "cluster/ari": float(adjusted_rand_score(classes, own)),
+        }
+        groupings["cluster"] = ("clusters", clusters[rows], cluster_names(counts, embeddings.classes))
+        groupings["class"] = ("classes", labels, list(embeddings.classes))
     values: dict[str, Value] = {
         **{path: float(sample.mean(dtype=np.float64)) for path, sample in samples.items()},
         "cluster/silhouette/sample": len(rows),
-        "cluster/nmi": float(normalized_mutual_info_score(embeddings.train_labels, clusters)),
-        "cluster/ari": float(adjusted_rand_score(embeddings.train_labels, clusters)),
+        **agreement,
         "cluster/k": k,
     }
-    names = cluster_names(counts, embeddings.classes)
-    groupings = {"clusters": (clusters[rows], names), "classes": (labels, embeddings.classes)}
     figures = {
         f"cluster/{grouping}": map_figure(
             f"t-SNE of the training images by {what}", ("", ""), points, groups, group_names, rows, marks
         )
-        for (grouping, (groups, group_names)), what in zip(groupings.items(), ("cluster", "class"), strict=True)
+        for what, (grouping, groups, group_names) in groupings.items()
     }
     return Scores(values, figures, samples=samples)
 
@@ -91,11 +100,13 @@ def cluster(embeddings: Embeddings, k: int, sample: int, seed: int) -> Scores:
 def silhouette_samples(
     vectors: Vectors, clusters: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """The silhouette of each vector in its cluster and in its class, and the difference, where they are defined."""
-    by_grouping = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors, labels)}
+    """The silhouette of each vector in its cluster, of each that has a label in its class, and the difference of those, where
+    they are defined."""
+    rows = labeled_rows(labels)
+    by_grouping = {"clusters": silhouettes(vectors, clusters), "classes": silhouettes(vectors[rows], labels[rows])}
     present = {name: values for name, values in by_grouping.items() if values is not None}
     if len(present) == 2:
-        present["gain"] = present["clusters"] - present["classes"]
+        present["gain"] = present["clusters"][rows] - present["classes"]
     return {f"cluster/silhouette/{name}": values.astype(np.float32) for name, values in present.items()}
 
 
@@ -105,6 +116,13 @@ def cluster_names(counts: NDArray[np.int64], classes: tuple[str, ...]) -> list[s
     return [
         f"{i}: {row.max():.0%} {classes[int(row.argmax())]}" if row.any() else f"{i}: empty"
         for i, row in enumerate(shares)
+    ]
+
+
+def cluster_sizes(clusters: NDArray[np.int64], k: int) -> list[str]:
+    """`3: 12 % of the images`, of images without labels."""
+    return [
+        f"{i}: {share:.0%} of the images" for i, share in enumerate(np.bincount(clusters, minlength=k) / len(clusters))
     ]
 
 

@@ -3,7 +3,8 @@
 Of an autoencoder: the error of each test image beside principal components of as many dimensions, and what lies on the way
 from one code to another, beside the cross-fade of the two images. Of a diffusion: whether an image that was noised down to
 a level comes back as an image of its class, by the judge (train.supervise), with DDIM and with ancestral steps. A level is
-alpha_bar, the share of the image in the variance; a step number means nothing without its schedule.
+alpha_bar, the share of the image in the variance; a step number means nothing without its schedule. Unlabeled images have no
+judge, and what one says is left out.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from eval.evidence.generation import acceptance
 from eval.evidence.intervals import mean_interval
 from eval.evidence.judging import Candidate, judged, sheet, whole
 from eval.evidence.memorization import nearest_images
+from eval.evidence.validity import labeled_rows
 from train.data.images import Images
 from train.data.scores import Scores, Value
 from train.engine.devices import autocast, device_of
@@ -68,7 +70,7 @@ def main(config: Config) -> None:
         device = device_of(config.device)
         candidate = Candidate.fetch(stage, config.generator, config.judge, device)
         source, generator, images = candidate.source, candidate.generator, candidate.images
-        if len(np.unique(images.test_labels)) < 2:
+        if candidate.judge and len(np.unique(images.test_labels[labeled_rows(images.test_labels)])) < 2:
             raise Problem(f"the test images of {images.name} have one class, and nothing lies between; prepare more")
         if isinstance(generator, Decoder):
             model = stage.fetch("encoder", config.encoder or source.alias)
@@ -82,7 +84,8 @@ def main(config: Config) -> None:
             scores = between(generator, encoder, images, candidate.judge, config)
         else:
             scores = restored(generator, images, candidate.judge, config)
-        scores.values["decode/judge"] = candidate.digest
+        if candidate.digest:
+            scores.values["decode/judge"] = candidate.digest
         scores.log(stage)
         stage.publish("decode", scores.save)
 
@@ -90,9 +93,10 @@ def main(config: Config) -> None:
 # -- autoencoders ------------------------------------------------------------------------------------------------------
 
 
-def between(decoder: Decoder, encoder: Encoder, images: Images, critic: Encoder, config: Config) -> Scores:
+def between(decoder: Decoder, encoder: Encoder, images: Images, critic: Encoder | None, config: Config) -> Scores:
     """`decode/error`: of the pixels in [0, 1], squared; `decode/pca`: by principal components of the training images, as many.
-    `decode/middle/*`: of the image half-way between two codes; `decode/fade/*`: of the mean of the two images."""
+    `decode/middle/*`: of the image half-way between two codes; `decode/fade/*`: of the mean of the two images. The two are of
+    different classes, or without labels any two."""
     channels, size = decoder.plan.channels, decoder.plan.dimension
     test = images.test[..., :channels] / np.float32(255)
     codes = encode(encoder, images.test)
@@ -104,11 +108,14 @@ def between(decoder: Decoder, encoder: Encoder, images: Images, critic: Encoder,
     values["decode/mean"] = float(errors(flat, np.broadcast_to(principal.mean, flat.shape)).mean())
     if size <= flat.shape[1]:
         samples["decode/pca"] = errors(flat, principal.reconstruct(flat, size))
-    labels = np.asarray(images.test_labels)
-    _, answers = judged(critic, whole(copies))
-    samples["decode/kept"] = answers.argmax(axis=1) == labels
+    rows, labels = labeled_rows(images.test_labels), np.asarray(images.test_labels)
+    if critic:
+        _, answers = judged(critic, whole(copies[rows]))
+        samples["decode/kept"] = answers.argmax(axis=1) == labels[rows]
+    else:
+        rows = labels = np.arange(len(test))  # each image as a class of its own
 
-    pairs = different_pairs(labels, config.pairs, np.random.default_rng(config.seed))
+    pairs = rows[different_pairs(labels[rows], config.pairs, np.random.default_rng(config.seed))]
     first, second = pairs.T
     paths = crossfades(codes[first], codes[second], ALPHAS)
     frames = decode(decoder, paths.reshape(-1, size).astype(np.float32)).reshape(
@@ -120,9 +127,10 @@ def between(decoder: Decoder, encoder: Encoder, images: Images, critic: Encoder,
     samples["decode/middle/fade"] = errors(fades[:, MIDDLE].clip(0, 1), frames[:, MIDDLE])
     for name, middles in (("middle", frames[:, MIDDLE]), ("fade", fades[:, MIDDLE])):
         pictures = whole(middles)
-        _, answers = judged(critic, pictures)
-        samples[f"decode/{name}/accepted"] = acceptance(answers, len(images.classes))
-        samples[f"decode/{name}/third"] = third_class(answers.argmax(axis=1), labels[first], labels[second])
+        if critic:
+            _, answers = judged(critic, pictures)
+            samples[f"decode/{name}/accepted"] = acceptance(answers, len(images.classes))
+            samples[f"decode/{name}/third"] = third_class(answers.argmax(axis=1), labels[first], labels[second])
         samples[f"decode/{name}/nearest"] = nearest_images(pictures, train).distances
     values |= means(samples, config.seed)
     shown = np.concatenate(
@@ -180,11 +188,12 @@ def histogram(samples: dict[str, NDArray[Any]]) -> go.Figure:
 # -- diffusion ---------------------------------------------------------------------------------------------------------
 
 
-def restored(diffuser: Diffuser, images: Images, critic: Encoder, config: Config) -> Scores:
+def restored(diffuser: Diffuser, images: Images, critic: Encoder | None, config: Config) -> Scores:
     """`decode/SAMPLER/kept/LEVEL`: whether the judge takes the restored image for one of its class. `.../error/LEVEL`: the mean
     squared error of its pixels. LEVEL in hundredths of alpha_bar."""
     channels = diffuser.plan.channels
-    rows = np.random.default_rng(config.seed).permutation(len(images.test))[: config.pairs]
+    members = labeled_rows(images.test_labels) if critic else np.arange(len(images.test))
+    rows = np.random.default_rng(config.seed).permutation(members)[: config.pairs]
     pixels = images.test[rows][..., :channels] / np.float32(255)
     originals = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(diffuser.device)
     labels = np.asarray(images.test_labels)[rows]
@@ -202,14 +211,18 @@ def restored(diffuser: Diffuser, images: Images, critic: Encoder, config: Config
                 with torch.no_grad(), autocast("auto", diffuser.device):
                     back = diffuser.restore(originals, level, draws, config.steps, eta)
                 pictures = whole(back)
-                right = judged(critic, pictures)[1].argmax(axis=1) == labels
-                samples[f"decode/{name}/kept/{100 * level:g}"] = right
+                if critic:
+                    right = judged(critic, pictures)[1].argmax(axis=1) == labels
+                    samples[f"decode/{name}/kept/{100 * level:g}"] = right
+                    kept[name].append(float(right.mean()))
                 samples[f"decode/{name}/error/{100 * level:g}"] = errors(pixels, pictures / np.float32(255))
-                kept[name].append(float(right.mean()))
                 if name == "ancestral":
                     grids.append(back[: 2 * SHOWN])
                 progress.update()
     values |= means(samples, config.seed)
+    board = sheet(whole(torch.cat(grids)), len(grids[0]))
+    if critic is None:
+        return Scores(values, {}, {"decode/restored": board}, samples)
     lines = [
         go.Scatter(x=LEVELS, y=shares, name=name, mode="lines+markers", line={"color": color(index)})
         for index, (name, shares) in enumerate(kept.items())
@@ -217,7 +230,6 @@ def restored(diffuser: Diffuser, images: Images, critic: Encoder, config: Config
     curve = figure(
         "Noised and restored: does the class stay?", "alpha_bar, share of the image", "share of images", lines
     )
-    board = sheet(whole(torch.cat(grids)), len(grids[0]))
     return Scores(
         values, {"decode/kept": curve.update_xaxes(autorange="reversed")}, {"decode/restored": board}, samples
     )

@@ -2,7 +2,8 @@
 
 The judge is a classifier of the same images (train.supervise), whose last class is of spoiled images. The kernel distance
 (KID) decides; it is 0 for images of the real distribution. The training images as samples, and one half of the test images
-against the other, stand beside every number. Numbers of two judges have nothing in common, and are never compared.
+against the other, stand beside every number. Numbers of two judges have nothing in common, and are never compared. Unlabeled
+images have no judge: sharpness, copies and bits are all that is measured.
 """
 
 from collections.abc import Iterator
@@ -82,7 +83,8 @@ def main(config: Config) -> None:
         with autocast("auto", device), torch.no_grad():
             samples = draw(generator, config, min(config.count, len(images.test)))
         scores = score(generator, samples, images, candidate.judge, config)
-        scores.values["generate/judge"] = candidate.digest
+        if candidate.digest:
+            scores.values["generate/judge"] = candidate.digest
         scores.log(stage)
         stage.publish("generate", scores.save)
 
@@ -104,7 +106,9 @@ def draw(generator: Generator, config: Config, count: int) -> NDArray[np.uint8]:
     return whole(pictures)
 
 
-def score(generator: Generator, samples: NDArray[np.uint8], images: Images, encoder: Encoder, config: Config) -> Scores:
+def score(
+    generator: Generator, samples: NDArray[np.uint8], images: Images, encoder: Encoder | None, config: Config
+) -> Scores:
     """Distances, shares and their floors; each share with what it is a mean of, sample by sample or test image by test image.
 
     `generate/train/*`: the same of training images as samples. `generate/kid/real`: of one half of the test images against
@@ -116,40 +120,46 @@ def score(generator: Generator, samples: NDArray[np.uint8], images: Images, enco
     others = random.permutation(len(images.train))[:count]
     real, train = images.test[np.sort(rows)][..., :channels], images.train[np.sort(others)][..., :channels]
     kinds = {"": samples, "train/": train}
-    features, _ = judged(encoder, real)
-    reference = Reference.of(features)
     values: dict[str, Value] = {"generate/images": count}
     own: dict[str, NDArray[Any]] = {}
-    shuffled = random.permutation(count)
-    halves = np.array_split(shuffled, 2)
-    floor = Reference.of(features[halves[0]]).distance(features[halves[1]], config.resamples, random)
-    values |= entry("generate/kid/real", floor)
+    if encoder:
+        features, _ = judged(encoder, real)
+        reference = Reference.of(features)
+        halves = np.array_split(random.permutation(count), 2)
+        floor = Reference.of(features[halves[0]]).distance(features[halves[1]], config.resamples, random)
+        values |= entry("generate/kid/real", floor)
     for prefix, pictures in kinds.items():
-        drawn, probabilities = judged(encoder, pictures)
-        values |= entry(f"generate/{prefix}kid", reference.distance(drawn, config.resamples, random))
-        values[f"generate/{prefix}frechet"] = frechet_distance(features, drawn)
-        overlap = support(reference.features, drawn / reference.deviation, min(NEIGHBORS, count - 1))
+        parts: dict[str, NDArray[Any]] = {}
+        if encoder:
+            drawn, probabilities = judged(encoder, pictures)
+            values |= entry(f"generate/{prefix}kid", reference.distance(drawn, config.resamples, random))
+            values[f"generate/{prefix}frechet"] = frechet_distance(features, drawn)
+            overlap = support(reference.features, drawn / reference.deviation, min(NEIGHBORS, count - 1))
+            parts = {
+                "precision": overlap.precision, "recall": overlap.recall,
+                "density": overlap.density, "coverage": overlap.coverage,
+                "accepted": acceptance(probabilities, len(images.classes)),
+            }  # fmt: skip
         fuzzy = blur(sharpness(real), sharpness(pictures), config.resamples, random)
-        parts: dict[str, NDArray[Any]] = {
-            "precision": overlap.precision, "recall": overlap.recall, "density": overlap.density, "coverage": overlap.coverage,
-            "accepted": acceptance(probabilities, len(images.classes)),
-            "sharpness": fuzzy.relative, "blurry": fuzzy.blurry,
-        }  # fmt: skip
+        parts |= {"sharpness": fuzzy.relative, "blurry": fuzzy.blurry}
         values |= {f"generate/{prefix}{name}": float(part.mean()) for name, part in parts.items()}
         values[f"generate/{prefix}sharpness/interval"] = ends(fuzzy.ratio)
         values[f"generate/{prefix}blurry/interval"] = ends(fuzzy.share)
         if not prefix:
-            parts["kid"] = reference.influences(drawn)
+            if encoder:
+                parts["kid"] = reference.influences(drawn)
             own = {f"generate/{name}": part for name, part in parts.items()}
     copies, nearest = copied(samples, real, images.train[..., :channels], config, random)
     values |= copies
-    values["generate/accepted/real"] = float(acceptance(judged(encoder, real)[1], len(images.classes)).mean())
+    if encoder:
+        values["generate/accepted/real"] = float(acceptance(judged(encoder, real)[1], len(images.classes)).mean())
     one, each = histogram_floors(images.train[..., :channels], images.test[..., :channels])
     values |= {"generate/bits/histogram": one, "generate/bits/pixels": each}
     if isinstance(generator, Diffuser):
         values["generate/bits"] = bits_of(generator, real, train, config)
-    kids = {name: values[f"generate/{name}"] for name in ("kid", "train/kid", "kid/real")}
-    return Scores(values, {"generate/distance": bars(kids)}, panels(samples, real, nearest), own)
+    kids = {name: values[f"generate/{name}"] for name in ("kid", "train/kid", "kid/real") if encoder}
+    figures = {"generate/distance": bars(kids)} if kids else {}
+    return Scores(values, figures, panels(samples, real, nearest), own)
 
 
 def entry(path: str, statistic: Statistic) -> dict[str, Value]:

@@ -3,7 +3,7 @@
 Of the test images. A unit is one dimension, in deviations from its mean over all of them. Correlation and effective rank say
 what is redundant, beside the same codes after random rotations, which hold the same information: where those have the same
 correlation, the basis is no special one. How much of a class the four largest units have stands beside random groups of
-images as large. The numbers of units are exchangeable between trainings: that a class is unit 21 says nothing.
+images as large; it is taken of the images that have labels, and left out where none has. The numbers of units are exchangeable between trainings: that a class is unit 21 says nothing.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from eval.evidence.latents import (
     top_units,
     varying,
 )
-from eval.evidence.validity import check, check_own
+from eval.evidence.validity import check, check_own, labeled_rows
 from train.data.embeddings import Embeddings
 from train.data.scores import Scores, Value
 from train.methods.ranges import AtLeast, check_ranges
@@ -87,7 +87,7 @@ def score(embeddings: Embeddings, prior: bool, count: int, seed: int) -> Scores:
     `latents/top`: by class. `latents/explained`: the largest share of a unit's variance that the class explains;
     `latents/unexplained`: units of which that is below 15 %.
     """
-    codes, labels, classes = np.asarray(embeddings.test), np.asarray(embeddings.test_labels), len(embeddings.classes)
+    codes = np.asarray(embeddings.test)
     random = np.random.default_rng(seed)
     values: dict[str, Value] = {"latents/dimensions": codes.shape[1], "latents/images": len(codes)}
     measured = redundancy(codes)
@@ -101,28 +101,41 @@ def score(embeddings: Embeddings, prior: bool, count: int, seed: int) -> Scores:
     if not units.any():
         return Scores(values)
 
-    means = class_means(codes, labels, classes)
+    rows = labeled_rows(embeddings.test_labels)
+    if not len(rows):
+        shown = largest(codes.std(axis=0, dtype=np.float64), units)
+        return Scores(values, {"latents/correlations": correlation_figure(correlations(codes[:, shown]), shown)})
+    present, labels = np.unique(embeddings.test_labels[rows], return_inverse=True)
+    names, classes, labeled = tuple(embeddings.classes[label] for label in present), len(present), codes[rows]
+    means = class_means(labeled, labels, classes)
     samples: dict[str, NDArray[Any]] = {"latents/class_share": class_share(means, units)}
     samples["latents/concentrated"] = samples["latents/class_share"] >= MOST
-    groups = [class_share(class_means(codes, random.permutation(labels), classes), units).mean() for _ in range(GROUPS)]
+    groups = [
+        class_share(class_means(labeled, random.permutation(labels), classes), units).mean() for _ in range(GROUPS)
+    ]
     values["latents/class_share/random"] = float(np.mean(groups))
     if np.bincount(labels, minlength=classes).min() > 1:
         top = min(TOP, int(units.sum()))
-        samples["latents/agreement"] = agreement(codes, labels, classes, top, random, units)
+        samples["latents/agreement"] = agreement(labeled, labels, classes, top, random, units)
         values["latents/agreement/chance"] = top / int(units.sum())
     values |= {path: float(sample.mean()) for path, sample in samples.items()}
     values["latents/class_share/classes"] = samples["latents/class_share"].tolist()
-    first = top_units(codes, labels, classes, 1, units)[:, 0]
+    first = top_units(labeled, labels, classes, 1, units)[:, 0]
     values |= {"latents/top": first.tolist(), "latents/distinct": len(np.unique(first))}
-    shares = explained(codes, labels)[units]
+    shares = explained(labeled, labels)[units]
     values |= {"latents/explained": float(shares.max()), "latents/unexplained": int((shares < LITTLE).sum())}
-    largest = np.argsort(np.where(units, -np.abs(means).max(axis=0), np.inf), kind="stable")
-    shown = np.sort(largest[: min(SHOWN, int(units.sum()))])
+    shown = largest(np.abs(means).max(axis=0), units)
     figures = {
-        "latents/classes": class_figure(means[:, shown], shown, embeddings.classes),
+        "latents/classes": class_figure(means[:, shown], shown, names),
         "latents/correlations": correlation_figure(correlations(codes[:, shown]), shown),
     }
     return Scores(values, figures, samples=samples)
+
+
+def largest(sizes: NDArray[np.float64], units: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Those of the `units`, (d,) bool, that are shown: 64 of the largest sizes (d,) at most, ascending."""
+    order = np.argsort(np.where(units, -sizes, np.inf), kind="stable")
+    return np.sort(order[: min(SHOWN, int(units.sum()))])
 
 
 def affordable(count: int, dimensions: int) -> int:

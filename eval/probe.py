@@ -1,7 +1,8 @@
 """Trains a linear probe on frozen embeddings and measures it on the test images.
 
 One linear layer, trained to convergence on the standardised vectors of the training images: on the representation, and on
-the features that the encoder's head reads. The strength of its L2 penalty is chosen on held-out training labels.
+the features that the encoder's head reads. The strength of its L2 penalty is chosen on held-out training labels. Images
+without labels take no part.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from eval.evidence.confusion import confusion_figure, confusion_matrix, most_confused, per_class_figure
 from eval.evidence.intervals import accuracy_interval
 from eval.evidence.linear_probe import Probe, linear_probe
-from eval.evidence.validity import check, check_own
+from eval.evidence.validity import check_own, with_labels
 from train.data.embeddings import Embeddings, Layer
 from train.data.scores import Scores, Value
 from train.tracking import Command, Problem, Stage
@@ -41,7 +42,7 @@ def main(config: Config) -> None:
         stage.about(source)
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
-        check(embeddings)
+        embeddings = with_labels(embeddings, str(source.dataset), "eval.probe")
         if embeddings.duplicates:
             print(f"{source.dataset}: {embeddings.duplicates}")
         seed = stage.seed or 0

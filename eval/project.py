@@ -1,7 +1,8 @@
 """Draws the representations of the test images in two dimensions, by PCA and by t-SNE, colored by class.
 
-A map's purity is the share of each image's 10 nearest images in that map that have its class. How much the map by PCA
-looks like a line is measured twice: as a whole (`elongation`) and around each image (`line`).
+A map's purity is the share of each image's 10 nearest images in that map that have its class; only images with labels take
+part in it, and without any it is left out. How much the map by PCA looks like a line is measured twice: as a whole
+(`elongation`) and around each image (`line`).
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from eval.evidence.maps import SMALLEST, draw, lines, map_figure, pca, purities, tsne
-from eval.evidence.validity import check, check_own
-from train.data.embeddings import Embeddings
+from eval.evidence.validity import check, check_own, labeled_rows
+from train.data.embeddings import Embeddings, Vectors
 from train.data.scores import Scores, Value
 from train.engine.collapse import dimension_std, effective_rank
 from train.tracking import Command, Problem, Stage
@@ -55,11 +56,8 @@ def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
     vectors, labels = embeddings.test[rows], embeddings.test_labels[rows]
     linear, explained = pca(vectors, seed)
     nonlinear = tsne(vectors, seed)
-    by_pca, by_tsne = (purities(coordinates, labels, seed) for coordinates in (linear, nonlinear))
     samples: dict[str, NDArray[Any]] = {
-        "project/pca/purity": by_pca,
-        "project/tsne/purity": by_tsne,
-        "project/purity/gain": by_tsne - by_pca,
+        **purity_samples(linear, nonlinear, labels, seed),
         "project/pca/line": lines(linear),
     }
     means = {path: float(sample.mean(dtype=np.float64)) for path, sample in samples.items()}
@@ -80,7 +78,7 @@ def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
         samples=samples,
         figures={
             "project/pca": map_figure(
-                f"PCA of the test images: {means['project/pca/purity']:.0%} of the 10 nearest have the same class",
+                title("PCA of the test images", means.get("project/pca/purity")),
                 (first, second),
                 linear,
                 labels,
@@ -88,7 +86,7 @@ def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
                 rows,
             ),
             "project/tsne": map_figure(
-                f"t-SNE of the test images: {means['project/tsne/purity']:.0%} of the 10 nearest have the same class",
+                title("t-SNE of the test images", means.get("project/tsne/purity")),
                 ("", ""),
                 nonlinear,
                 labels,
@@ -97,6 +95,21 @@ def project(embeddings: Embeddings, sample: int, seed: int) -> Scores:
             ),
         },
     )
+
+
+def purity_samples(
+    linear: Vectors, nonlinear: Vectors, labels: NDArray[np.int64], seed: int
+) -> dict[str, NDArray[Any]]:
+    """Of the images that have labels, in the maps of those alone; none of fewer than two."""
+    rows = labeled_rows(labels)
+    if len(rows) < 2:
+        return {}
+    by_pca, by_tsne = (purities(coordinates[rows], labels[rows], seed) for coordinates in (linear, nonlinear))
+    return {"project/pca/purity": by_pca, "project/tsne/purity": by_tsne, "project/purity/gain": by_tsne - by_pca}
+
+
+def title(words: str, purity: float | None) -> str:
+    return words if purity is None else f"{words}: {purity:.0%} of the 10 nearest have the same class"
 
 
 COMMAND = Command(main, Config)

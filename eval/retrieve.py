@@ -1,4 +1,6 @@
-"""Shows the nearest and the farthest training images of one query a class, and measures both over the training set."""
+"""Shows the nearest and the farthest training images of one query a class, and measures both over the training set.
+
+Of unlabeled images there are 10 random queries, and nothing is said of classes."""
 
 from dataclasses import dataclass
 

@@ -5,7 +5,7 @@ Every way of learning gets the same draws of labeled training images: `frozen` t
 trains the same network from an untrained one; `probe` is logistic regression on the codes, `nearest` the class of the
 nearest labeled code; `pixels` is logistic regression on pixels, and `pca` is frozen, on as many principal components of them.
 Steps and rates of all but `full` are chosen by training images that no draw of the choice has. An accuracy is a mean over
-draws, of the same test images, and a difference is paired by draw.
+draws, of the same test images, and a difference is paired by draw. Images without labels take no part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -114,7 +114,8 @@ def main(config: Config) -> None:
         stage.about(model)
         source = stage.fetch("images", model.dataset)
         model.check_made_from(source)
-        scores = score(Encoder.load(model.folder), Images.load(source.folder), config)
+        images = Images.load(source.folder).with_labels("eval.transfer")
+        scores = score(Encoder.load(model.folder), images, config)
         scores.log(stage)
         stage.publish("transfer", scores.save)
 

@@ -22,7 +22,8 @@ from eval.evidence.views import contrast, distances, farther, matching, unit
 from train.data.images import Images
 from train.data.randaugment import OPERATIONS, choose, randaugment
 from train.data.scores import Scores, Value
-from train.data.views import Augmentation, batch, draw, transform
+from train.data.views import Augmentation, batch
+from train.engine.instances import standard_views
 from train.methods.ranges import AtLeast, check_ranges
 from train.models.encoder import Encoder
 from train.tracking import Command, Problem, Stage
@@ -101,13 +102,6 @@ def score(encoder: Encoder, images: Images, config: Config) -> Scores:
         [[image, *row] for image, row in zip(pixels.numpy(), shown, strict=False)], [[False] * 5] * len(shown), 1
     )
     return Scores(values, pictures={"views/examples": examples}, samples=samples)
-
-
-def standard_views(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """A view of each image (n, height, width, 3) uint8: (n, 3, size, size) uint8."""
-    draws = draw(len(images), images.shape[1], images.shape[2], augmentation, generator)
-    planes = transform(images, draws, augmentation, torch.zeros(3), torch.ones(3))
-    return planes.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
 def harder_views(views: Tensor, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ from eval.labbook.door import PAGE, place
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import STUDIES, get_studies
 from train.data.datasets import is_archive
-from train.data.images import SPLITS, load_array
+from train.data.images import SPLITS, has_labels, load_array
 from train.prepare import spare_name
 from train.tracking import Command, Problem, stage_command
 from train.tracking.command import answer
@@ -155,7 +155,11 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
         images = driver.make("train.prepare", f"--dataset={dataset}", *flags)["images"]
     name = driver.called(images)
     folder = driver.store.folder(images)
-    study.check_counts(name, *(load_array(folder / f"{split}_labels.npy") for split in SPLITS))
+    labels = [load_array(folder / f"{split}_labels.npy") for split in SPLITS]
+    labeled = has_labels(*labels)
+    study.check_counts(name, *labels)
+    if not labeled and study.needing_labels:
+        print(f"{name} is unlabeled; what needs labels is left out: {', '.join(study.needing_labels)}", flush=True)
     anomalies = None
     if study.asks_for_anomalies:
         anomalies = driver.called(prepare(driver, config, config.anomalies))
@@ -166,15 +170,16 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
             )
         check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
     recipe = preset(load_array(folder / "train.npy"))
+    representations = [one for one in study.representations if labeled or not one.labels]
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):
-        for representation in study.representations:
+        for representation in representations:
             if not (seed and representation.seedless):
                 aliases[representation.name] = represent(driver, representation, aliases, recipe, seed)
-                for command in study.steps(representation):
+                for command in study.steps(representation, labeled):
                     driver.make(*command.format(variant=aliases[representation.name], anomalies=anomalies).split())
-        variants = variants or [aliases[representation.name] for representation in study.representations]
+        variants = variants or [aliases[representation.name] for representation in representations]
     driver.make(*study.comparing(variants, anomalies))
     if study.claims:
         driver.make(*study.deciding(name))

@@ -5,6 +5,7 @@ an interruption it goes on with those that are left. Exit code 1 where a trial f
 """
 
 import contextlib
+import dataclasses
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from sweeps.definition import Definition, read
 from sweeps.locks import alone
 from sweeps.queue import Queue
 from sweeps.runner import Runner
+from train.data.images import Images
+from train.engine.monitor import INSTANCES, OF_LABELS, unmeasured
 from train.tracking import Command, Problem, stage_command
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
 from train.tracking.remote import destination, online
@@ -49,6 +52,7 @@ def main(config: Config) -> None:
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
     provide_inputs(definition, folder)
+    definition = label_free(definition)
     with contextlib.closing(Queue(definition, folder)) as queue, contextlib.closing(Store()) as store:
         failures = Runner(queue, store, program).run(config.trials)
     if failures:
@@ -65,6 +69,36 @@ def provide_inputs(definition: Definition, folder: Path) -> None:
             for value in filter(None, parameter.values):
                 _, alias = reference(str(value), name)
                 provide(name, alias, folder)
+
+
+def label_free(definition: Definition) -> Definition:
+    """The sweep, judged by what needs no label where it is judged by labels and its images have none.
+
+    Raises Problem where other images of it have some. Images that are still at W&B count as labeled.
+    """
+    aliases = [value for one in definition.parameters if one.name == "images" for value in one.values]
+    if definition.metric not in OF_LABELS or not aliases:
+        return definition
+    with contextlib.closing(Store()) as store:
+        versions = {str(value): store.find(*reference(str(value), "images")) for value in aliases}
+        unlabeled = [
+            name for name, version in versions.items() if version and unmeasured(Images.load(store.folder(version)))
+        ]
+    if not unlabeled:
+        return definition
+    if others := [name for name in versions if name not in unlabeled]:
+        raise Problem(
+            f"{definition.file}: {unlabeled[0]} is unlabeled and {others[0]} is not, so that no metric compares their trials;"
+            " sweep each by itself, with --set images=..."
+        )
+    print(
+        f"{', '.join(unlabeled)}: unlabeled, so that trials are judged by {INSTANCES} in place of {definition.metric}"
+        " (sweeps/README.md says how far that agrees with a probe)",
+        flush=True,
+    )
+    metric = {"name": INSTANCES, "goal": "maximize"}
+    content = {**definition.content, "metric": metric}
+    return dataclasses.replace(definition, metric=INSTANCES, goal="maximize", content=content)
 
 
 def provide(name: str, alias: str, folder: Path) -> None:

@@ -19,7 +19,7 @@ from eval.evidence.intervals import auc_interval
 from eval.evidence.pictures import grid, tile
 from train.data.duplicates import overlap
 from train.data.embeddings import Embeddings, Vectors
-from train.data.images import Images
+from train.data.images import Images, class_name
 from train.data.neighbors import Neighbors, nearest
 from train.data.scores import Value
 from train.tracking import Origin, Problem
@@ -225,7 +225,7 @@ def table(most: list[Outlier], normal: Images, anomalies: Images) -> pd.DataFram
                 "rank": rank,
                 "image": tile(images.test[outlier.row]),
                 "set": images.name,
-                "class": images.classes[images.test_labels[outlier.row]],
+                "class": class_name(images.classes, images.test_labels[outlier.row]),
                 "row": outlier.row,
                 "score": outlier.score,
             }

@@ -24,14 +24,14 @@ BATCH = 250  # images at a time
 @dataclass(frozen=True)
 class Candidate:
     """A generator before its judge, and the images that both were made from. source, pictures: the artifacts of the
-    generator and of the images. digest: of the judge."""
+    generator and of the images. digest: of the judge. Unlabeled images have no judge."""
 
     source: Input
     generator: Generator
     pictures: Input
     images: Images
-    judge: Encoder
-    digest: str
+    judge: Encoder | None
+    digest: str | None
 
     @classmethod
     def fetch(cls, stage: Stage, alias: str, judge: str | None, device: torch.device) -> "Candidate":
@@ -44,6 +44,9 @@ class Candidate:
         pictures = stage.fetch("images", source.dataset)
         source.check_made_from(pictures)
         images, generator = Images.load(pictures.folder), load_generator(source.folder).to(device)
+        if not images.labeled:
+            print(f"{images.name} is unlabeled, and has no judge: what one measures is left out")
+            return cls(source, generator, pictures, images, None, None)
         return cls(source, generator, pictures, images, *fetch_judge(stage, judge, pictures, images, device))
 
 

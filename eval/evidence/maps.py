@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,12 +12,14 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 
 from train.data.embeddings import Vectors
+from train.data.images import UNLABELED
 from train.tracking.panels import color, figure, symbol
 from train.tracking.problem import Problem
 
 PERPLEXITY = 30.0  # scikit-learn's default
 SMALLEST = 4  # points: t-SNE needs a perplexity of at least 1
 NEAREST = 10
+GRAY = "#888888"  # of points without a label
 SURROUNDING = 50  # points of a map, enough to tell a line from a cloud
 
 
@@ -112,25 +115,27 @@ def map_figure(
     rows: NDArray[np.int64],
     centers: Vectors | None = None,
 ) -> go.Figure:
-    """One trace a group, in the group's color; `centers` are drawn on top, in black.
+    """One trace a group, in the group's color; `centers` are drawn on top, in black, and points without a label below, in gray.
 
-    coordinates: (n, 2). groups: (n,) indices into `names`. rows: (n,) row of each point's image in its split, which the
+    coordinates: (n, 2). groups: (n,) indices into `names`, or UNLABELED. rows: (n,) row of each point's image in its split, which the
     point carries as customdata. centers: (k, 2).
     """
-    traces = []
-    for group, name in enumerate(names):
+
+    def points(group: int, name: str, look: dict[str, Any]) -> go.Scattergl:
         member = groups == group
-        traces.append(
-            go.Scattergl(
-                name=name,
-                x=coordinates[member, 0],
-                y=coordinates[member, 1],
-                customdata=rows[member],
-                mode="markers",
-                marker={"size": 4, "color": color(group), "symbol": symbol(group), "opacity": 0.7},
-                hovertemplate="image %{customdata}",
-            )
+        return go.Scattergl(
+            name=name,
+            x=coordinates[member, 0],
+            y=coordinates[member, 1],
+            customdata=rows[member],
+            mode="markers",
+            marker={"size": 4, **look, "opacity": 0.7},
+            hovertemplate="image %{customdata}",
         )
+
+    below = [points(UNLABELED, "unlabeled", {"color": GRAY})] if (groups == UNLABELED).any() else []
+    looks = [{"color": color(group), "symbol": symbol(group)} for group in range(len(names))]
+    traces = [*below, *(points(group, name, looks[group]) for group, name in enumerate(names))]
     if centers is not None:
         outline = {"size": 12, "color": "black", "symbol": "diamond", "line": {"color": "white", "width": 2}}
         traces.append(

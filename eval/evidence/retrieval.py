@@ -1,6 +1,7 @@
 """Nearest and farthest images: what a representation calls alike, and what it pushes away."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,19 +11,21 @@ from tqdm import tqdm
 
 from eval.evidence.intervals import mean_interval
 from eval.evidence.pictures import grid, tile
+from eval.evidence.validity import labeled_rows
 from train.data.embeddings import Embeddings, Vectors
-from train.data.images import Images
-from train.data.neighbors import Ids, Neighbors
+from train.data.images import UNLABELED, Images, class_name
+from train.data.neighbors import Ids, Neighbors, build, nearest
 from train.data.scores import Value
 from train.tracking import Problem
 
 PER_QUERY = 5  # images of each query, and the neighbors that count in precision and color
+QUERIES = 10  # of images without labels
 BLOCK = 2048  # rows: a block of float64 distances has 32 MB
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """queries: (c,) rows of the training set, one a class. nearest, farthest: (c, 5) rows, nearest and farthest first."""
+    """queries: (c,) rows of the training set, one a class, or 10 of unlabeled images. nearest, farthest: (c, 5) rows, nearest and farthest first."""
 
     queries: Ids
     nearest: Ids
@@ -41,11 +44,7 @@ def retrieve(embeddings: Embeddings, neighbors: Neighbors, seed: int) -> Retriev
             f"the index is of {len(neighbors.train_ids)} images, and there are {len(embeddings.train)} vectors; remake it with"
             " python -m eval.index"
         )
-    present = np.bincount(embeddings.train_labels, minlength=len(embeddings.classes))
-    if not present.all():
-        name = embeddings.classes[int(np.argmin(present))]
-        raise Problem(f"class {name!r} has no train image to ask for; prepare images in which each class has some")
-    queries = query_rows(embeddings.train_labels, len(embeddings.classes), seed)
+    queries = query_rows(embeddings.train_labels, seed)
     return Retrieval(
         queries, neighbors.train_ids[queries, :PER_QUERY], farthest_of(embeddings.train, queries, PER_QUERY)
     )
@@ -56,7 +55,8 @@ def measure(
 ) -> tuple[dict[str, Value], dict[str, NDArray[np.float32]]]:
     """The scores over the whole training set, and what they are the means of: (n,) each, by metric path.
 
-    A ratio of colors is None where all images have one. Raises Problem where the embeddings are not one vector for each image.
+    The precision is of the images that have labels, and left out where fewer than two have. A ratio of colors is None where
+    all images have one. Raises Problem where the embeddings are not one vector for each image.
     """
     if len(images.train) != len(embeddings.train):
         raise Problem(
@@ -64,18 +64,18 @@ def measure(
             " name embeddings of all of them"
         )
     ids = np.asarray(neighbors.train_ids[:, :PER_QUERY])
-    hits = precision(ids, embeddings.train_labels)
+    hits = labeled_precision(embeddings, ids)
     far = farthest(embeddings.train)
     samples = {
-        "retrieve/precision@5": hits,
+        **({} if hits is None else {"retrieve/precision@5": hits}),
         "retrieve/color": color_ratios(mean_colors(images.train), ids, seed),
         "retrieve/background": color_ratios(border_colors(images.train), ids, seed),
         "retrieve/hubness": among_hubs(far),
     }
-    ends = mean_interval(hits, seed)
+    ends = None if hits is None else mean_interval(hits, seed)
     values: dict[str, Value] = {
         **{path: None if sample is None else float(sample.mean()) for path, sample in samples.items()},
-        "retrieve/precision@5/interval": list(ends) if ends else None,
+        **({} if hits is None else {"retrieve/precision@5/interval": list(ends) if ends else None}),
         "retrieve/farthest_distinct": len(np.unique(far)),
     }
     return values, {path: sample.astype(np.float32) for path, sample in samples.items() if sample is not None}
@@ -98,34 +98,58 @@ def pictures(retrieval: Retrieval, images: Images) -> dict[str, PIL.Image.Image]
     by_name = {}
     for name, ids in (("nearest", retrieval.nearest), ("farthest", retrieval.farthest)):
         rows = np.column_stack([retrieval.queries, ids])
-        same = images.train_labels[ids] == images.train_labels[retrieval.queries][:, None]
+        same = same_class(images.train_labels, retrieval.queries, ids)
         marks = np.column_stack([np.zeros(len(rows), bool), same])
         by_name[f"retrieve/{name}"] = grid([list(images.train[row]) for row in rows], marks.tolist(), set_apart=1)
     return by_name
 
 
 def table(retrieval: Retrieval, images: Images) -> pd.DataFrame:
-    """A row for each query: its class, how many of its nearest and farthest are of its class, and all the pictures."""
+    """A row for each query: its class, how many of its nearest and farthest are of its class, and all the pictures; without
+    labels the pictures alone."""
     labels = images.train_labels
+    labeled = len(labeled_rows(labels))
     rows = []
     for query, near, far in zip(retrieval.queries, retrieval.nearest, retrieval.farthest, strict=True):
-        row = {
-            "class": images.classes[labels[query]],
-            "row": int(query),
-            "query": tile(images.train[query]),
-            "nearest of its class": int((labels[near] == labels[query]).sum()),
-            "farthest of its class": int((labels[far] == labels[query]).sum()),
-        }
+        row: dict[str, Any] = {"class": class_name(images.classes, labels[query])} if labeled else {}
+        row |= {"row": int(query), "query": tile(images.train[query])}
+        if labeled:
+            row["nearest of its class"] = int(same_class(labels, query[None], near[None]).sum())
+            row["farthest of its class"] = int(same_class(labels, query[None], far[None]).sum())
         for kind, ids in (("nearest", near), ("farthest", far)):
             row |= {f"{kind} {place}": tile(images.train[i]) for place, i in enumerate(ids, start=1)}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def query_rows(labels: NDArray[np.int64], classes: int, seed: int) -> Ids:
-    """One random row of each class, in class order. Depends on the labels and the seed alone."""
+def query_rows(labels: NDArray[np.int64], seed: int) -> Ids:
+    """One random row of each class that has a label, in class order; 10 random rows, or all of fewer, ascending, where none
+    has. Depends on the labels and the seed alone."""
     generator = np.random.default_rng(seed)
-    return np.array([generator.choice(np.flatnonzero(labels == label)) for label in range(classes)])
+    present = np.unique(labels[labels != UNLABELED])
+    if not len(present):
+        return np.sort(generator.permutation(len(labels))[:QUERIES])
+    return np.array([generator.choice(np.flatnonzero(labels == label)) for label in present])
+
+
+def same_class(labels: NDArray[np.int64], queries: Ids, ids: Ids) -> NDArray[np.bool_]:
+    """Whether each of `ids`, (n, k), has the class of its query, (n,); an image without a label has none."""
+    classes = labels[queries][:, None]
+    same: NDArray[np.bool_] = (labels[ids] == classes) & (classes != UNLABELED)
+    return same
+
+
+def labeled_precision(embeddings: Embeddings, ids: Ids) -> NDArray[np.float64] | None:
+    """The precision of the images that have labels, among those alone; None of fewer than two. ids: (n, k) neighbors of all
+    training images, which serve where all have labels."""
+    rows = labeled_rows(embeddings.train_labels)
+    if len(rows) == len(ids):
+        return precision(ids, embeddings.train_labels)
+    if len(rows) < 2:
+        return None
+    vectors, k = np.asarray(embeddings.train[rows]), min(ids.shape[1], len(rows) - 1)
+    among = nearest(build(vectors), vectors, vectors, k, among_themselves=True)[1]
+    return precision(among, embeddings.train_labels[rows])
 
 
 def precision(ids: Ids, labels: NDArray[np.int64]) -> NDArray[np.float64]:

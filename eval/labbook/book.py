@@ -105,7 +105,11 @@ class Book:
     def impossible(self, name: str, variant: str) -> str | None:
         """In a word or two why this variant can have no such artifact; None where it can."""
         stage = self._stage(variant)
-        return absent(name, stage) if stage else None
+        return absent(name, stage, self.images.labeled) if stage else None
+
+    def unlabeled(self, name: str, path: str | None) -> bool:
+        """Whether what stands at a path of an artifact is left out because the images are unlabeled."""
+        return not self.images.labeled and declaration(name).needs_labels(path)
 
     def _stage(self, variant: str) -> str | None:
         """Which makes a variant: what made it here, or the study's representation of its name."""
@@ -114,12 +118,15 @@ class Book:
         representation = self.study.nearest(variant.removeprefix(f"{self.dataset}-"))
         return representation.stage if representation else None
 
-    def missing(self, name: str, variant: str) -> str:
-        """In a few words why a value or a figure is not there."""
-        if (name, variant) in self.evidence:
-            return "not measured"
-        if reason := self.impossible(name, variant):
+    def missing(self, name: str, variant: str, path: str | None = None) -> str:
+        """In a few words why a value or a figure, which would stand at `path`, is not there."""
+        present = (name, variant) in self.evidence
+        if not present and (reason := self.impossible(name, variant)):
             return reason
+        if self.unlabeled(name, path):
+            return "unlabeled"
+        if present:
+            return "not measured"
         return "no anomalies" if name == "anomaly" and self.anomalies is None else "not made"
 
     def cure(self, name: str, variant: str) -> str:

@@ -19,6 +19,8 @@ from eval.labbook.markup import Html, join, reference, tag
 from eval.labbook.page import file, policy, section
 from eval.labbook.study import Study, absent
 from eval.labbook.tables import UNIT, box, missing_cell, row, value_bar, value_cell, verdict
+from train.data.images import Images
+from train.tracking.declarations import declaration
 from train.tracking.problem import Problem, one_line, set_aside
 from train.tracking.store import Store, hash_file, home, write_whole
 from train.tracking.store.records import Version
@@ -32,13 +34,14 @@ LEAGUE = (PROBE, FEATURES, KNN)
 @dataclass(frozen=True)
 class Entry:
     """A study of one data set. report: the newest version of its page. comparison: None where there is none, or none that
-    can be read. faults: a line on each of those."""
+    can be read. faults: a line on each of those. labeled: whether the images are, True where they are not here."""
 
     study: Study
     dataset: str
     report: Version
     comparison: Comparison | None
     faults: tuple[str, ...] = ()
+    labeled: bool = True
 
     @property
     def anchor(self) -> str:
@@ -66,7 +69,9 @@ class Entry:
     def missing(self, measure: Measure, variant: str) -> str:
         """In a word or two why it has no value."""
         representation = self.study.nearest(variant.removeprefix(f"{self.dataset}-"))
-        return (representation and absent(measure.artifact, representation.stage)) or "not measured"
+        reason = representation and absent(measure.artifact, representation.stage, self.labeled)
+        unlabeled = not self.labeled and declaration(measure.artifact).needs_labels(measure.path)
+        return reason or ("unlabeled" if unlabeled else "not measured")
 
 
 def place(store: Store, studies: Sequence[Study], study: Study, page: bytes) -> Path:
@@ -127,7 +132,14 @@ def _entry(store: Store, studies: Sequence[Study], version: Version, alias: str)
     study, dataset = min(candidates, key=lambda candidate: len(candidate[1]))
     if _content(store, version) is None:
         faults.append(f"{version.reference} is damaged; make its study again")
-    return Entry(study, dataset, version, comparison, tuple(faults))
+    return Entry(study, dataset, version, comparison, tuple(faults), _labeled(store, dataset))
+
+
+def _labeled(store: Store, dataset: str) -> bool:
+    with contextlib.suppress(Problem):
+        if images := store.find("images", dataset):
+            return Images.load(store.folder(images)).labeled
+    return True
 
 
 def _content(store: Store, version: Version) -> Path | None:

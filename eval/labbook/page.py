@@ -17,8 +17,13 @@ from eval.labbook.markup import Html, data, join, tag
 from eval.labbook.panels import Panels
 from eval.labbook.tables import by_class, numbers, summary
 from eval.labbook.thumbnails import Sprite
+from train.data.images import UNLABELED, Images
 
 SCRIPTS = ("figures.js", "maps.js", "controls.js")
+LEFT_OUT = (
+    "What reads or compares classes is left out: probes, nearest neighbors' accuracy, purity, agreement of clusters with classes."
+    " Training, collapse, maps, retrieval, clusters and anomalies need no label."
+)
 SHOWN_CLASSES = 20  # more have no example image in the head of the page
 
 
@@ -86,11 +91,13 @@ def _head(book: Book) -> Html:
     images = book.images
     facts = (
         f"{len(images.train):,} training and {len(images.test):,} test images of {images.size} × {images.size} pixels"
-        f" in {len(images.classes)} classes"
+        f"{_classes(images)}"
     ).replace(",", "\N{NARROW NO-BREAK SPACE}")
     asked = [] if book.study.default else [tag("p", book.study.question, class_="question")]
     parts = [tag("h1", images.name), *asked, tag("p", facts, class_="facts"), *_warnings(book)]
-    if len(images.classes) <= SHOWN_CLASSES:
+    if not images.labeled:
+        parts.append(tag("p", tag("strong", "Unlabeled. "), LEFT_OUT, class_="facts", role="note"))
+    if 0 < len(images.classes) <= SHOWN_CLASSES:
         labels = np.asarray(images.test_labels)
         examples = []
         for index, name in enumerate(images.classes):
@@ -99,6 +106,16 @@ def _head(book: Book) -> Html:
             examples.append(tag("li", picture, tag("span", name)))
         parts.append(tag("ul", *examples, class_="classes", aria_label="Classes, each with a test image"))
     return join(*parts)
+
+
+def _classes(images: Images) -> str:
+    """What the first line says of classes, and of how many images they are known where not of all."""
+    labels = np.concatenate([images.train_labels, images.test_labels])
+    count = int((labels != UNLABELED).sum())
+    if not count:
+        return "; unlabeled"
+    of = "" if count == len(labels) else f"; {count:,} of all have labels"
+    return f" in {len(images.classes)} classes{of}"
 
 
 def _warnings(book: Book) -> list[Html]:
@@ -132,7 +149,7 @@ def _chapter(book: Book, chapter: Chapter, panels: Panels) -> Html:
     variants = chapter.variants(book)
     if chapter.measures:
         parts.append(numbers(book, chapter.measures, variants, f"{chapter.title} in numbers"))
-    if chapter.by_class:
+    if chapter.by_class and book.images.labeled:
         parts.append(by_class(book, "probe", *chapter.by_class))
     return tag("section", *parts, answer(book, chapter), id=chapter.anchor, class_="chapter")
 

@@ -214,9 +214,9 @@ class Panels:
         missing = [variant for variant in variants if variant not in present]
         if not missing:
             return join()
-        reasons = {variant: self.book.missing(panel.artifact, variant) for variant in missing}
+        reasons = {variant: self.book.missing(panel.artifact, variant, panel.path) for variant in missing}
         notes = [tag("span", f"– {variant} ({reason}) ", data_variant=variant) for variant, reason in reasons.items()]
-        cure = self.book.cure(panel.artifact, missing[0])
+        cure = "" if self.book.unlabeled(panel.artifact, panel.path) else self.book.cure(panel.artifact, missing[0])
         return tag("p", *notes, command(cure) if cure and not present else "", class_="absent")
 
     def _template(self, template: Any) -> int | None:

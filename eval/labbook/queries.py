@@ -8,6 +8,7 @@ from eval.evidence.pictures import GAP
 from eval.labbook.book import Book
 from eval.labbook.markup import Html, join, panel_id, tag
 from eval.labbook.thumbnails import address
+from train.data.images import class_name
 
 KINDS = {"retrieve/nearest": "nearest", "retrieve/farthest": "most distant"}  # panel path: what it shows
 
@@ -45,7 +46,7 @@ def _pictures(book: Book, variant: str) -> dict[str, PIL.Image.Image] | None:
 
 def _query(book: Book, variants: Sequence[str], row: int, place: int, count: int) -> Html:
     """row: of the query among the training images. place: of its row in the pictures, which have `count`."""
-    name = book.images.classes[int(book.images.train_labels[row])]
+    name = class_name(book.images.classes, int(book.images.train_labels[row]))
     first = (_pictures(book, variants[0]) or {})["retrieve/nearest"]
     query = _image(_cut(first, place, count)[0], f"The query, training image {row}: {name}.")
     head = tag("tr", tag("th", "Variant", scope="col"), *(tag("th", kind, scope="col") for kind in KINDS.values()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from train.data.images import UNLABELED, has_labels
 from train.tracking import Problem, stage_command
 from train.tracking.declarations import declaration, declarations
 
@@ -27,7 +28,7 @@ class Representation:
 
     name: of its variants, after that of the data set. command: makes its encoder, or its embeddings; {images} is the image
     set, {NAME} the alias of the study's representation NAME. label: what sentences call it. plural: whether that is a plural.
-    seedless: nothing in it is drawn. without: evaluations that are not taken of it, though they could be. flags: those of
+    seedless: nothing in it is drawn. labels: whether it learns from them, so that unlabeled images have none of it. without: evaluations that are not taken of it, though they could be. flags: those of
     an evaluation that is taken of it otherwise than of the others.
     """
 
@@ -38,6 +39,7 @@ class Representation:
     seedless: bool = False
     without: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
+    labels: bool = False
 
     @property
     def stage(self) -> str:
@@ -120,6 +122,12 @@ class Study:
         )
 
     @property
+    def needing_labels(self) -> list[str]:
+        """What is left out of unlabeled images: representations that learn from labels, and evaluations."""
+        learning = [one.name for one in self.representations if one.labels]
+        return [*learning, *(f"eval.{name}" for name in self.evaluations if declaration(name).needs_labels())]
+
+    @property
     def asks_for_anomalies(self) -> bool:
         """Whether an evaluation needs a second image set."""
         return any("anomalies" in declaration(name).fields for name in self.evaluations)
@@ -133,21 +141,22 @@ class Study:
                     f"{dataset} has {len(labels)} {split} images, and eval.{name} needs {least}; add {split} images, or give"
                     " another data set"
                 )
-        if "probe" in self.evaluations and np.bincount(train_labels).max() < 2:
+        labels = train_labels[train_labels != UNLABELED]
+        if "probe" in self.evaluations and has_labels(train_labels, test_labels) and np.bincount(labels).max() < 2:
             raise Problem(
-                f"each of the {len(train_labels)} training images of {dataset} has a class of its own, so that eval.probe can"
+                f"each of the {len(labels)} training images of {dataset} has a class of its own, so that eval.probe can"
                 " hold none out; give two images of a class"
             )
 
     # -- the commands that make it -------------------------------------------------------------------------------------
 
-    def steps(self, representation: Representation) -> Iterator[str]:
+    def steps(self, representation: Representation, labeled: bool = True) -> Iterator[str]:
         """The commands that follow the representation's own: what its evaluations need, in the order of artifacts.yaml, and
-        then these; {variant} and {anomalies} are still to be filled in."""
+        then these; {variant} and {anomalies} are still to be filled in. labeled: whether the images are."""
         evaluations = [
             name
             for name in self.evaluations
-            if name not in representation.without and not absent(name, representation.stage)
+            if name not in representation.without and not absent(name, representation.stage, labeled)
         ]
         needed = {need for name in evaluations for need in _needs(name)}
         for name in (*(name for name in declarations() if name in needed and name not in evaluations), *evaluations):
@@ -190,14 +199,17 @@ class Study:
         return () if self.default else ("--study", self.name)
 
 
-def absent(artifact: str, stage: str) -> str | None:
-    """In a word or two why a variant that this stage makes cannot have such an artifact; None where it can."""
+def absent(artifact: str, stage: str, labeled: bool = True) -> str | None:
+    """In a word or two why a variant that this stage makes cannot have such an artifact; None where it can. labeled: whether
+    the images are."""
     declared = declaration(artifact)
     if stage in declared.producers:
         return None
+    if declared.needs_labels() and not labeled:
+        return "unlabeled"
     if not declared.command:
         return declared.absent or "not made by its stage"
-    return next((reason for need in declared.needs if (reason := absent(need, stage))), None)
+    return next((reason for need in declared.needs if (reason := absent(need, stage, labeled))), None)
 
 
 def preset(images: NDArray[np.uint8]) -> str:

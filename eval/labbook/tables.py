@@ -38,7 +38,7 @@ def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
         cells = [
             tag("td", tag("span", number(values[index], "percent"), class_="value"), data_value=values[index])
             if index < len(values) and values[index] is not None
-            else _missing(book, artifact, variant)
+            else _missing(book, artifact, variant, path)
             for index in range(len(book.images.classes))
         ]
         rows.append(row(variant, cells))
@@ -57,7 +57,7 @@ def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
             gap = difference(book, measure, base, variant)
             if gap is None:
                 missing = [name for name in (base, variant) if estimate(book, measure, name) is None]
-                cells.append(_missing(book, measure.artifact, missing[0]))
+                cells.append(_missing(book, measure.artifact, missing[0], measure.path))
                 continue
             cells.append(
                 tag(
@@ -108,7 +108,9 @@ def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: boo
     mean = estimate(book, measure, variant)
     if mean is None:
         value = book.value(measure.artifact, variant, measure.path)
-        return tag("td", _text(book, measure, value)) if value else _missing(book, measure.artifact, variant)
+        return (
+            tag("td", _text(book, measure, value)) if value else _missing(book, measure.artifact, variant, measure.path)
+        )
     return value_cell(measure, mean, variant in winners, _bar(book, measure, variant, mean) if bar else "")
 
 
@@ -134,8 +136,8 @@ def verdict(gap: Difference, measure: Measure) -> Html:
     return tag("span", word, class_="verdict", data_verdict=VERDICTS.get(word, word))
 
 
-def _missing(book: Book, artifact: str, variant: str) -> Html:
-    return missing_cell(book.missing(artifact, variant))
+def _missing(book: Book, artifact: str, variant: str, path: str) -> Html:
+    return missing_cell(book.missing(artifact, variant, path))
 
 
 def _text(book: Book, measure: Measure, value: Any) -> Html:

@@ -11,6 +11,8 @@ from eval.labbook.book import Book
 from eval.labbook.estimates import difference, estimate
 from eval.labbook.markup import Html, command, join, panel_id, tag
 
+UNLABELED = "the images are unlabeled, and what compares with classes is left out"
+
 
 class Writer:
     """Writes one answer: `say` adds a sentence, and whatever an answer needs and the book lacks becomes a gap.
@@ -110,7 +112,9 @@ class Writer:
 
     def _miss(self, artifact: str, path: str, variant: str) -> None:
         book = self.book
-        if reason := book.impossible(artifact, variant):
+        if book.unlabeled(artifact, path):
+            self.gaps[UNLABELED] = ""
+        elif reason := book.impossible(artifact, variant):
             self.gaps[f"{artifact} of {variant}: {reason}"] = ""
         elif variant not in book.variants:
             self.gaps[f"{variant} is not on this page"] = book.cure(artifact, variant)

@@ -22,6 +22,7 @@ from train.models.decoder import Decoder, Plan
 from train.models.diffuser import Diffuser
 from train.models.diffuser import Plan as Diffusion
 from train.models.encoder import Architecture, Encoder
+from train.tracking.declarations import declaration
 from train.tracking.store import Store
 
 FLAT = IMAGES.train[..., 0].reshape(len(IMAGES.train), -1) / 255
@@ -146,10 +147,10 @@ class Blind(Ideal):
 FEW = replace(IMAGES, test=IMAGES.test[:60], test_labels=IMAGES.test_labels[:60])
 
 
-def restore(kind: type[Ideal]) -> Scores:
+def restore(kind: type[Ideal], judging: bool = True) -> Scores:
     diffuser = Diffuser(Diffusion(4, 1, 1, 2, False, 1, 16, "cosine", "x0", 10)).eval()
     diffuser.network = kind(FEW.test[..., :1])  # type: ignore[assignment]
-    return restored(diffuser, FEW, judge(), Config("x", pairs=60, steps=10))
+    return restored(diffuser, FEW, judge() if judging else None, Config("x", pairs=60, steps=10))
 
 
 def test_an_ideal_denoiser_restores_every_image_it_knows() -> None:
@@ -172,6 +173,23 @@ def test_a_denoiser_that_sees_nothing_gives_gray() -> None:
     for level in LEVELS:
         assert scores.values[f"decode/ddim/kept/{100 * level:g}"] == share
         assert scores.values[f"decode/ddim/error/{100 * level:g}"] == pytest.approx(error, rel=1e-5)
+
+
+def test_without_a_judge_nothing_is_said_of_classes_and_all_else_stays() -> None:
+    needs_labels = declaration("decode").needs_labels
+    for with_judge, without in ((restore(Ideal), restore(Ideal, judging=False)), (path(judge()), path(None))):
+        for part in ("values", "samples", "figures", "pictures"):
+            kept = {name for name in getattr(with_judge, part) if not needs_labels(name)}
+            assert getattr(without, part).keys() == kept
+    one, other = (restore(Ideal, judging=judging).values for judging in (True, False))
+    errors = [name for name in one if "/error/" in name and "interval" not in name]
+    assert len(errors) == len(LEVELS) * len(SAMPLERS)
+    assert [one[name] for name in errors] == [other[name] for name in errors]
+
+
+def path(critic: Encoder | None) -> Scores:
+    encoder, decoder = linear(4)
+    return between(decoder, encoder, IMAGES, critic, Config("x", pairs=10))
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------------

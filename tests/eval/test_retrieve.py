@@ -25,6 +25,7 @@ from eval.evidence.retrieval import (
     query_rows,
     query_values,
 )
+from eval.evidence.validity import check
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_embedded, publish_encoder, publish_images, refusal
 from tests.parts.embeddings import blobs
@@ -132,9 +133,9 @@ def test_border_colors_are_those_of_what_is_left_when_the_middle_is_cut_out(size
 
 def test_queries_are_one_of_each_class_and_another_seed_draws_others() -> None:
     labels = blobs(7, 50, 8, seed=3).train_labels
-    queries = query_rows(labels, 7, seed=0)
+    queries = query_rows(labels, seed=0)
     assert labels[queries].tolist() == list(range(7))
-    assert queries.tolist() != query_rows(labels, 7, seed=1).tolist()
+    assert queries.tolist() != query_rows(labels, seed=1).tolist()
 
 
 def test_grid_shows_every_pixel_enlarged_and_frames_the_marked() -> None:
@@ -259,6 +260,6 @@ def test_a_class_without_a_training_image_and_an_index_of_other_images_are_one_l
     embeddings = blobs(3, 10, 4, seed=0)
     neighbors = find_neighbors(embeddings, 5)
     without = dataclasses.replace(embeddings, train_labels=embeddings.train_labels % 2)
-    assert "class 'class 2' has no train image" in refusal(lambda: retrieval.retrieve(without, neighbors, 0))
+    assert "class 'class 2' has no train image" in refusal(lambda: check(without))
     fewer = dataclasses.replace(neighbors, train_ids=neighbors.train_ids[:20])
     assert "the index is of 20 images" in refusal(lambda: retrieval.retrieve(embeddings, fewer, 0))

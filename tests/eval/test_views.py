@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from eval.views import Config, harder_views, score, standard_views
+from eval.views import Config, harder_views, score
 from tests.train.engine.test_loop import dots
 from train.data.images import Images
 from train.data.views import Augmentation
+from train.engine.instances import standard_views
 from train.models.encoder import Architecture, Encoder
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.parts.embeddings import NoConfig
 from train.data.embeddings import Embeddings
-from train.data.images import Images
+from train.data.images import SPLITS, UNLABELED, Images
 from train.tracking import Problem, Stage
 
 
@@ -22,6 +23,12 @@ def images(name: str, embeddings: Embeddings, size: int = 8, seed: int = 0) -> I
         arrays[split] = rng.integers(0, 256, (len(labels), size, size, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = labels
     return Images.from_arrays(name, embeddings.classes, arrays)
+
+
+def without_labels(labeled: Images, name: str | None = None) -> Images:
+    """The same images, of which nobody says the classes."""
+    none: dict[str, Any] = {f"{split}_labels": np.full(len(getattr(labeled, split)), UNLABELED) for split in SPLITS}
+    return replace(labeled, name=name or labeled.name, classes=(), **none)
 
 
 def publish_images(pixels: Images) -> None:

@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,7 +18,7 @@ from pydantic import Field
 from train.data.duplicates import Duplicates
 from train.tracking.contents import read_json
 from train.tracking.declarations import check_name
-from train.tracking.problem import naming, reading
+from train.tracking.problem import Problem, naming, reading
 from train.tracking.store import home
 
 SPLITS = ("train", "test")
@@ -118,6 +118,22 @@ class Images:
         """Whether images of both splits have classes, so that one can learn from some and be asked about others."""
         return has_labels(self.train_labels, self.test_labels)
 
+    def with_labels(self, stage: str) -> Self:
+        """The images that have labels, for a stage that learns from those of training and asks about those of test; itself
+        where all have. Raises Problem where a split has none."""
+        if not self.labeled:
+            raise unlabeled(self.name, stage)
+        rows = {split: np.flatnonzero(getattr(self, f"{split}_labels") != UNLABELED) for split in SPLITS}
+        if all(len(part) == len(getattr(self, split)) for split, part in rows.items()):
+            return self
+        changes: dict[str, Any] = {}
+        for split, part in rows.items():
+            pixels = blank((len(part), *getattr(self, split).shape[1:]), np.uint8)
+            # In a mapped file as the others are; `raise`, the default, would make a copy.
+            changes[split] = np.take(getattr(self, split), part, axis=0, out=pixels, mode="clip")
+            changes[f"{split}_labels"] = getattr(self, f"{split}_labels")[part]
+        return replace(self, **changes)
+
     @property
     def size(self) -> int:
         """Height, which is also the width, in pixels."""
@@ -159,6 +175,19 @@ def check_labels(labels: NDArray[Any], count: int, classes: int, what: str) -> N
 def has_labels(*splits: NDArray[np.int64]) -> bool:
     """Whether each of the splits has an image with a label."""
     return all((labels != UNLABELED).any() for labels in splits)
+
+
+def unlabeled(name: str, stage: str) -> Problem:
+    """What a stage says that can measure nothing without labels."""
+    return Problem(
+        f"{name} is unlabeled, and {stage} learns from labels of training images and asks about those of test images;"
+        " prepare images that have some (python -m train.prepare --help), or leave this stage out"
+    )
+
+
+def class_name(classes: tuple[str, ...], label: int) -> str:
+    """What tables and captions call the class of an image."""
+    return classes[label] if label != UNLABELED else "unlabeled"
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from train.engine.monitor import INSTANCES
 from train.tracking.panels import color, figure
 
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)  # of a rank, on a logarithmic axis
@@ -44,6 +45,13 @@ def figures(
                     line_dash="dot"
                 ),
             ],
+        )
+    if INSTANCES in epochs[0]:
+        panels["training/instances"] = figure(
+            "Views told apart by their image, without labels",
+            "training batch",
+            "mean reciprocal rank of a view's own image",
+            [_line(epochs, INSTANCES, "held-out images", color(2), "lines+markers")],
         )
     panels["training/collapse"] = figure(
         "Spread of the representation",

@@ -212,7 +212,7 @@ class Training:
         checkpoint.save(path, self.method, self.optimizer, progress)
 
     def _resume(self, path: Path) -> None:
-        self.stage.axis("epoch", "test/*", "knn/*", "collapse/*", "pace/*")
+        self.stage.axis("epoch", "test/*", "knn/*", "instances/*", "collapse/*", "pace/*")
         self.stage.axis("batch", "loss/*", "optimizer/*", "curve/*")
         with self.processes.file(path, self.device) as file:
             try:

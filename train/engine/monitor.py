@@ -1,6 +1,7 @@
 """What is measured during a training, without test labels: kNN accuracy on held-out training labels, and collapse.
 
-Where only some training images have labels, it is measured on those; where none has, kNN accuracy is left out.
+Where only some training images have labels, it is measured on those; where none has, kNN accuracy is left out, and views of
+the held-out images are told apart in its place.
 """
 
 import math
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.images import UNLABELED, Images
+from train.data.views import Augmentation, batch
 from train.engine.collapse import dimension_std, effective_rank, spread
+from train.engine.instances import reciprocal_rank, standard_views
 from train.methods.method import Method
 from train.tracking.problem import Problem
 
@@ -21,6 +24,8 @@ MEASURES = ("knn/top1", *(f"collapse/{name}" for name in _COLLAPSE))
 OLDER = MEASURES[:3]  # all that a checkpoint of an older Peel has
 CURVE = ("curve/knn", *(f"curve/{name}" for name in _COLLAPSE))
 OF_LABELS = (MEASURES[0], CURVE[0])  # what images without labels have none of
+INSTANCES = "instances/reciprocal_rank"  # once an epoch, of images without labels alone
+INSTANCE_VIEWS = (10, 250)  # so many standard views of so many held-out images
 HELD_OUT = 5_000  # training images whose labels no monitor, sweep or recipe search may learn from
 LEAST = 2  # of them: one alone has no spread
 BANK = 10_000  # training images that vote
@@ -65,8 +70,10 @@ def knn_accuracy(queries: Tensor, query_labels: Tensor, bank: Tensor, bank_label
 
 def measure(method: Method, images: Images) -> dict[str, float]:
     """Once an epoch: kNN accuracy and collapse measures of the representation of held-out training images, and collapse of
-    what the loss sees of them; NaN where vectors are not finite, of which there are no neighbors and no eigenvalues."""
-    return _look(method, images, HELD_OUT, BANK, MEASURES)
+    what the loss sees of them; NaN where vectors are not finite, of which there are no neighbors and no eigenvalues. Without
+    labels `reciprocal_rank` of instances in place of kNN accuracy."""
+    values = _look(method, images, HELD_OUT, BANK, MEASURES)
+    return {INSTANCES: tell_apart(method, images), **values} if unmeasured(images) else values
 
 
 def glance(method: Method, images: Images) -> dict[str, float]:
@@ -74,6 +81,21 @@ def glance(method: Method, images: Images) -> dict[str, float]:
     held_out, bank = GLANCE
     voters = max(1, min(bank, len(monitor_split(monitored(images))[1]) // GLANCE_SHARE))
     return _look(method, images, held_out, voters, CURVE)
+
+
+@torch.inference_mode()
+def tell_apart(method: Method, images: Images) -> float:
+    """How well views of held-out images tell which one they are of. The views are those of SimCLR, the same for all trainings
+    of a set whatever their own are, so that trainings can be compared."""
+    count, most = INSTANCE_VIEWS
+    rows = np.sort(monitor_split(monitored(images))[0][:most])
+    pixels, draws = batch(images.train, monitored(images)[rows]), torch.Generator().manual_seed(0)
+    parts = []
+    for _ in range(count):
+        views = standard_views(pixels, Augmentation(size=images.size), draws).permute(0, 2, 3, 1).numpy()
+        parts += [method.encoder.encode(views, start, start + BATCH)[1].float() for start in range(0, len(rows), BATCH)]
+    vectors = torch.cat(parts).view(count, len(rows), -1)
+    return reciprocal_rank(vectors) if vectors.isfinite().all() else math.nan
 
 
 def monitored(images: Images) -> NDArray[np.int64]:

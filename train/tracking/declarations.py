@@ -6,6 +6,7 @@ import string
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ LONGEST = 128  # characters of a name or an alias
 ROOM = {"anomalies": 13, "images": 13, "study": 13, "sweep": 13, "seed": 3, "method": 30}
 
 ALIAS_FIELDS = ("dataset", "variant", "seed", "images", "anomalies", "sweep", "study")
+ALL = "*"  # the pattern of all paths
 COMMAND_FIELDS = ("variant", "anomalies")
 
 
@@ -42,6 +44,7 @@ class Declaration:
     aliases: tuple[str, ...]
     command: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     absent: str | None = None
 
     def aliases_for(self, fields: Mapping[str, object]) -> list[str]:
@@ -60,6 +63,10 @@ class Declaration:
         if not aliases:
             raise ValueError(f"no alias template of {self.name} in {FILE.name} takes the fields {sorted(names)}")
         return aliases
+
+    def needs_labels(self, path: str | None = None) -> bool:
+        """Whether what stands at `path`, or all of it, is there only of images with labels."""
+        return any(pattern == ALL or (path is not None and fnmatchcase(path, pattern)) for pattern in self.labels)
 
     @property
     def fields(self) -> set[str]:
@@ -110,9 +117,13 @@ def read(text: str) -> dict[str, Declaration]:
 
 
 def _listed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A single command may stand without a list around it."""
-    command = entry.get("command", [])
-    return {**entry, "command": [command] if isinstance(command, str) else command}
+    """A single command may stand without a list around it, and `true` for the labels of all."""
+    command, labels = entry.get("command", []), entry.get("labels", [])
+    return {
+        **entry,
+        "command": [command] if isinstance(command, str) else command,
+        "labels": [ALL] if labels is True else labels,
+    }
 
 
 def _check_keys(name: object, entry: Mapping[Any, Any]) -> None:
