@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from train.data import fingerprints, folder, pictures
 from train.data.images import SPLITS, Images, Pixels, blank
 from train.tracking import environment
 from train.tracking.declarations import listing
 from train.tracking.problem import Problem, incident, one_line
+from train.tracking.progress import over
 from train.tracking.store import home
 
 CROP, STRIDE = 64, 32  # pixels; of the sample photos
@@ -133,7 +133,7 @@ def _resize(images: Pixels, size: int, what: str) -> Pixels:
     if images.shape[1:3] == (size, size):
         result[:] = images if images.ndim == 4 else images[..., None]
     else:
-        for i, image in enumerate(tqdm(images, what, leave=False, unit=" images", disable=None)):
+        for i, image in enumerate(over(images, what, "image", leave=False)):
             result[i] = pictures.fit(PIL.Image.fromarray(image), size)
     return result
 

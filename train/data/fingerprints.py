@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
-from tqdm import tqdm
 
 from train.data.folder import Tree, mark, open_tree
 from train.data.pictures import MOST_BYTES
+from train.tracking.progress import over
 from train.tracking.store import home, write_whole
 
 # A change within two seconds of the last one can leave the times as they were: FAT counts no finer.
@@ -42,7 +42,7 @@ def fingerprint(source: Path, encoding: str = "") -> str:
     if archive and WHOLE in memory and memory[WHOLE][:-1] == archive:
         return memory[WHOLE][-1]
     with open_tree(source, encoding) as tree:
-        for path in tqdm(sorted(tree.images), "fingerprint", unit=" images", delay=1, leave=False):
+        for path in over(sorted(tree.images), "fingerprint", "image", delay=1, leave=False):
             state = tree.images[path]
             content = memory[path][-1] if path in memory and memory[path][:-1] == state else _content(tree, path)
             if content and not archive:

@@ -14,12 +14,12 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from train.data import archive, pictures
 from train.data.images import SPLITS, Pixels, blank
 from train.data.pictures import Picture
 from train.tracking.problem import Problem, incident, one_line
+from train.tracking.progress import over
 
 LAYOUT = "train/CLASS/* and test/CLASS/*"
 # What systems put beside one's files, whatever its case; as is all that begins with a dot.
@@ -326,7 +326,7 @@ def _decode_all(
     lines = []
     count = 0
     with contextlib.closing(pictures.in_threads(lambda path: _decode(tree, path, size), paths)) as results:
-        for i, result in enumerate(tqdm(results, split, len(paths), leave=False, unit=" images", disable=None)):
+        for i, result in enumerate(over(results, split, "image", len(paths), leave=False)):
             if not isinstance(result, str):
                 images[count] = result.pixels
                 remarks.add(paths[i], result)
