@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from eval.evidence.findings import finding
 from eval.evidence.retrieval import measure, pictures, query_values, retrieve, table
 from eval.evidence.validity import check
 from train.data.embeddings import Embeddings
@@ -44,6 +45,7 @@ def main(config: Config) -> None:
         scores = Scores(values | query_values(retrieval), pictures=pictures(retrieval, images), samples=samples)
         scores.log(stage)
         stage.panel("retrieve/table", table(retrieval, images))
+        stage.finding = finding("retrieve", stage.alias, scores.values)
         stage.publish("retrieve", scores.save)
 
 

@@ -85,6 +85,10 @@ def main(config: Config) -> None:
         stage.panel("images/samples", sample_sheet(images, np.random.default_rng(SAMPLE_SEED)))
         stage.panel("images/classes", classes_figure(images))
         stage.panel("images/table", sample_table(images, np.random.default_rng(SAMPLE_SEED)))
+        stage.finding = (
+            f"images {config.name}: {len(images.train):,} training and {len(images.test):,} test images,"
+            f" {f'{len(images.classes):,} classes' if images.classes else 'unlabeled'}, {images.size} x {images.size} pixels"
+        )
         stage.publish("images", images.save, {"dataset": config.name})
 
 
