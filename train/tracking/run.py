@@ -36,6 +36,10 @@ def leads() -> bool:
     return environment.rank().number == 0
 
 
+def new_id() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
 class Recorder:
     """Logs to one run, which an account has at W&B, and which is an offline record without one.
 
@@ -52,7 +56,7 @@ class Recorder:
         self.seed: int | None = None
         self.method: str | None = None
         self.finding = ""
-        self.id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+        self.id = new_id()
         self._run: Any = None
         self._sources: list[Any] = []  # W&B's artifacts that were pulled
         self._resumes = False
@@ -65,30 +69,7 @@ class Recorder:
         if self._run is None:
             wandb = remote.client()
             try:
-                settings = wandb.setup().settings
-                settings.run_id = self.id  # in a sweep the client takes that alone
-                for name, setting in remote.OF_A_RUN.items():
-                    setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
-                self._run = wandb.init(
-                    project=remote.project_name(),
-                    id=self.id,
-                    name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
-                    job_type=self.job,
-                    group=self.variant or self.dataset,
-                    tags=self._tags(),
-                    config=self._config(),
-                    mode="online" if online() else "offline",
-                    resume="allow" if self._resumes and online() else None,
-                    dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
-                    settings=wandb.Settings(
-                        silent=True,
-                        console="off",
-                        x_disable_stats=self.job not in declaration("training").producers,
-                        save_code=False,
-                        program=f"-m {self.job}",  # in a process of a driver it would say the driver's
-                        **_checkout(),
-                    ),
-                )
+                self._run = self._start(wandb)
             except wandb.errors.Error as error:
                 raise Problem(
                     f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
@@ -100,6 +81,43 @@ class Recorder:
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
         return self._run
+
+    def _start(self, wandb: Any) -> Any:
+        """The run of this id. Another one where a client that several processes share still has a run of that id, whose process
+        was killed."""
+        try:
+            return self._init(wandb)
+        except Exception as error:  # the client's own, and of no public class
+            if not (self._resumes and "in use" in str(error)):
+                raise
+            self.id, self._resumes = new_id(), False
+            return self._init(wandb)
+
+    def _init(self, wandb: Any) -> Any:
+        settings = wandb.setup().settings
+        settings.run_id = self.id  # in a sweep the client takes that alone
+        for name, setting in remote.OF_A_RUN.items():
+            setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
+        return wandb.init(
+            project=remote.project_name(),
+            id=self.id,
+            name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
+            job_type=self.job,
+            group=self.variant or self.dataset,
+            tags=self._tags(),
+            config=self._config(),
+            mode="online" if online() else "offline",
+            resume="allow" if self._resumes and online() else None,
+            dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=self.job not in declaration("training").producers,
+                save_code=False,
+                program=f"-m {self.job}",  # in a process of a driver it would say the driver's
+                **_checkout(),
+            ),
+        )
 
     def _about(self) -> dict[str, Any]:
         """What the run is about, by the names that runs are grouped by."""
