@@ -17,6 +17,7 @@ from eval.evidence.density import (
     table,
     values,
 )
+from eval.evidence.findings import finding
 from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import Neighbors
@@ -93,6 +94,7 @@ def main(config: Config) -> None:
         )
         scores.log(stage)
         stage.panel("anomaly/table", table(most, normal, anomalies))
+        stage.finding = finding("anomaly", f"{against} by {stage.alias}", scores.values)
         stage.publish("anomaly", scores.save, {"variant": stage.variant, "seed": stage.seed, "anomalies": against})
 
 

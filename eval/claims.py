@@ -4,6 +4,7 @@ It reads the comparison of the variants and measures nothing itself.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,16 @@ def main(config: Config) -> None:
         )
         scores.log(stage)
         stage.panel("claims/table", rows)
+        print(listing(rows))
+        stage.finding = f"claims of {config.compare}: {tally(decisions)}"
         stage.publish("claims", scores.save, get_study(config.study).fields(str(stage.dataset)))
-    print(listing(rows))
+
+
+def tally(decisions: Sequence[Decision]) -> str:
+    """How many claims hold, do not hold, are not decided."""
+    counts = Counter(decision.verdict for decision in decisions)
+    holds, fails = ("holds" if counts["holds"] == 1 else "hold", "does" if counts["does not hold"] == 1 else "do")
+    return f"{counts['holds']} {holds}, {counts['does not hold']} {fails} not hold, {counts['not decided']} not decided"
 
 
 def entries(claims: Sequence[Claim], decisions: Sequence[Decision], comparison: Comparison) -> dict[str, Value]:

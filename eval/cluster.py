@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from eval.evidence.clustering import composition, k_means, silhouettes
+from eval.evidence.findings import finding
 from eval.evidence.maps import SMALLEST, draw, map_figure, tsne
 from eval.evidence.validity import check, check_own, labeled_rows
 from train.data.embeddings import Embeddings, Vectors
@@ -53,6 +54,7 @@ def main(config: Config) -> None:
             )
         scores = cluster(embeddings, k, config.sample, stage.seed or 0)
         scores.log(stage)
+        stage.finding = finding("cluster", stage.alias, scores.values)
         stage.publish("cluster", scores.save)
 
 

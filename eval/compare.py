@@ -3,6 +3,9 @@
 Where an evaluation published what it measured on each image, the 95 % intervals come from a bootstrap over images and
 seeds, and differences are paired by image. With a single seed an interval covers images only. A difference whose interval
 holds 0 reads "no difference shown"; one of a measure that has no samples reads "not decided".
+
+Two variants by name (python -m eval.compare ONE OTHER) are compared here and now: the differences are printed, and nothing is
+published.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +14,7 @@ from typing import Annotated
 
 import pandas as pd
 import plotly.graph_objects as go
+import tyro
 
 from eval.evidence.bootstrap import Sample, Seeds, compare
 from eval.evidence.comparison import (
@@ -22,10 +26,13 @@ from eval.evidence.comparison import (
     measure_entries,
     source_entry,
 )
-from eval.evidence.readings import Reading, gather, versions
+from eval.evidence.measures import MEASURES
+from eval.evidence.numbers import Form, number, signed, span
+from eval.evidence.readings import Reading, gather, score_names, versions
 from eval.studies.all import get_study
 from train.data.scores import Scores, Value
 from train.tracking import LATER, Command, Problem, Stage
+from train.tracking.cli.tables import table
 from train.tracking.panels import color, figure
 
 # The figures, and what each shows.
@@ -87,9 +94,67 @@ def main(config: Config) -> None:
         scores = Scores(values | {"compare/measures": list(estimates)}, figures(estimates))
         for name, content in scores.figures.items():
             stage.panel(name, content)
+        stage.finding = f"comparison of {len(config.variants)} variants of {stage.dataset}: {len(estimates)} measures{best(estimates)}"
         stage.panel("compare/table", estimates_table(estimates))
         stage.panel("compare/differences", differences_table(differences))
         stage.publish("compare", scores.save, study.fields(str(stage.dataset)))
+
+
+@dataclass(frozen=True)
+class Pair:
+    one: tyro.conf.Positional[str]
+    """A variant: its alias without a seed."""
+    other: tyro.conf.Positional[str]
+    """The variant that is subtracted."""
+    anomalies: str | None = None
+    """The image set that they were to tell apart from their own; without it their anomaly scores are left out."""
+    resamples: int = 1_000
+    """Bootstrap resamples of images and seeds for the 95 % intervals."""
+    seed: int = 0
+    """Draws the resamples."""
+
+    @property
+    def config(self) -> Config:
+        return Config((self.one, self.other), self.anomalies, self.resamples, self.seed)
+
+
+def contrast(pair: Pair) -> None:
+    """Prints the differences of all that was measured of both."""
+    config = pair.config
+    with Stage("eval.compare", config) as stage:
+        readings = gather(stage, config.variants, config.anomalies, score_names())
+        check_judges(readings)
+        rows = []
+        for path, measure in measures(readings).items():
+            if len(measure) == 2:
+                estimates, differences = compare(path, measure, config.resamples, config.seed)
+                rows.append((path, estimates[pair.one], estimates[pair.other], differences[pair.one, pair.other]))
+    print("\n".join(contrasts(pair.one, pair.other, rows)))
+
+
+def contrasts(one: str, other: str, rows: Sequence[tuple[str, Estimate, Estimate, Difference]]) -> list[str]:
+    """Lines: of each measure both means, the first minus the second and its interval; what has no interval comes last."""
+    if not rows:
+        return [f"nothing was measured of both {one} and {other}"]
+    cells = []
+    for path, first, second, difference in sorted(rows, key=lambda row: row[3].interval is None):
+        measure = MEASURES.get(path)
+        form: Form = measure.form if measure else "figure"
+        gap: Form = "points" if form == "percent" else form
+        cells.append(
+            [
+                path,
+                number(first.value, form),
+                number(second.value, form),
+                signed(difference.value, form),
+                span(difference.interval, gap) if difference.interval else "-",
+                difference.word(measure) if measure else difference.verdict,
+            ]
+        )
+    seeds = max(estimate.n for _, *estimates, _ in rows for estimate in estimates)
+    over = f"images and up to {seeds} seeds" if seeds > 1 else "images, of one seed each"
+    header = ["MEASURE", one, other, "DIFFERENCE", "95 % INTERVAL", f"{one} IS"]
+    return [*table(header, cells, right={1, 2, 3}), "", f"{one} minus {other}; intervals are over {over}"]
 
 
 def check_judges(readings: Readings) -> None:
@@ -144,6 +209,17 @@ def sample(scores: Scores, path: str) -> Sample | None:
         if all(part in scores.samples for part in parts):
             return tuple(scores.samples[part] for part in parts)
     return None
+
+
+def best(estimates: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """In words, which variant a linear probe reads most from; nothing where no probe was trained."""
+    if "probe/top1" not in estimates:
+        return ""
+    by_variant = estimates["probe/top1"]
+    name = max(by_variant, key=lambda variant: by_variant[variant].value)
+    ends = by_variant[name].interval
+    reach = f" ({span(ends, 'percent').removesuffix(' %')})" if ends else ""
+    return f", the best probe {number(by_variant[name].value, 'percent')}{reach} of {name}"
 
 
 def estimates_table(estimates: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
@@ -205,7 +281,7 @@ def figures(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, go.Fig
     return by_name
 
 
-COMMAND = Command(main, Config)
+COMMAND = Command(main, Config, Command(contrast, Pair))
 
 if __name__ == "__main__":
     COMMAND.launch()

@@ -16,9 +16,9 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from eval.evidence.decoding import Principal, crossfades, different_pairs, errors, third_class, unevenness
+from eval.evidence.findings import finding
 from eval.evidence.generation import acceptance
 from eval.evidence.intervals import mean_interval
 from eval.evidence.judging import Candidate, judged, sheet, whole
@@ -33,6 +33,7 @@ from train.models.diffuser import Diffuser
 from train.models.encoder import Encoder
 from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
+from train.tracking.progress import Progress, over
 
 BATCH = 250  # images at a time
 ALPHAS = tuple(step / 10 for step in range(11))
@@ -87,6 +88,7 @@ def main(config: Config) -> None:
         if candidate.digest:
             scores.values["decode/judge"] = candidate.digest
         scores.log(stage)
+        stage.finding = finding("decode", stage.alias, scores.values)
         stage.publish("decode", scores.save)
 
 
@@ -148,7 +150,7 @@ def between(decoder: Decoder, encoder: Encoder, images: Images, critic: Encoder 
 
 def encode(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Codes (n, d)."""
-    starts = tqdm(range(0, len(images), BATCH), desc="codes", unit="batch", disable=None)
+    starts = over(range(0, len(images), BATCH), "codes", "batch")
     parts = [encoder.encode(images, start, min(start + BATCH, len(images)))[1] for start in starts]
     codes: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
     return codes
@@ -201,7 +203,7 @@ def restored(diffuser: Diffuser, images: Images, critic: Encoder | None, config:
     values: dict[str, Value] = {"decode/images": len(rows)}
     kept: dict[str, list[float]] = {name: [] for name in SAMPLERS}
     grids: list[Tensor] = [originals[: 2 * SHOWN]]
-    with tqdm(total=len(LEVELS) * len(SAMPLERS), desc="noise and back", unit="level", disable=None) as progress:
+    with Progress("noise and back", "level", len(LEVELS) * len(SAMPLERS)) as progress:
         for level in LEVELS:
             values[f"decode/time/{100 * level:g}"] = float(
                 diffuser.schedule.time(torch.tensor(level, dtype=torch.float64))

@@ -6,7 +6,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors
 from train.data.images import Images, blank
@@ -15,6 +14,7 @@ from train.engine.devices import device_of
 from train.models.encoder import Encoder
 from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
+from train.tracking.progress import over
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,16 @@ def main(config: Config) -> None:
             fields["images"] = images.name
         else:
             model.check_made_from(source)
+        stage.finding = (
+            f"embeddings of {images.name} by {stage.alias}: {len(train):,} training and {len(embeddings.test):,} test images in"
+            f" {embeddings.test.shape[1]:,} dimensions, features of {embeddings.test_features.shape[1]:,}"
+        )
         stage.publish("embeddings", embeddings.save, fields)
 
 
 def embed(encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: str) -> tuple[Vectors, Vectors]:
     """Features (n, f) and representation (n, d), float32, of uint8 images (n, height, width, 3)."""
-    starts = tqdm(range(0, len(images), batch_size), desc=f"embed {name}", unit="batch")
+    starts = over(range(0, len(images), batch_size), f"embed {name}", "batch")
     features, representation = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
     for start in starts:
         stop = min(start + batch_size, len(images))

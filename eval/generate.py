@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from eval.evidence.findings import finding
 from eval.evidence.generation import (
     Reference,
     acceptance,
@@ -40,6 +40,7 @@ from train.models.generator import Generator
 from train.models.likelihood import bits, bound, last_deviation
 from train.tracking import MACHINE, Command, Stage
 from train.tracking.panels import color, figure
+from train.tracking.progress import Progress
 
 BATCH = 250  # images at a time
 SHOWN = 64  # samples in the large grid
@@ -86,6 +87,7 @@ def main(config: Config) -> None:
         if candidate.digest:
             scores.values["generate/judge"] = candidate.digest
         scores.log(stage)
+        stage.finding = finding("generate", stage.alias, scores.values)
         stage.publish("generate", scores.save)
 
 
@@ -93,7 +95,7 @@ def draw(generator: Generator, config: Config, count: int) -> NDArray[np.uint8]:
     """Samples (count, s, s, channels)."""
     draws = torch.Generator().manual_seed(config.seed)
     if isinstance(generator, Diffuser):
-        with tqdm(total=config.steps, desc="samples", unit="step", disable=None) as progress:
+        with Progress("samples", "step", config.steps) as progress:
 
             def watch(states: Iterator[Tensor]) -> Iterator[Tensor]:
                 for state in states:

@@ -51,6 +51,10 @@ def main(config: Config) -> None:
             stage.log({f"neighbors/{name}": value for name, value in about.items()})
         stage.panel("neighbors/distances", distances_figure(neighbors))
         stage.panel("neighbors/occurrences", occurrences_figure(neighbors))
+        recall = f"{100 * neighbors.recall:.1f} % of them found" if neighbors.recall is not None else "by exact search"
+        stage.finding = (
+            f"neighbors of {stage.alias}: the {k} nearest of {len(embeddings.train):,} training images, {recall}"
+        )
         stage.publish("neighbors", neighbors.save)
 
 

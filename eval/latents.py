@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
+from eval.evidence.findings import finding
 from eval.evidence.latents import (
     active_units,
     agreement,
@@ -63,6 +64,7 @@ def main(config: Config) -> None:
         check(embeddings)
         scores = score(embeddings, has_prior(stage, source), config.rotations, stage.seed or 0)
         scores.log(stage)
+        stage.finding = finding("latents", stage.alias, scores.values)
         stage.publish("latents", scores.save)
 
 

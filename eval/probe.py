@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.evidence.confusion import confusion_figure, confusion_matrix, most_confused, per_class_figure
+from eval.evidence.findings import finding
 from eval.evidence.intervals import accuracy_interval
 from eval.evidence.linear_probe import Probe, linear_probe
 from eval.evidence.validity import check_own, with_labels
@@ -50,6 +51,7 @@ def main(config: Config) -> None:
         features = probe(embeddings, "features", seed) if embeddings.has_head else representation
         scores = score(embeddings, representation, features, seed, config.resamples)
         scores.log(stage)
+        stage.finding = finding("probe", stage.alias, scores.values)
         stage.publish("probe", scores.save)
 
 

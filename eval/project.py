@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from eval.evidence.findings import finding
 from eval.evidence.maps import SMALLEST, draw, lines, map_figure, pca, purities, tsne
 from eval.evidence.validity import check, check_own, labeled_rows
 from train.data.embeddings import Embeddings, Vectors
@@ -42,6 +43,7 @@ def main(config: Config) -> None:
         check(embeddings)
         scores = project(embeddings, config.sample, stage.seed or 0)
         scores.log(stage)
+        stage.finding = finding("project", stage.alias, scores.values)
         stage.publish("project", scores.save)
 
 

@@ -52,6 +52,9 @@ def main(config: Config) -> None:
         stage.panel("report/table", summary_frame(book))
         for name, figure in overlays(book).items():
             stage.panel(name, figure)
+        stage.finding = (
+            f"lab book of {book.dataset}: {len(book.variants)} variants, {len(book.study.chapters)} chapters"
+        )
         stage.publish("report", lambda folder: write_whole(folder / PAGE, page), book.study.fields(book.dataset))
     with contextlib.closing(Store()) as store, store.in_use():
         print(place(store, tuple(STUDIES.values()), book.study, page))

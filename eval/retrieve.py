@@ -4,6 +4,7 @@ Of unlabeled images there are 10 random queries, and nothing is said of classes.
 
 from dataclasses import dataclass
 
+from eval.evidence.findings import finding
 from eval.evidence.retrieval import measure, pictures, query_values, retrieve, table
 from eval.evidence.validity import check
 from train.data.embeddings import Embeddings
@@ -46,6 +47,7 @@ def main(config: Config) -> None:
         scores = Scores(values | query_values(retrieval), pictures=pictures(retrieval, images), samples=samples)
         scores.log(stage)
         stage.panel("retrieve/table", table(retrieval, images))
+        stage.finding = finding("retrieve", stage.alias, scores.values)
         stage.publish("retrieve", scores.save)
 
 

@@ -6,9 +6,11 @@ Reads a local study, made by python -m sweeps.run, or a sweep at W&B. A sweep th
 import dataclasses
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,6 +18,7 @@ import plotly.graph_objects as go
 from eval.evidence.sweeps import Parameter, Sweep, Trial, best, importance, is_range, logarithmic, over_seeds, read
 from train.data.scores import Scores, Value
 from train.tracking import Command, Problem, Stage
+from train.tracking.cli.tables import table
 from train.tracking.declarations import NUMBER, clean_name, reference
 from train.tracking.origin import digest_of
 from train.tracking.panels import color, figure
@@ -53,6 +56,8 @@ def main(config: Config) -> None:
         for name, table in tables.items():
             stage.panel(name, table)
         scores.log(stage)
+        print("\n".join(listing(sweep)))
+        stage.finding = best_trial(scores.values, len(sweep.trials))
 
         def save(folder: Path) -> None:
             scores.save(folder)
@@ -103,6 +108,31 @@ def score(sweep: Sweep, name: str) -> Scores:
     if shares is not None:
         figures["sweep/importance"] = importance_figure(shares, sweep.metric, basis)
     return Scores(values, figures)
+
+
+def best_trial(values: Mapping[str, Any], count: int) -> str:
+    """The finding: the best of `count` trials, and the command that makes it again."""
+    return (
+        f"sweep {values['sweep/name']}: the best {values['sweep/metric']} of {count} trials is"
+        f" {values['sweep/best/value']:.4g}, of trial {values['sweep/best/trial']}: {values['sweep/best/command']}"
+    )
+
+
+def listing(sweep: Sweep) -> list[str]:
+    """The trials as lines, the best first, those without a value last."""
+    sign = -1 if sweep.maximize else 1
+    trials = sorted(sweep.trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0.0)))
+    rows = [
+        [
+            str(trial.number),
+            trial.state,
+            *(str(trial.parameters.get(name, "-")) for name in sweep.swept),
+            "-" if trial.value is None else f"{trial.value:.4g}",
+        ]
+        for trial in trials
+    ]
+    names = ["TRIAL", "STATE", *sweep.swept, sweep.metric]
+    return table(names, rows, right={0, len(names) - 1})
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------

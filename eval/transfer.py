@@ -18,10 +18,10 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from eval.evidence.comparison import Interval
 from eval.evidence.decoding import Principal
+from eval.evidence.findings import finding
 from eval.evidence.linear_probe import Standardisation
 from eval.evidence.transfer import (
     Check,
@@ -48,6 +48,7 @@ from train.methods.ranges import AtLeast, check_ranges
 from train.models.encoder import Encoder
 from train.tracking import Command, Problem, Stage
 from train.tracking.panels import color, figure, symbol
+from train.tracking.progress import Progress, over
 
 Way = Literal["frozen", "full", "tuned", "scratch", "probe", "nearest", "pixels", "pca"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -117,6 +118,7 @@ def main(config: Config) -> None:
         images = Images.load(source.folder).with_labels("eval.transfer")
         scores = score(Encoder.load(model.folder), images, config)
         scores.log(stage)
+        stage.finding = finding("transfer", stage.alias, scores.values)
         stage.publish("transfer", scores.save)
 
 
@@ -173,7 +175,7 @@ def measure(
     recipes: dict[str, Value] = {}
     choices = {way: len(recipes) for way, recipes in RECIPES.items() if len(recipes) > 1}
     total = len(counts) * sum(config.draws + CHOICE * choices.get(way, 0) for way in ways)
-    with tqdm(total=total, desc="transfer", unit="fit", disable=None) as progress:
+    with Progress("transfer", "fit", total) as progress:
         fits = learners(task, ways, progress.update)
         for count in counts:
             # Of each number its own generator, so that other --labels change no draw.
@@ -181,7 +183,7 @@ def measure(
             several = balanced_draws(labels, count, config.draws + CHOICE, random)
             draws, others = several[: config.draws], several[config.draws :]
             for way in ways:
-                progress.set_postfix_str(f"{way}, {count} labels")
+                progress.note(f"{way}, {count} labels")
                 recipe, *rest = RECIPES.get(way, (Recipe(),))
                 if rest:
                     learn = partial(fits[way], [config.seed] * CHOICE)
@@ -249,7 +251,7 @@ class Task:
     def of(cls, encoder: Encoder, images: Images, pool: Ids, rows: Ids) -> "Task":
         pixels = np.concatenate([images.train[pool], images.test[rows]])
         labels = np.concatenate([images.train_labels[pool], images.test_labels[rows]])
-        starts = tqdm(range(0, len(pixels), BATCH), desc="codes", unit="batch", disable=None)
+        starts = over(range(0, len(pixels), BATCH), "codes", "batch")
         parts = [encoder.encode(pixels, start, min(start + BATCH, len(pixels)))[1] for start in starts]
         codes = torch.cat(parts).float().numpy()
         standardise = Standardisation.of(codes[: len(pool)])

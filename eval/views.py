@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from eval.evidence.findings import finding
 from eval.evidence.intervals import mean_interval
 from eval.evidence.pictures import grid
 from eval.evidence.views import contrast, distances, farther, matching, unit
@@ -27,6 +27,7 @@ from train.engine.instances import standard_views
 from train.methods.ranges import AtLeast, check_ranges
 from train.models.encoder import Encoder
 from train.tracking import Command, Problem, Stage
+from train.tracking.progress import Progress
 
 BATCH = 100  # images at a time
 CORES = 4  # one image in so many gets a core, which takes many more views
@@ -62,6 +63,7 @@ def main(config: Config) -> None:
             raise Problem(f"{images.name} has one test image, whose views there is nothing to tell from; prepare more")
         scores = score(encoder, images, config)
         scores.log(stage)
+        stage.finding = finding("views", stage.alias, scores.values)
         stage.publish("views", scores.save)
 
 
@@ -75,7 +77,7 @@ def score(encoder: Encoder, images: Images, config: Config) -> Scores:
     pairs = [harder_views(view, draws) for view in sources]
     others = [standard_views(pixels[::CORES], augmentation, draws) for _ in range(config.core)]
     total = sum(map(len, (*sources, *pairs, *others)))
-    with tqdm(total=total, desc="views", unit="view", disable=None) as progress:
+    with Progress("views", "view", total) as progress:
 
         def vectors(views: Tensor) -> NDArray[np.float64]:
             units = unit(encode(encoder, views))

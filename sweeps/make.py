@@ -91,6 +91,7 @@ class Driver:
 
     def __init__(self, fresh: bool) -> None:
         self.fresh = fresh
+        self.study = ""  # that the steps are made for
         self.store = Store()
         self.steps: list[Step] = []
         self._made: set[str] = set()  # by settings, which several studies may share
@@ -107,7 +108,7 @@ class Driver:
         state = "reused" if versions else "made"
         if versions is None:
             print(f"\n[{len(self.steps) + 1}] python -m {shlex.join(command)}", flush=True)
-            code = run_to_its_end(run_stage, stage, flags)
+            code = run_to_its_end(run_stage, stage, flags, self.study)
             versions = self.store.reuse(stage, key) if not code else None
             if versions is None:
                 self.steps.append(Step(command, "failed", time.monotonic() - started))
@@ -145,6 +146,7 @@ def main(config: Config) -> None:
 
 def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step of a study in its order. Returns the lab book's file in the store."""
+    driver.study = study.name
     dataset = config.dataset or study.dataset
     if dataset in study.sizes:
         images = prepare_sized(driver, dataset, study.sizes[dataset], config.name)
@@ -245,8 +247,9 @@ def failure(code: int) -> str:
     return f"failed (exit code {code}); mend that"
 
 
-def run_stage(stage: str, flags: Sequence[str]) -> None:
-    """What `python -m STAGE FLAGS` does."""
+def run_stage(stage: str, flags: Sequence[str], study: str = "") -> None:
+    """What `python -m STAGE FLAGS` does. study: that its run is tagged with."""
+    os.environ["PEEL_STUDY"] = study
     answer(stage, lambda: stage_command(stage).run(flags))
 
 

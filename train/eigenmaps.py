@@ -75,6 +75,11 @@ def main(config: Config) -> None:
         result = Embeddings(
             images.classes, train, test, train, test, *labels, transductive=True, duplicates=images.duplicates
         )
+        parts = len(maps.components)
+        stage.finding = (
+            f"eigenmaps {stage.alias}: {dimension:,} dimensions of {len(vectors):,} images with {k} neighbors each,"
+            f" {f'{parts:,} parts' if parts > 1 else 'a connected graph'}"
+        )
         stage.publish("embeddings", result.save)
 
 

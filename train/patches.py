@@ -45,6 +45,8 @@ def main(config: Config) -> None:
             pictures = sample(images.train, mean, std, np.random.default_rng(config.seed))
             stage.panel("patches/mean_image", tiles(pictures.mean(dim=0, keepdim=True)))
         stage.log({"patches/features": encoder.dimension})
+        what = f"{config.patches:,} whitened patches" if config.kind == "patches" else "normalized pixels"
+        stage.finding = f"encoder {stage.alias}: {what}, {encoder.dimension:,} features"
         stage.publish("encoder", encoder.eval().save)
 
 

@@ -97,13 +97,13 @@ def main(config: Config) -> None:
         refuse_other_source(stage, config)
         config.fingerprint()  # of what is there before it is read, not of what replaces it meanwhile
         splits = datasets.read(config.dataset, config.size, config.skip_corrupt, config.encoding, config.division)
-        print(f"images:{config.name}: {splits}")
         images = Images.from_arrays(config.name, splits.classes, splits.arrays)
         if images.duplicates:
             print(f"images:{config.name}: {images.duplicates}")
         stage.panel("images/samples", sample_sheet(images, np.random.default_rng(SAMPLE_SEED)))
         stage.panel("images/classes", classes_figure(images))
         stage.panel("images/table", sample_table(images, np.random.default_rng(SAMPLE_SEED)))
+        stage.finding = f"images:{config.name}: {splits}"
         stage.publish("images", images.save, {"dataset": config.name})
 
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from train.data.embeddings import Vectors
 from train.tracking.problem import Problem
+from train.tracking.progress import Progress
 
 GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first: each fit starts from the one before
 VALIDATION = 5_000
@@ -91,7 +91,7 @@ def linear_probe(
     validation = torch.from_numpy(validation_rows(train_labels, seed))
 
     layers = [Linear(torch.zeros(classes, x.shape[1], dtype=torch.float64), torch.zeros(classes, dtype=torch.float64))]
-    with tqdm(total=len(GRID) + 1, desc=what, unit="fit", leave=False) as bar:
+    with Progress(what, "fit", len(GRID) + 1, leave=False) as bar:
         for regularization in GRID:
             layers.append(fit(x, labels, (~validation).double(), regularization, layers[-1], curvature))
             bar.update()

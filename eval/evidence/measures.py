@@ -144,3 +144,5 @@ TRANSFER_10, TRANSFER_160 = (
 )  # fmt: skip
 ADVANTAGE_10 = Measure("transfer", "transfer/advantage/10", "Frozen less fine-tuned, 10 labels", "points", 0, 0.0,
                        "Difference of the two accuracies on the same draws of 10 labels")  # fmt: skip
+
+MEASURES = {value.path: value for value in tuple(globals().values()) if isinstance(value, Measure)}  # by path

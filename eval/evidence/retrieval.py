@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from eval.evidence.intervals import mean_interval
 from eval.evidence.pictures import grid, tile
@@ -17,6 +16,7 @@ from train.data.images import UNLABELED, Images, class_name
 from train.data.neighbors import Ids, Neighbors, build, nearest
 from train.data.scores import Value
 from train.tracking import Problem
+from train.tracking.progress import Progress
 
 PER_QUERY = 5  # images of each query, and the neighbors that count in precision and color
 QUERIES = 10  # of images without labels
@@ -211,7 +211,7 @@ def farthest(vectors: Vectors) -> Ids:
         best[rows[larger]] = values[larger]
         far[rows[larger]] = distances[larger].argmax(axis=1) + offset
 
-    with tqdm(total=count * (count + 1) // 2, desc="farthest", unit=" pairs", unit_scale=True, delay=1) as progress:
+    with Progress("farthest", "pair", count * (count + 1) // 2, scale=True, delay=1) as progress:
         for i in starts:
             block = vectors[i : i + BLOCK] - mean
             for j in starts[i // BLOCK :]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from tqdm import tqdm
 
 from tests.bench.table import Row
 from tests.bench.training import COUNT, made_up
 from tests.parts.artifacts import publish_images
 from train.data.images import Images
+from train.tracking.progress import over
 
 GIGA = 1e9
 TESTED = 2_000  # test images, however many are trained on
@@ -77,7 +77,7 @@ def measure_growth() -> list[Row]:
     sizes = [COUNT, 4 * COUNT, 16 * COUNT]
     peaks: dict[str, list[float]] = {}
     maps: dict[str, float] = {}
-    for size in tqdm(sizes, desc="memory", unit="size"):
+    for size in over(sizes, "memory", "size"):
         with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, PEEL_DATA=f"{folder}/torchvision"):
             home = Path(folder) / "peel"
             write_mnist(Path(folder) / "torchvision", size)

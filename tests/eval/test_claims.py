@@ -210,7 +210,9 @@ def test_every_claim_gets_a_verdict_from_a_comparison(capsys: pytest.CaptureFixt
     verdicts = {name: values[f"claims/{name}/verdict"] for name in ids}
     assert verdicts == dict.fromkeys(ids, "not decided") | expected
 
-    lines = capsys.readouterr().out.splitlines()[-len(ids) :]
+    *lines, finding, _ = capsys.readouterr().out.splitlines()[-len(ids) - 2 :]
+    counts = [list(verdicts.values()).count(verdict) for verdict in ("holds", "does not hold", "not decided")]
+    assert [int(count) for count in re.findall(r"\d+", finding.partition(": ")[2])] == counts
     assert [line.split("  ")[0] for line in lines] == list(verdicts.values())
     assert [str(values[f"claims/{name}/why"]) in line for name, line in zip(ids, lines, strict=True)] == [True] * len(
         ids

@@ -19,7 +19,7 @@ from eval.evidence.readings import gather
 from tests.parts.artifacts import refusal
 from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores, Value
-from train.tracking import Stage
+from train.tracking import Problem, Stage
 from train.tracking.store import Store
 
 RNG = np.random.default_rng(0)
@@ -373,3 +373,30 @@ def test_numbers_of_two_judges_are_not_compared(name: str) -> None:
                 f"{pair} were measured by two judges ({judges}), and cannot be compared; run python -m eval.{name} again"
                 " for both with one --judge"
             )
+
+
+def test_two_variants_are_contrasted_and_nothing_is_published(
+    lab: None, capsys: pytest.CaptureFixture[str], peel_home: Path
+) -> None:
+    store = Store()
+    runs = store.rows("SELECT id FROM runs")
+    records = list(peel_home.glob("wandb/offline-run-*"))
+    capsys.readouterr()
+    stage.COMMAND.on_words.run(["blobs-vicreg", "blobs-pixels", "--resamples", "200"])  # type: ignore[union-attr]
+    out = capsys.readouterr().out
+    assert store.rows("SELECT id FROM runs") == runs and list(peel_home.glob("wandb/offline-run-*")) == records
+    first = np.mean([RIGHT["blobs-vicreg", seed].mean() for seed in range(3)])
+    second = RIGHT["blobs-pixels", 0].mean()
+    (line,) = (line for line in out.splitlines() if line.startswith("probe/top1"))
+    assert f"{100 * first:.1f} %" in line and f"{100 * second:.1f} %" in line and line.endswith("better")
+    assert f"+{100 * (first - second):.1f} points" in line
+    stage.main(config(anomalies=None))
+    low, high = result_values()["probe/top1/blobs-vicreg-minus-blobs-pixels/interval"]
+    assert f"{100 * low:.1f} to {100 * high:.1f} points" in line
+    assert "collapse/std" in out and "training/variance/rise" not in out  # which one of them has not
+    assert "anomaly/auc" not in out
+
+
+def test_a_variant_that_was_not_made_cannot_be_contrasted(lab: None) -> None:
+    with pytest.raises(Problem, match="nothing was made for the variant 'blobs-nothing'"):
+        stage.contrast(stage.Pair("blobs-vicreg", "blobs-nothing"))

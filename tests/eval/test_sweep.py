@@ -148,6 +148,19 @@ def test_the_artifact_holds_every_trial_the_counts_and_the_best_command() -> Non
     assert command == ["-m", "train.pretrain", *flags(grid(noisy)[row][0])]
 
 
+def test_it_prints_the_trials_best_first_and_ends_with_the_best_command(capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(TERMS, [*grid(noisy), ({"variance": 25.0, "without": "nothing", "seed": 0}, None, TrialState.FAIL)])
+    stage.main(Config("terms"))
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["TRIAL", "STATE", "variance", "without", "seed", "knn/top1"]
+    values = [float(line.split()[-1]) for line in lines[:12]]
+    assert values == sorted((noisy(**parameters) for parameters, _, _ in grid(noisy)), reverse=True)
+    assert lines[12].split()[1:2] == ["failed"] and lines[12].endswith("-")
+    best = Scores.load(published()).values["sweep/best/command"]
+    assert lines[13].startswith("sweep terms: the best knn/top1 of 13 trials is 0.91, of trial ")
+    assert lines[13].endswith(f": {best}") and lines[14].startswith("sweep:v0")
+
+
 def test_settings_are_compared_by_their_mean_over_the_seeds_with_spread_and_count() -> None:
     rng = np.random.default_rng(0)
     trials = grid(lambda **_: float(rng.normal()))[:-1]  # the last seed of the last setting has not finished
@@ -216,7 +229,7 @@ def test_the_same_study_gives_the_same_bytes_in_another_place(
         for path in published().rglob("*.*"):
             assert str(tmp_path).encode() not in path.read_bytes()
     assert lines[0] == lines[1]
-    assert lines[0].startswith("sweep:v0  terms  ")
+    assert lines[0].splitlines()[-1].startswith("sweep:v0  terms  ")
 
 
 def test_it_is_made_anew_once_a_trial_more_has_finished(store: Store) -> None:

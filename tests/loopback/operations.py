@@ -68,6 +68,7 @@ def _upsert_run(state: State, variables: Variables, base: str) -> Reply:
         "display": "displayName",
         "sweep": "sweep",
         "tags": "tags",
+        "notes": "notes",
         "state": "state",
     }.items():
         if variables.get(key) is not None:

@@ -31,6 +31,7 @@ class Run:
     group: str | None = None
     job_type: str | None = None
     sweep: str | None = None
+    notes: str | None = None
     tags: list[str] = field(default_factory=list)
     stream: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)

@@ -47,7 +47,7 @@ UNHEARD = {"size", "test-share", "seed"}
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     """It runs stages in this process, without the seconds that another one takes."""
 
-    def here(body: Callable[..., None], stage: str, flags: list[str]) -> int:
+    def here(body: Callable[..., None], stage: str, flags: list[str], study: str) -> int:
         try:
             stage_command(stage).run(flags)
         except Problem as problem:

@@ -93,7 +93,7 @@ def test_a_name_for_the_sets_of_all_studies_is_refused() -> None:
 def test_all_studies_are_made_of_one_set_and_share_what_they_have_in_common(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def here(body: Callable[..., None], stage: str, flags: list[str]) -> int:
+    def here(body: Callable[..., None], stage: str, flags: list[str], study: str) -> int:
         """In this process, without the seconds that another one takes."""
         stage_command(stage).run(flags)
         return 0

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from train.data import pictures
 from train.data.images import SPLITS, UNLABELED, Pixels, blank
 from train.data.layouts import JOINERS, WORDS, shown
 from train.data.splits import Division, Splits
 from train.tracking.problem import Problem, one_line
+from train.tracking.progress import over
 
 SUFFIXES = (".npz", ".npy")
 KEYS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"))  # of a split: MedMNIST's and Keras's
@@ -198,7 +198,7 @@ def fit_all(
             part = images[rows[start : start + BATCH]]
             result[start : start + BATCH] = part if part.ndim == 4 else part[..., None]
     else:
-        for i, row in enumerate(tqdm(rows, what, leave=False, unit=" images", disable=None)):
+        for i, row in enumerate(over(rows, what, "image", leave=False)):
             result[i] = pictures.fit(PIL.Image.fromarray(np.ascontiguousarray(images[row])), size)
     return result
 

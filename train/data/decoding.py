@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from train.data.images import Pixels, blank
 from train.data.pictures import Picture
 from train.tracking.problem import Problem
+from train.tracking.progress import over
 
 SHARE_USED = 8  # a set that uses less than an eighth of its range is probably one of fewer bits
 
@@ -63,7 +63,7 @@ def decode_all(
     lines = []
     filled = 0
     with contextlib.closing(results):
-        for i, (name, result) in enumerate(tqdm(results, split, count, leave=False, unit=" images", disable=None)):
+        for i, (name, result) in enumerate(over(results, split, "image", count, leave=False)):
             if not isinstance(result, str):
                 images[filled] = result.pixels
                 remarks.add(name, result)

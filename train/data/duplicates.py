@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt
-from tqdm import tqdm
 
 from train.tracking.contents import read_json
+from train.tracking.progress import over
 
 Place = tuple[Literal["training", "test"], NonNegativeInt]  # an image: its split and its row there
 
@@ -110,7 +110,7 @@ def _place(row: int, train: int) -> Place:
 def digests(images: NDArray[np.uint8]) -> NDArray[Any]:
     """One for each image, (n,), equal where the pixels are. images: (n, height, width, 3)."""
     content = bytearray()
-    for image in tqdm(images, "equal images", unit=" images", delay=1, leave=False):
+    for image in over(images, "equal images", "image", delay=1, leave=False):
         content += hashlib.blake2b(image.tobytes(), digest_size=DIGEST).digest()
     return np.frombuffer(bytes(content), f"V{DIGEST}")
 

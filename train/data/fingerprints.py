@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
-from tqdm import tqdm
 
 from train.data import tables
 from train.data.arrays import is_array
 from train.data.folder import Tree, mark, open_tree
 from train.data.pictures import MOST_BYTES
 from train.tracking.problem import Problem
+from train.tracking.progress import over
 from train.tracking.store import home, write_whole
 
 # A change within two seconds of the last one can leave the times as they were: FAT counts no finer.
@@ -55,7 +55,7 @@ def fingerprint(source: Path, encoding: str = "") -> str:
         return memory[WHOLE][-1]
     with open_tree(source, encoding) as tree:
         files = {**tree.images, **tree.tables}
-        for path in tqdm(sorted(files), "fingerprint", unit=" images", delay=1, leave=False):
+        for path in over(sorted(files), "fingerprint", "image", delay=1, leave=False):
             state = files[path]
             content = memory[path][-1] if path in memory and memory[path][:-1] == state else _content(tree, path)
             if content and not archive:

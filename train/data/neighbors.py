@@ -11,12 +11,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from tqdm import tqdm
 
 from train.data.embeddings import Embeddings, Vectors, check_lengths
 from train.data.images import SPLITS, load_array, save_array
 from train.tracking.contents import read_json
 from train.tracking.problem import Problem, reading
+from train.tracking.progress import Progress
 
 Ids = NDArray[np.int64]
 
@@ -228,7 +228,7 @@ def nearest(
         )
     width = min(k + among_themselves + MARGIN, len(vectors))
     distances, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    with tqdm(total=len(queries), desc=label, unit=" images", delay=1) as progress:
+    with Progress(label, "image", len(queries), delay=1) as progress:
         for start in range(0, len(queries), BATCH):
             block = queries[start : start + BATCH]
             candidates = search(index, block, width)[1]

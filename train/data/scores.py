@@ -63,10 +63,10 @@ class Scores:
             )
 
     def log(self, stage: Stage) -> None:
-        """Shows everything in the stage's run: figures and pictures as panels, numbers as its summary."""
+        """Shows everything in the stage's run: figures and pictures as panels, numbers as its summary, lists as tables."""
         for name, content in {**self.figures, **self.pictures}.items():
             stage.panel(name, content)
-        stage.run.summary.update({name: value for name, value in self.values.items() if value is not None})
+        stage.summarize(self.values)
 
 
 def _file(folder: Path, kind: str, name: str, suffix: str) -> Path:

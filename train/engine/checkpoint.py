@@ -98,7 +98,8 @@ class Misfit(Exception):
 @dataclass(frozen=True)
 class Progress:
     """How far a training is. batches, epochs, glances: its curves, an entry each; processes: that share it; seconds: that the
-    steps of each epoch took, of the last one so far."""
+    steps of each epoch took, of the last one so far; threads: of each process, 0 where an older Peel wrote it; run: the id
+    of the run that it is logged in."""
 
     step: Count
     batches: tuple[Entry, ...]
@@ -106,6 +107,8 @@ class Progress:
     processes: Annotated[int, Field(ge=1)] = 1
     glances: tuple[Entry, ...] = ()
     seconds: tuple[float, ...] = ()
+    threads: Count = 0
+    run: Annotated[str, Field(pattern=r"^[\w-]{0,128}$")] = ""
 
 
 def save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """The figures of a training: each term of its loss over batches, with the same term on the test set once an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -125,6 +126,34 @@ def course(batches: Sequence[dict[str, float]], glances: Sequence[dict[str, floa
         values["curve/knn/steadiness"] = float((np.diff(accuracies) >= 0).mean())
         values["curve/knn/gain"] = float(accuracies[-1] - accuracies[0])
     return values
+
+
+def extremes(
+    batches: Sequence[dict[str, float]], epochs: Sequence[dict[str, float]], seconds: Sequence[float]
+) -> dict[str, float]:
+    """What a training reached at best, and its seconds an epoch: `knn/top1/max`, `test/total/min`, `loss/total/min`,
+    `pace/seconds/mean`. Of what was not measured nothing."""
+    values = {}
+    for name, entries, best, word in (
+        ("knn/top1", epochs, max, "max"), ("test/total", epochs, min, "min"), ("loss/total", batches, min, "min")
+    ):  # fmt: skip
+        if present := [entry[name] for entry in entries if name in entry]:
+            values[f"{name}/{word}"] = best(present)
+    return values | ({"pace/seconds/mean": sum(seconds) / len(seconds)} if seconds else {})
+
+
+def finding(variant: str, values: Mapping[str, Any], dimension: int) -> str:
+    """What came out of a training, in one sentence. values: of its scores. dimension: of the representation."""
+    parts = [f"loss {values['loss/total']:.4g}"] if "loss/total" in values else []
+    if "test/accuracy" in values:
+        parts.append(f"{100 * values['test/accuracy']:.1f} % of the test images right")
+    if "knn/top1" in values:
+        parts.append(f"held-out kNN {100 * values['knn/top1']:.1f} %")
+    if "collapse/effective_rank" in values:
+        parts.append(f"effective rank {values['collapse/effective_rank']:.1f} of {dimension}")
+    count = values["training/epochs"]
+    epochs = f"{count} epoch{'' if count == 1 else 's'}" if count else "no training"
+    return f"training of {variant}: {', '.join(parts)}; {epochs}"
 
 
 def pace(seconds: Sequence[float]) -> go.Figure:

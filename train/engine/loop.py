@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from train.data.scores import Scores
 from train.engine import checkpoint
 from train.engine.anatomy import gradients, interaction, sizes
-from train.engine.curves import course, figures, pace, rises
+from train.engine.curves import course, extremes, figures, pace, rises
 from train.engine.devices import autocast, device_of
 from train.engine.monitor import CURVE, OLDER, glance, measure, unmeasured
 from train.engine.optimizer import learning_rate, optimizer, set_rates
 from train.engine.processes import Processes
 from train.methods.method import Method
-from train.tracking import Problem, Stage
+from train.tracking import Problem, Stage, threads
 from train.tracking.problem import set_aside
+from train.tracking.progress import Progress
 
 CHECKPOINT_SECONDS = 120  # at most that much work is lost to a kill; a checkpoint takes a fraction of a second
 
@@ -75,12 +75,12 @@ class Training:
         last = time.monotonic()  # checkpoint
         with (
             interruption(insistent=self.processes.count == 1) as stop,
-            tqdm(
-                total=self.steps * self.config.batch_size,
+            Progress(
+                str(self.stage.variant),
+                "image",
+                self.steps * self.config.batch_size,
                 initial=self.step * self.config.batch_size,
-                unit="image",
-                desc=f"{self.stage.variant}",
-                disable=not self.processes.leads,
+                silent=not self.processes.leads,
             ) as progress,
         ):
             while self.step < self.steps:
@@ -90,7 +90,7 @@ class Training:
                 progress.update(self.config.batch_size)
                 at_end = self.step % self.epoch_steps == 0
                 if self.step % 10 == 0 or at_end:
-                    progress.set_postfix(epoch=f"{self.step / self.epoch_steps:.2f}", loss=f"{entry['loss/total']:.2f}")
+                    progress.note(f"epoch {self.step / self.epoch_steps:.2f}, loss {entry['loss/total']:.2f}")
                 if at_end:
                     self.method.after_epoch(self.step // self.epoch_steps)
                     self._measure()
@@ -110,7 +110,10 @@ class Training:
         self.seconds += [0.0] * (epoch + 1 - len(self.seconds))
         self.seconds[epoch] += seconds
         if self.step % self.epoch_steps == 0 and self.processes.leads:
-            self.stage.log({"epoch": epoch + 1.0, "pace/seconds": self.seconds[epoch]})
+            self.stage.log(self._pace(epoch))
+
+    def _pace(self, epoch: int) -> dict[str, float]:
+        return {"epoch": epoch + 1.0, "pace/seconds": self.seconds[epoch]}
 
     def _train_step(self) -> dict[str, float]:
         config = self.config
@@ -208,12 +211,11 @@ class Training:
                 self._check_finite(name, math.nan, f"after step {self.step}")
         count = self.processes.count
         curves = tuple(self.batches), tuple(self.epochs), count, tuple(self.glances)
-        progress = checkpoint.Progress(self.step, *curves, tuple(self.seconds))
+        place = threads.count(), self.stage.id
+        progress = checkpoint.Progress(self.step, *curves, tuple(self.seconds), *place)
         checkpoint.save(path, self.method, self.optimizer, progress)
 
     def _resume(self, path: Path) -> None:
-        self.stage.axis("epoch", "test/*", "knn/*", "instances/*", "collapse/*", "pace/*")
-        self.stage.axis("batch", "loss/*", "optimizer/*", "curve/*")
         with self.processes.file(path, self.device) as file:
             try:
                 progress = checkpoint.load(file, self.method, self.optimizer, self._check)
@@ -224,6 +226,9 @@ class Training:
                     print(
                         f"{path} does not fit this training ({misfit}); it is now {aside}, and the training starts over"
                     )
+        if progress and self.processes.leads:
+            self.stage.resume(progress.run)
+        self._draw_axes()
         if progress is None:
             return
         if (count := progress.processes) != self.processes.count:
@@ -232,10 +237,30 @@ class Training:
             )
         self.step, self.batches, self.epochs = progress.step, list(progress.batches), list(progress.epochs)
         self.glances, self.seconds = list(progress.glances), list(progress.seconds)  # an older training has none
+        threads.go_on_with(progress.threads)
         if self.processes.leads:
             print(f"going on from step {self.step} of {self.steps}")
-        for entry in sorted([*self.batches, *self.epochs, *self.glances], key=lambda entry: entry["batch"]):
-            self.stage.log(entry)
+        for row in self._rows():
+            self.stage.log(row)
+
+    def _draw_axes(self) -> None:
+        """Of the last values the run's summary keeps those that say something of what is published."""
+        self.stage.axis("epoch", "test/*", "knn/*", "instances/*", "collapse/*")
+        self.stage.axis("batch", "loss/*", "curve/*")
+        self.stage.axis("epoch", "pace/*", summary="none")
+        self.stage.axis("batch", "optimizer/*", summary="none")
+
+    def _rows(self) -> list[dict[str, float]]:
+        """All that was logged so far, in the order in which it was."""
+        ends = range(self.epoch_steps, self.step + 1, self.epoch_steps)
+        paces = [(float(end), self._pace(epoch)) for epoch, end in enumerate(ends) if epoch < len(self.seconds)]
+        parts = [[(entry["batch"], entry) for entry in part] for part in (self.batches, self.epochs, self.glances)]
+        rows = [*parts[0], *paces, *parts[1], *parts[2]]
+        return [row for _, row in sorted(rows, key=lambda row: row[0])]
+
+    def extremes(self) -> dict[str, float]:
+        """For the run's summary, beside the last values."""
+        return extremes(self.batches, self.epochs, self.seconds)
 
     def _anatomy(self) -> dict[str, float]:
         """What the trained method is made of, and where its gradient goes, on the first batch of images and draws."""

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 from train.data.images import Images
 from train.engine import checkpoint
+from train.engine.curves import finding
 from train.engine.devices import device_of
 from train.engine.loop import Training
 from train.engine.processes import process_group
@@ -61,5 +62,7 @@ def publish_encoder(stage: Stage, training: Training) -> None:
     """The encoder, and the curves of its training."""
     scores = training.scores()
     scores.log(stage)
+    stage.summarize(training.extremes())
+    stage.finding = finding(stage.alias, scores.values, training.method.encoder.dimension)
     stage.publish("encoder", training.method.encoder.save)
     stage.publish("training", scores.save)

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
-from tqdm import tqdm
 
 from train.data.embeddings import Vectors
 from train.data.neighbors import Ids
 from train.tracking import Problem
 from train.tracking.problem import one_line
+from train.tracking.progress import Progress
 
 Doubles = NDArray[np.float64]
 Graph = Any  # a scipy.sparse.csr_array (n, n), which has no types
@@ -113,7 +113,7 @@ def largest(matrix: Graph, trivial: Graph, count: int, seed: int) -> tuple[Doubl
         values, vectors = np.linalg.eigh((matrix - 2 * (trivial @ trivial.T)).toarray())
         return values[::-1][:count], vectors[:, ::-1][:, :count]
     random = np.random.default_rng(seed)
-    with tqdm(desc="Lanczos", unit=" products", delay=1) as progress:
+    with Progress("Lanczos", "product", delay=1) as progress:
 
         def lanczos(basis: Doubles, count: int, tolerance: float) -> tuple[Doubles, Doubles]:
             def product(x: Doubles) -> Doubles:

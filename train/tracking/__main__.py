@@ -53,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
         "name", nargs="?", metavar="NAME", help="only the versions of this artifact"
     )
     for name, summary in (
-        ("show", "show one version: files, digests, configuration, code revision, inputs, readers"),
+        (
+            "show",
+            "show one version: what it found, its numbers, files, digests, configuration, code revision, inputs, readers",
+        ),
         ("lineage", "show everything that a version was made from, down to the images"),
         ("pull", "copy the files of a version into a folder"),
     ):

@@ -30,10 +30,12 @@ class Command(Generic[C]):
 
     configured: the class of the configuration that `main` takes; or, where flags choose the class or its defaults, a
     function of the flags, {field: text}, that returns a configuration with what stands before any other flag.
+    on_words: what the command does where it is given words before any flag.
     """
 
     main: Callable[[C], None]
     configured: Callable[[Mapping[str, str]], C] | type[C]
+    on_words: "Command[Any] | None" = None
 
     @property
     def module(self) -> ModuleType:
@@ -118,11 +120,18 @@ class Command(Generic[C]):
         """Runs `main` here, with these flags. Raises Problem on a wrong one, or where the environment is wrong."""
         config = self.parse(arguments)
         remote.client()
-        self.main(config)
+        before = sys.argv
+        sys.argv = [str(self.module.__file__), *arguments]  # which W&B's client records, also in a process of a driver
+        try:
+            self.main(config)
+        finally:
+            sys.argv = before
 
     def launch(self) -> None:
         """Runs `main` with the flags given: exit code 2 and one line on bad input, 130 on Ctrl-C."""
-        answer(self.name, lambda: self.run(sys.argv[1:]))
+        words = sys.argv[1:]
+        command = self.on_words if self.on_words and words and not words[0].startswith("-") else self
+        answer(self.name, lambda: command.run(words))
 
 
 def choice(flags: Mapping[str, str], name: str, options: Sequence[str]) -> str:

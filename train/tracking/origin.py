@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from train.tracking.contents import read_json
-from train.tracking.declarations import check_name
+from train.tracking.declarations import FILE, check_name
 from train.tracking.problem import Problem, incident, one_line
 
 if TYPE_CHECKING:
@@ -104,8 +104,16 @@ def digest_of(value: object) -> str:
 
 def revision() -> str:
     """The commit of this code, `-dirty` when changed since; `unknown` outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    return _git("describe", "--always", "--dirty", "--abbrev=12").decode().strip() or "unknown"
+
+
+def patch() -> bytes:
+    """What was changed in this code since its commit, for `git apply`; nothing outside a checkout."""
+    return _git("-C", str(FILE.parent), "diff", "HEAD", "--binary") if revision().endswith("-dirty") else b""
+
+
+def _git(*words: str) -> bytes:
+    """What git says of this checkout; nothing where there is no git, or no checkout."""
     with contextlib.suppress(OSError):
-        process = subprocess.run(command, capture_output=True, text=True)
-        return process.stdout.strip() or "unknown"
-    return "unknown"
+        return subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True).stdout
+    return b""

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train.tracking import environment, remote, traces
-from train.tracking.origin import revision
+from train.tracking import environment, remote, summary, traces
+from train.tracking.declarations import FILE, declaration
+from train.tracking.origin import patch, revision
 from train.tracking.problem import Incident, Problem, one_line
 from train.tracking.remote import online
 from train.tracking.traces import is_whole
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RECORD_SECONDS = 30  # W&B's client may still write when it has finished a run
+LONGEST_TAG = 64  # characters, at W&B
+PATCH = "diff.patch"  # W&B's own name for uncommitted changes
 
 
 def leads() -> bool:
@@ -33,11 +36,16 @@ def leads() -> bool:
     return environment.rank().number == 0
 
 
+def new_id() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
 class Recorder:
     """Logs to one run, which an account has at W&B, and which is an offline record without one.
 
-    job: the stage's module path. `variant`, `seed` and `dataset` say what the run is about, before its first log. Of
-    several processes of one run the first alone logs.
+    job: the stage's module path. `variant`, `seed`, `dataset` and `method` say what the run is about, before its first log.
+    finding: what came out, in one sentence, by the time that the stage ends: the run's notes. Of several processes of one
+    run the first alone logs.
     """
 
     def __init__(self, job: str, config: "DataclassInstance") -> None:
@@ -46,9 +54,14 @@ class Recorder:
         self.dataset: str | None = None
         self.variant: str | None = None
         self.seed: int | None = None
-        self.id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+        self.method: str | None = None
+        self.finding = ""
+        self.id = new_id()
         self._run: Any = None
         self._sources: list[Any] = []  # W&B's artifacts that were pulled
+        self._resumes = False
+        self._past = 0  # rows of the history that a resumed run has, and that come again first
+        self._panels: set[str] = set()
 
     @property
     def run(self) -> Any:
@@ -56,30 +69,84 @@ class Recorder:
         if self._run is None:
             wandb = remote.client()
             try:
-                settings = wandb.setup().settings
-                settings.run_id = self.id  # in a sweep the client takes that alone
-                for name, setting in remote.OF_A_RUN.items():
-                    setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
-                self._run = wandb.init(
-                    project=remote.project_name(),
-                    id=self.id,
-                    name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
-                    job_type=self.job,
-                    group=self.variant or self.dataset,
-                    config={**dataclasses.asdict(self.config), "revision": revision()},
-                    mode="online" if online() else "offline",
-                    dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
-                    settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
-                )
+                self._run = self._start(wandb)
             except wandb.errors.Error as error:
                 raise Problem(
                     f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
                 ) from error
+            self._past = self._run.starting_step if self._resumes else 0
             traces.link(Path(self._run.dir).parent)
+            self._save_patch()
             for artifact in self._sources:
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
         return self._run
+
+    def _start(self, wandb: Any) -> Any:
+        """The run of this id. Another one where a client that several processes share still has a run of that id, whose process
+        was killed."""
+        try:
+            return self._init(wandb)
+        except Exception as error:  # the client's own, and of no public class
+            if not (self._resumes and "in use" in str(error)):
+                raise
+            self.id, self._resumes = new_id(), False
+            return self._init(wandb)
+
+    def _init(self, wandb: Any) -> Any:
+        settings = wandb.setup().settings
+        settings.run_id = self.id  # in a sweep the client takes that alone
+        for name, setting in remote.OF_A_RUN.items():
+            setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
+        return wandb.init(
+            project=remote.project_name(),
+            id=self.id,
+            name=f"{self.job.partition('.')[2]} {self.variant or self.dataset or ''}".strip(),
+            job_type=self.job,
+            group=self.variant or self.dataset,
+            tags=self._tags(),
+            config=self._config(),
+            mode="online" if online() else "offline",
+            resume="allow" if self._resumes and online() else None,
+            dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=self.job not in declaration("training").producers,
+                save_code=False,
+                program=f"-m {self.job}",  # in a process of a driver it would say the driver's
+                **_checkout(),
+            ),
+        )
+
+    def _about(self) -> dict[str, Any]:
+        """What the run is about, by the names that runs are grouped by."""
+        study = getattr(self.config, "study", None) or environment.variable("PEEL_STUDY")
+        about = {"dataset": self.dataset, "variant": self.variant, "method": self.method, "seed": self.seed}
+        return {name: value for name, value in {**about, "study": study}.items() if value is not None}
+
+    def _tags(self) -> list[str]:
+        about = self._about()
+        words = [str(about[name]) for name in ("method", "dataset", "study") if name in about]
+        return [word[:LONGEST_TAG] for word in [*words, *([f"seed {self.seed}"] if self.seed is not None else [])]]
+
+    def _config(self) -> dict[str, Any]:
+        """The flags, and what the run is about: the settings of the encoder or generator are `model`. A flag that has one of
+        these names and another meaning, as the seed of a bootstrap, is called flag/NAME."""
+        flags, about = dataclasses.asdict(self.config), {**self._about(), **self._model()}
+        others = {f"flag/{name}": flags[name] for name in about if name in flags and flags[name] != about[name]}
+        return {**flags, **about, **others, "revision": revision()}
+
+    def _model(self) -> dict[str, Any]:
+        """The settings of what the run measures, where that is one model."""
+        return {}
+
+    def _save_patch(self) -> None:
+        """Adds what is changed in this code and not committed. W&B's client would look for that where its records are."""
+        if changes := patch():
+            path = Path(self._run.dir) / PATCH
+            path.write_bytes(changes)
+            self._run.save(str(path), base_path=self._run.dir, policy="now")
 
     def use(self, artifact: Any) -> None:
         """Records at W&B that the run has read an artifact from there."""
@@ -92,6 +159,8 @@ class Recorder:
         if self._run is not None:
             record = None if failed or online() else Path(self._run.dir).parent / f"run-{self._run.id}.wandb"
             with contextlib.suppress(*([Problem] if failed else [])), _logging():  # what failed first is told
+                if self.finding and not failed:
+                    self._run.notes = self.finding
                 self._run.finish(exit_code=int(failed))
             end = time.monotonic() + RECORD_SECONDS
             while record is not None and not is_whole(record):
@@ -101,10 +170,26 @@ class Recorder:
 
     def log(self, values: Mapping[str, float]) -> None:
         if leads():
-            run = self.run
-            with _logging():
-                run.log(dict(values))
+            self._row(dict(values))
             self._report(values)
+
+    def _row(self, values: dict[str, Any]) -> None:
+        """Adds a row to the history, unless that has it from before the run was resumed."""
+        run = self.run
+        if self._past:
+            self._past -= 1
+            return
+        with _logging():
+            run.log(values)
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Puts numbers and texts into the run's summary: an interval as NAME/low and NAME/high, what a panel has the name of
+        as NAME/value, and lists into tables beside it."""
+        for name, table in summary.tables(values).items():
+            self.panel(name, table)
+        run = self.run
+        with _logging():
+            run.summary.update(summary.scalars(values, self._panels))
 
     def _report(self, values: Mapping[str, object]) -> None:
         """Adds a line of JSON to the file that PEEL_HISTORY names: for whoever started this run and watches it."""
@@ -112,14 +197,15 @@ class Recorder:
             with Path(path).open("a") as file:
                 file.write(json.dumps(values, default=float) + "\n")
 
-    def axis(self, axis: str, *metrics: str) -> None:
-        """Draws `metrics` (globs) over the logged value `axis`."""
+    def axis(self, axis: str, *metrics: str, summary: str | None = None) -> None:
+        """Draws `metrics` (globs) over the logged value `axis`. summary: what the run's summary has of them, the last value
+        unless it is `none`. A place on an axis is no result, and stands in none."""
         if leads():
             run = self.run
             with _logging():
-                run.define_metric(axis, hidden=True)
+                run.define_metric(axis, hidden=True, summary="none")
                 for metric in metrics:
-                    run.define_metric(metric, step_metric=axis)
+                    run.define_metric(metric, step_metric=axis, summary=summary)
 
     def panel(self, name: str, content: Any) -> None:
         """Logs a plotly figure, a picture (PIL) or a table (pandas; its cells may be PIL pictures) under `name`."""
@@ -144,9 +230,14 @@ class Recorder:
             raise TypeError(
                 f"no panel for a {type(content).__name__}: give a plotly Figure, a PIL Image or a DataFrame"
             )
-        run = self.run
-        with _logging():
-            run.log({name: media})
+        self._panels.add(name)
+        self._row({name: media})
+
+
+def _checkout() -> dict[str, Any]:
+    """Where the client finds the commit: that of this code, wherever it runs."""
+    root = FILE.parent
+    return {"git_root": str(root)} if (root / ".git").exists() else {"disable_git": True}
 
 
 @contextlib.contextmanager

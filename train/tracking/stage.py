@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from train.tracking import remote
+from train.tracking import remote, threads
 from train.tracking.declarations import check_aliases, check_room, declaration, reference
 from train.tracking.origin import Origin, alias, digest_of, identity, revision, settings
 from train.tracking.problem import Problem
@@ -26,6 +26,9 @@ from train.tracking.store.records import Draft, Run, Version
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+MODELS = ("encoder", "generator")  # artifacts whose settings say what is measured
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,12 @@ class Stage(Recorder):
         self.inputs: dict[tuple[str, str], Version | None] = {}
         self._drafts: list[Draft] = []
         self._artifacts: list[Any] = []  # W&B's, one for each draft that was logged there
+        self._models: dict[str, Mapping[str, Any]] = {}  # settings by digest
         self._holds = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self.started = time.time()
+        threads.fit()
         with contextlib.ExitStack() as holds:
             self.store = Store()
             holds.callback(self.store.close)
@@ -150,7 +155,23 @@ class Stage(Recorder):
         if version is None:
             return None
         folder = self.store.folder(version)
-        return Input(f"{name}:{alias}", version, folder, Origin.load(folder))
+        source = Input(f"{name}:{alias}", version, folder, Origin.load(folder))
+        self._note_models(source)
+        return source
+
+    def _note_models(self, source: Input) -> None:
+        """Notes the settings of the models that an input is, or was made by, where they were trained here or are read."""
+        if source.version.name in MODELS:
+            self._models[source.version.digest] = source.origin.config
+        for name, _, digest in (entry.partition("@") for entry in source.origin.inputs):
+            version = self.store.with_digest(name, digest) if name in MODELS else None
+            maker = version and self.store.maker(version)
+            if maker and maker.stage != "pull":
+                self._models[digest] = maker.config
+
+    def _model(self) -> dict[str, Any]:
+        first = next(iter(self._models.values()), None)  # a judge of samples comes behind what it judges
+        return {"model": dict(first)} if first else {}
 
     def _pull(self, name: str, alias: str, cure: str, required: bool) -> Version | None:
         """Brings an artifact from W&B into the local store."""
@@ -172,7 +193,13 @@ class Stage(Recorder):
         """What comes out belongs to the data set, variant and seed of `source`."""
         origin = source.origin
         self.dataset, self.variant, self.seed = origin.dataset, origin.variant, origin.seed
+        self._name_method()
         self.expect()
+
+    def _name_method(self) -> None:
+        """How the variant was made: what follows its data set, as `vicreg` in digits-vicreg-variance0."""
+        rest = str(self.variant or "").removeprefix(f"{self.dataset}-")
+        self.method = rest.partition("-")[0] if rest not in ("", self.variant) else None
 
     def introduce(self, dataset: str | None = None, variant: str | None = None, seed: int | None = None) -> None:
         """What comes out has a new name. Raises Problem where that can be no alias, or would leave no room in those that
@@ -180,8 +207,17 @@ class Stage(Recorder):
         self.dataset = dataset or self.dataset
         if variant is not None:
             self.variant, self.seed = variant, seed
+            self._name_method()
         check_room(self.job, self._names)
         self.expect()
+
+    def resume(self, run: str) -> None:
+        """Before the first log: the run `run` goes on, in which what this stage continues began. Not where W&B's agent has a
+        run for it, or that one came to its end. Its rows are logged again first, in their order; those that W&B has are
+        not sent twice."""
+        ended = self.store.rows("SELECT id FROM runs WHERE id = ?", [run])
+        if run and not ended and remote.agent_run() is None:
+            self.id, self._resumes = run, True
 
     def expect(self, **fields: object) -> None:
         """Before the work: raises Problem where `publish` could not give an alias that is made of these fields, and of data
@@ -237,7 +273,9 @@ class Stage(Recorder):
         self._drafts.append(Draft(name, entry.type, tuple(aliases), self.store.take(folder)))
 
     def _upload(self) -> None:
-        """Every stage has a run, online or not; an online one holds the artifacts."""
+        """Every stage that makes something has a run, online or not; an online one holds the artifacts."""
+        if not self._drafts:
+            return
         run = self.run
         if online():
             self._artifacts = [remote.log_artifact(run, draft, self.store) for draft in self._drafts]
@@ -254,8 +292,14 @@ class Stage(Recorder):
             time.time() - self.started,
             self.inputs,
         )
+        before = {version.id for draft in self._drafts for version in self.store.versions(draft.name)}
         versions = self.store.commit(record, self._drafts)
         for version, artifact in zip(versions, self._artifacts, strict=False):  # none where the run is offline
             remote.remember(self.store, version, artifact, self.id)
+        if self.finding:
+            print(self.finding)
         for version, draft in zip(versions, self._drafts, strict=True):
-            print(f"{version.reference}  {', '.join(draft.aliases)}  {version.digest}")
+            state = "unchanged" if version.id in before else "new"
+            print(f"{version.reference}  {', '.join(draft.aliases)}  {version.digest}  {state}")
+        if online():
+            print(self.run.url)

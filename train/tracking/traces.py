@@ -16,6 +16,7 @@ from train.tracking.environment import folder, home
 TEMPORARY = "tmp[a-z0-9_]{8}"  # tempfile's names
 BLOCK = 32768
 WHOLE, FIRST, LAST = 1, 2, 4  # kinds of pieces; 3 is one in the middle
+RUN, NOTES = 17, 9  # numbers of fields: of the client's Record, and of the RunRecord in it
 
 # -- records of runs ---------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,47 @@ def entries(log: bytes) -> Iterator[bytes]:
         at += 7 + length
     if entry and kind not in (WHOLE, LAST):
         yield entry
+
+
+def notes(path: Path) -> str | None:
+    """The notes of the run whose record is at `path`, the stage's finding; None where it has none, or cannot be read.
+
+    Read without the client, which takes a second to import.
+    """
+    text = None
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for entry in entries(path.read_bytes()):
+            for run in _fields(entry, RUN):
+                text = next((note.decode() for note in _fields(run, NOTES) if note), text)
+    return text
+
+
+def _fields(message: bytes, number: int) -> Iterator[bytes]:
+    """The texts and messages that a protobuf message has as its field `number`."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 2:
+            length, at = _varint(message, at)
+            if key >> 3 == number:
+                yield message[at : at + length]
+            at += length
+        elif kind == 0:
+            _, at = _varint(message, at)
+        else:
+            at += {1: 8, 5: 4}.get(kind, len(message))
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number in groups of seven bits, the lowest first, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
 
 
 def is_whole(path: Path) -> bool:

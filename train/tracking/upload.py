@@ -323,7 +323,10 @@ def upload_run(store: Store, name: str) -> None:
             config={**upload.run.config, "revision": upload.run.revision} if record is None else None,
             mode="online",
             dir=folder,
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
+            # It has the command and the machine of the stage, which those of this process would replace.
+            settings=wandb.Settings(
+                silent=True, console="off", x_disable_stats=True, save_code=False, x_disable_meta=True, disable_git=True
+            ),
         ) as run,
     ):
         for source in upload.inputs:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from train.engine.collapse import spread
-from train.engine.curves import course, rises
+from train.engine.curves import course, extremes, finding, rises
 
 TERMS = ("invariance", "variance", "covariance", "total")
 
@@ -57,3 +57,27 @@ def test_vectors_all_over_the_sphere_have_a_spread_of_one_and_one_direction_has_
     assert spread(sphere).item() == pytest.approx(1, abs=0.01)
     assert spread(100 * sphere).item() == pytest.approx(spread(sphere).item(), abs=1e-12)
     assert spread(torch.ones(50, 8) * torch.arange(1, 51)[:, None]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_extremes_are_the_best_of_all_rows_and_the_mean_of_the_epochs_seconds() -> None:
+    batches = [{"loss/total": value} for value in (3.0, 1.0, 2.0)]
+    epochs = [{"knn/top1": knn, "test/total": total} for knn, total in ((0.25, 5.0), (0.75, 6.0), (0.5, 7.0))]
+    assert extremes(batches, epochs, [1.0, 2.0]) == {
+        "loss/total/min": 1.0, "knn/top1/max": 0.75, "test/total/min": 5.0, "pace/seconds/mean": 1.5,
+    }  # fmt: skip
+    assert extremes([], [{"test/total": 5.0}], []) == {"test/total/min": 5.0}  # no labels, no training
+
+
+def test_a_training_is_told_in_one_sentence_of_what_was_measured() -> None:
+    values = {
+        "loss/total": 12.3456, "knn/top1": 0.8344, "collapse/effective_rank": 23.44, "training/epochs": 12,
+    }  # fmt: skip
+    assert finding("digits-vicreg", values, 128) == (
+        "training of digits-vicreg: loss 12.35, held-out kNN 83.4 %, effective rank 23.4 of 128; 12 epochs"
+    )
+    unlabeled = {"collapse/effective_rank": 23.44, "training/epochs": 0}
+    assert finding("x-untrained", unlabeled, 128) == (
+        "training of x-untrained: effective rank 23.4 of 128; no training"
+    )
+    classifier = {**values, "test/accuracy": 0.975, "training/epochs": 1}
+    assert "97.5 % of the test images right, held-out kNN" in finding("x", classifier, 11)

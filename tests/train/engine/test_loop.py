@@ -1,5 +1,6 @@
 """The loop: what it trains on, what it measures, and that an interruption changes nothing."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -29,7 +30,7 @@ from train.methods import vicreg
 from train.methods.variants import variant_name
 from train.methods.vicreg import Config, VICReg
 from train.models.encoder import Architecture, Encoder
-from train.tracking import Stage
+from train.tracking import Stage, threads
 from train.tracking.store import Store, home
 
 TINY = Config(
@@ -337,3 +338,56 @@ def test_what_is_no_convolution_is_stepped_by_adamw_to_the_last_bit() -> None:
         stepped.append(parameters)
     muon, adamw = stepped
     assert [torch.equal(a, b) for a, b in zip(muon, adamw, strict=True)] == [True, True, False]
+
+
+def logged(config: Config, path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The rows that a training logs."""
+    monkeypatch.setenv("PEEL_HISTORY", str(path))
+    with contextlib.suppress(KeyboardInterrupt):
+        pretrain.main(config)
+    return [row for row in map(json.loads, path.read_text().splitlines()) if "run" not in row]
+
+
+def test_a_training_that_goes_on_logs_again_what_it_had_logged_in_the_same_order(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a run that goes on at W&B passes over as many rows as are there."""
+    step = Training._train_step
+
+    def interrupting(self: Training) -> dict[str, float]:
+        if self.step == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_train_step", interrupting)
+        first = logged(TINY, tmp_path / "first", patch)
+    second = logged(TINY, tmp_path / "second", monkeypatch)
+    assert first == second[: len(first)] and len(first) < len(second)
+    assert {"loss/total", "knn/top1", "curve/knn", "pace/seconds"} <= {name for row in first for name in row}
+
+
+def test_a_training_goes_on_with_the_threads_that_it_began_with(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_by_user", False)
+    monkeypatch.setattr(threads, "_fitted", True)
+    before, step = threads.count(), Training._train_step
+    counts = []
+
+    def interrupting(self: Training) -> dict[str, float]:
+        counts.append(threads.count())
+        if self.step == 7 and len(counts) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(Training, "_train_step", interrupting)
+    try:
+        threads.use(before + 1)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.main(TINY)
+        threads.use(before)
+        pretrain.main(TINY)
+    finally:
+        threads.use(before)
+    assert counts == [before + 1] * 18

@@ -163,6 +163,21 @@ def test_same_content_is_the_same_version_whatever_the_machine() -> None:
     assert aliases() == {alias: "images:v1" for alias in first}
 
 
+def test_a_stage_ends_with_its_finding_and_says_whether_the_version_is_new(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("pixels", "pixels", "others"):
+        with Stage("train.prepare", Config()) as stage:
+            stage.dataset = "digits"
+            stage.publish("images", write({"train": text}), {"dataset": "digits"})
+            stage.finding = f"images: {text}"
+    out = capsys.readouterr().out.splitlines()
+    assert out[::2] == ["images: pixels", "images: pixels", "images: others"]
+    assert [(line.split()[0], line.split()[-1]) for line in out[1::2]] == [
+        ("images:v0", "new"),
+        ("images:v0", "unchanged"),
+        ("images:v1", "new"),
+    ]
+
+
 def test_digest_is_the_one_that_wandb_computes_of_the_fetched_folder() -> None:
     prepare()
     with Stage("train.pretrain", Config()) as stage:

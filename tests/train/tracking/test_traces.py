@@ -127,3 +127,16 @@ def test_a_staging_folder_of_others_is_not_ours_to_tidy(
     theirs = tmp_path / "data/artifacts/staging/tmpabc_1234"
     theirs.write_text("of another program")
     assert staged(store) == [] and theirs.exists()
+
+
+def test_the_notes_of_a_record_are_the_stages_finding() -> None:
+    with Stage("train.prepare", Config()) as stage:
+        stage.dataset = "digits"
+        stage.log({"x": 1.0})
+        stage.finding = "images digits: größer, 95.0 %"
+        stage.publish("images", write({"train": "pixels"}), {"dataset": "digits"})
+    record = traces.record(stage.id)
+    assert record and traces.notes(record / f"run-{stage.id}.wandb") == "images digits: größer, 95.0 %"
+    silent = traces.record(prepare("other"))
+    assert silent and traces.notes(next(silent.glob("*.wandb"))) is None
+    assert traces.notes(record / "nothing") is None

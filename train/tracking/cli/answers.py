@@ -11,8 +11,10 @@ from typing import Any
 
 from train.tracking import remote, traces, upload
 from train.tracking.cli import tables
+from train.tracking.contents import read_json
 from train.tracking.declarations import check_path, declaration, declarations, reference
 from train.tracking.problem import CURES, ELSEWHERE, Problem
+from train.tracking.progress import Progress
 from train.tracking.store import Store, hash_file, housekeeping
 from train.tracking.store.rebuild import FOLDERS
 from train.tracking.store.rebuild import rebuild as rebuild_registry
@@ -55,6 +57,8 @@ def show(store: Store, ref: str) -> Answer:
         "revision": run and run.revision,
         "seconds": run and run.seconds,
         "record": str(record) if record else None,
+        "finding": traces.notes(record / f"run-{run.id}.wandb") if run and record else None,
+        "numbers": _numbers(store, version),
         "readers": [
             {
                 "stage": reader.stage,
@@ -67,6 +71,14 @@ def show(store: Store, ref: str) -> Answer:
         "files": [{"path": path, **content._asdict()} for path, content in store.files(version).items()],
     }
     return Answer(data, tables.version(data, _inputs(run)))
+
+
+def _numbers(store: Store, version: Version) -> dict[str, Any]:
+    """What a scores artifact has measured, by path; nothing of other artifacts, or where the file is damaged."""
+    content = store.files(version).get("scores.json")
+    with contextlib.suppress(OSError, ValueError):
+        return read_json(store.object(content.md5), dict[str, Any]) if content else {}
+    return {}
 
 
 def lineage(store: Store, ref: str) -> Answer:
@@ -198,13 +210,11 @@ def verify(root: Path) -> Answer:
 
 
 def _hashing_progress(files: Collection[File]) -> Iterator[File]:
-    from tqdm import tqdm
-
-    total = sum(content.size for content in files)
-    with tqdm(total=total, unit="B", unit_scale=True, desc="verify", leave=False, disable=None) as bar:
+    total = sum(content.size for content in files) / 1e6
+    with Progress("verify", "MB", total, leave=False) as progress:
         for content in files:
             yield content
-            bar.update(content.size)
+            progress.update(content.size / 1e6)
 
 
 def gc(store: Store, yes: bool, keep: int) -> Answer:
@@ -302,9 +312,8 @@ def _dry_run(store: Store, plan: Sequence[upload.Upload]) -> Answer:
 
 
 def _upload_progress(uploads: Sequence[upload.Upload]) -> Iterator[upload.Upload]:
-    from tqdm import tqdm
-
-    with tqdm(uploads, unit="run", desc="publish") as bar:
-        for entry in bar:
-            bar.set_postfix_str(entry.title)
+    with Progress("publish", "run", len(uploads)) as progress:
+        for entry in uploads:
+            progress.note(entry.title)
             yield entry
+            progress.update()

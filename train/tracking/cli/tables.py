@@ -7,8 +7,14 @@ from typing import Any
 
 from train.tracking.declarations import listing
 from train.tracking.store.records import Version
+from train.tracking.summary import INTERVAL
 
 Data = dict[str, Any]  # what --json prints
+
+MOST = 40  # measures of one version
+VERDICT = "/verdict"
+# Behind a measure's path in a comparison: what stands for it, and what belongs to it.
+NUMBER, BESIDE = ("", "/mean", "/difference"), ("/spread", "/n")
 
 
 def versions(entries: Sequence[Data]) -> list[str]:
@@ -18,7 +24,7 @@ def versions(entries: Sequence[Data]) -> list[str]:
          ", ".join(entry["aliases"]) or "-"]
         for entry in entries
     ]  # fmt: skip
-    return _table(["VERSION", "SIZE", "AGE", "MADE BY", "FROM", "ALIASES"], rows, right={1, 2})
+    return table(["VERSION", "SIZE", "AGE", "MADE BY", "FROM", "ALIASES"], rows, right={1, 2})
 
 
 def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
@@ -32,6 +38,7 @@ def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
         "made": f"{date}, {_age(entry['created'])} ago",
     }
     if entry["run"]:
+        facts |= {"finding": entry["finding"]} if entry["finding"] else {}
         facts |= {
             "by": f"{_maker(entry)}, in {entry['seconds']:.1f} s",
             "code": entry["revision"],
@@ -47,16 +54,51 @@ def version(entry: Data, inputs: Mapping[str, Version | None]) -> list[str]:
     return [
         entry["reference"],
         *(f"  {key:<8} {value}" for key, value in facts.items()),
+        *(["", "Numbers", *numbers(entry["numbers"])] if entry["numbers"] else []),
         "",
         "Made from",
-        *(_table(["REQUEST", "VERSION", "DIGEST"], sources) or ["  nothing"]),
+        *(table(["REQUEST", "VERSION", "DIGEST"], sources) or ["  nothing"]),
         "",
         "Read by",
-        *(_table(["STAGE", "RUN", "MADE"], readers) or ["  nothing"]),
+        *(table(["STAGE", "RUN", "MADE"], readers) or ["  nothing"]),
         "",
         "Files",
-        *_table(["PATH", "SIZE", "MD5"], files, right={1}),
+        *table(["PATH", "SIZE", "MD5"], files, right={1}),
     ]
+
+
+def numbers(values: Mapping[str, Any]) -> list[str]:
+    """The measures of a scores artifact: first those with an interval or a verdict, then other numbers, 40 in all."""
+    main: dict[str, list[str]] = {}
+    used = set()
+    for key in values:
+        name, _, kind = key.rpartition("/")
+        if f"/{kind}" in (INTERVAL, VERDICT):
+            value = next((values[name + end] for end in NUMBER if _is_number(values.get(name + end))), None)
+            verdict = values.get(name + VERDICT)
+            main[name] = [_figure(value), _span(values.get(name + INTERVAL)), str(verdict or "")]
+            used |= {name + end for end in (*NUMBER, *BESIDE)}
+    rest = [[key, _figure(value), "", ""] for key, value in values.items() if key not in used and _is_number(value)]
+    rows = [*([name, *cells] for name, cells in main.items()), *rest]
+    header = ["MEASURE", "VALUE", "95 % INTERVAL", "VERDICT"]
+    kept = [i for i in range(4) if i < 2 or any(row[i] for row in rows)]
+    cells = [[row[i] if row[i].isprintable() else repr(row[i]) for i in kept] for row in rows[:MOST]]
+    lines = table([header[i] for i in kept], cells, right={1})
+    return [*lines, *([f"and {len(rows) - MOST} more (--json has all)"] if len(rows) > MOST else [])]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _span(ends: Any) -> str:
+    """An interval; nothing where there is none."""
+    whole = isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
+    return f"{_figure(ends[0])} to {_figure(ends[1])}" if whole else ""
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def tree(graph: Data) -> list[str]:
@@ -80,7 +122,7 @@ def tree(graph: Data) -> list[str]:
             grow(source, stem + ("   " if last else "│  "), stem + ("└─ " if last else "├─ "))
 
     grow(graph["root"], "", "")
-    return _table(["VERSION", "DIGEST", "MADE BY", "ALIASES"], rows)
+    return table(["VERSION", "DIGEST", "MADE BY", "ALIASES"], rows)
 
 
 def garbage(data: Data, superseded: Sequence[Version]) -> list[str]:
@@ -88,12 +130,12 @@ def garbage(data: Data, superseded: Sequence[Version]) -> list[str]:
     rows = [[kind["kind"], str(kind["count"]), size(kind["size"])] for kind in data["kinds"] if kind["count"]]
     if not rows:
         return ["nothing to free"]
-    table = _table(["WHAT", "COUNT", "SIZE"], rows, right={1, 2})
+    lines = table(["WHAT", "COUNT", "SIZE"], rows, right={1, 2})
     if superseded:  # they are the first kind
-        table[2:2] = [f"  {version.reference}, {_age(version.created)} old" for version in superseded]
+        lines[2:2] = [f"  {version.reference}, {_age(version.created)} old" for version in superseded]
     files = count(len(data["paths"]), "file or folder", "files and folders")
     total = f"{size(data['size'])}: {count(len(superseded), 'version')}, {files}"
-    return [*table, f"freed {total}" if data["freed"] else f"would free {total}; add --yes to free it"]
+    return [*lines, f"freed {total}" if data["freed"] else f"would free {total}; add --yes to free it"]
 
 
 def size(number: float) -> str:
@@ -125,7 +167,7 @@ def _inputs(entry: Data) -> str:
     return listing(references, most=3) if references else "-"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """Aligned columns, those in `right` to the right; nothing where there are no rows."""
     if not rows:
         return []

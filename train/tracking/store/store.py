@@ -133,13 +133,14 @@ class Store(Registry):
         rows = self.rows("SELECT * FROM files WHERE version = ? ORDER BY path", [version.id])
         return {row["path"]: File(row["md5"], row["size"]) for row in rows}
 
+    def with_digest(self, name: str, digest: str) -> Version | None:
+        return next(iter(self._versions("WHERE versions.name = ? AND digest = ?", [name, digest])), None)
+
     def sound(self, name: str, digest: str) -> dict[str, File] | None:
         """The files of the version of `name` with this digest, where it is here and none of them is damaged."""
-        for version in self._versions("WHERE versions.name = ? AND digest = ?", [name, digest]):
-            files = self.files(version)
-            if not any(map(self.damage, files.values())):
-                return files
-        return None
+        version = self.with_digest(name, digest)
+        files = self.files(version) if version else None
+        return None if files is None or any(map(self.damage, files.values())) else files
 
     def object(self, md5: str) -> Path:
         return self.objects / md5[:2] / md5

@@ -134,6 +134,30 @@ def test_show_tells_files_config_code_inputs_and_readers(store: Store, tmp_path:
     assert ask("show", "neighbors")["inputs"] == {"embeddings:x": "embeddings:v0", "encoder:none": None}
 
 
+def test_show_has_the_numbers_of_scores_those_with_an_interval_first(store: Store) -> None:
+    values = {
+        "a/other": 3,
+        "probe/top1": 0.95,
+        "probe/top1/interval": [0.928, 0.97],
+        "probe/classes": ["cat"],
+        "x/one-minus-two/difference": -0.5,
+        "x/one-minus-two/interval": None,
+        "x/one-minus-two/verdict": "not decided",
+    }
+    put(store, "probe", {"scores.json": json.dumps(values)}, ["x"], [("embeddings", "x")], stage="eval.probe")
+    assert ask("show", "probe:x")["numbers"] == values
+    lines = [line.split("  ") for line in tell("show", "probe:x").splitlines()]
+    rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    start = rows.index(["Numbers"])
+    assert rows[start + 1 : start + 5] == [
+        ["MEASURE", "VALUE", "95 % INTERVAL", "VERDICT"],
+        ["probe/top1", "0.95", "0.928 to 0.97"],
+        ["x/one-minus-two", "-0.5", "not decided"],
+        ["a/other", "3"],
+    ]
+    assert ask("show", "embeddings:x")["numbers"] == {}
+
+
 def test_lineage_reaches_the_images_and_tells_each_version_in_full_once(store: Store) -> None:
     graph = ask("lineage", "report:latest")
     assert graph["root"] == "report:v0"
