@@ -16,7 +16,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
 from sweeps.locks import alone
-from sweeps.queue import Queue
+from sweeps.queue import Queue, as_begun
 from sweeps.runner import Runner
 from train.tracking import Command, Problem, stage_command
 from train.tracking.declarations import NUMBER, declaration, declarations, reference
@@ -48,6 +48,7 @@ def main(config: Config) -> None:
     definition = definition.in_types_of(program)
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
+    definition = as_begun(definition, folder)
     provide_inputs(definition, folder)
     with contextlib.closing(Queue(definition, folder)) as queue, contextlib.closing(Store()) as store:
         failures = Runner(queue, store, program).run(config.trials)
