@@ -23,7 +23,7 @@ from sweeps.rounding import Rounding
 from train.tracking import Problem
 
 COMMAND = ["${env}", "${interpreter}", "-m", "${program}", "${args}"]
-GRID = {
+GRID: dict[str, Any] = {
     "program": "train.pretrain",
     "command": COMMAND,
     "method": "grid",

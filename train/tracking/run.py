@@ -23,6 +23,7 @@ from train.tracking.remote import online
 from train.tracking.traces import is_whole
 
 if TYPE_CHECKING:
+    import pandas
     from _typeshed import DataclassInstance
 
 RECORD_SECONDS = 30  # W&B's client may still write when it has finished a run
@@ -49,6 +50,7 @@ class Recorder:
         self.id = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
         self._run: Any = None
         self._sources: list[Any] = []  # W&B's artifacts that were pulled
+        self._silence: Problem | None = None  # of W&B's server, since it answers no more: the rest is kept here
 
     @property
     def run(self) -> Any:
@@ -67,7 +69,7 @@ class Recorder:
                     job_type=self.job,
                     group=self.variant or self.dataset,
                     config={**dataclasses.asdict(self.config), "revision": revision()},
-                    mode="online" if online() else "offline",
+                    mode="online" if self._sends() else "offline",
                     dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
                     settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
                 )
@@ -76,10 +78,19 @@ class Recorder:
                     f"W&B refused the run: {one_line(error)}; set WANDB_MODE=offline to keep the results on this machine"
                 ) from error
             traces.link(Path(self._run.dir).parent)
-            for artifact in self._sources:
+            for artifact in self._sources if self._silence is None else ():
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
         return self._run
+
+    def _sends(self) -> bool:
+        """Whether what is logged goes to W&B, whose server has answered up to now."""
+        if online() and self._silence is None:
+            try:
+                remote.check_answers()
+            except Problem as problem:
+                self._silence = problem
+        return online() and self._silence is None
 
     def use(self, artifact: Any) -> None:
         """Records at W&B that the run has read an artifact from there."""
@@ -92,12 +103,21 @@ class Recorder:
         if self._run is not None:
             record = None if failed or online() else Path(self._run.dir).parent / f"run-{self._run.id}.wandb"
             with contextlib.suppress(*([Problem] if failed else [])), _logging():  # what failed first is told
-                self._run.finish(exit_code=int(failed))
+                self._finish(failed)
             end = time.monotonic() + RECORD_SECONDS
             while record is not None and not is_whole(record):
                 if time.monotonic() > end:
                     raise Incident(f"{record} has not all that was logged; free some space and run again")
                 time.sleep(0.05)
+
+    def _finish(self, failed: bool) -> None:
+        if self._run.settings.mode != "online":
+            self._run.finish(exit_code=int(failed))
+            return
+        try:
+            remote.finish(self._run, failed, answers=self._silence is None)
+        except Problem as problem:
+            self._silence = problem
 
     def log(self, values: Mapping[str, float]) -> None:
         if leads():
@@ -147,6 +167,15 @@ class Recorder:
         run = self.run
         with _logging():
             run.log({name: media})
+
+    def lines(self, name: str, points: "pandas.DataFrame", title: str) -> None:
+        """Logs a line through `points`, whose columns are its axes; W&B lays those of several runs over one another."""
+        wandb = remote.client()
+        x, y = points.columns
+        table = wandb.Table(columns=[x, y], data=points.to_numpy(float).tolist())
+        run = self.run
+        with _logging():
+            run.log({name: wandb.plot.line(table, x, y, title=title)})
 
 
 @contextlib.contextmanager
