@@ -6,6 +6,7 @@ from eval.evidence.density import (
     check_comparable,
     check_inductive,
     check_same_encoder,
+    curve,
     detect,
     equal_images,
     figures,
@@ -95,6 +96,7 @@ def main(config: Config) -> None:
         scores.log(stage)
         stage.panel("anomaly/table", table(most, normal, anomalies))
         stage.finding = finding("anomaly", f"{against} by {stage.alias}", scores.values)
+        stage.lines("anomaly/curve", curve(detection), f"ROC: {against} among {source.dataset}")
         stage.publish("anomaly", scores.save, {"variant": stage.variant, "seed": stage.seed, "anomalies": against})
 
 

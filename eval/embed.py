@@ -4,17 +4,22 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 
+from eval.evidence.maps import draw
 from train.data.embeddings import Embeddings, Vectors
-from train.data.images import Images, blank
+from train.data.images import UNLABELED, Images, Pixels, blank
 from train.engine.collapse import dimension_std
 from train.engine.devices import device_of
 from train.models.encoder import Encoder
 from train.tracking import MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
 from train.tracking.progress import over
+
+SHOWN = 1_000  # test images in the table of vectors
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def main(config: Config) -> None:
         embeddings.check_lengths(model.request)
         stage.log({"embed/dimensions": embeddings.test.shape[1], "embed/features": embeddings.test_features.shape[1]})
         stage.panel("embed/spread", spread_figure(embeddings.test))
+        if embeddings.own:
+            stage.panel("embed/vectors", vectors_frame(embeddings, images.test))
         stage.dataset = images.name
         fields: dict[str, object] = {"variant": stage.variant, "seed": stage.seed}
         if images.name != home:
@@ -94,6 +101,21 @@ def embed(encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: st
         if representation is not features:
             representation[start:stop] = batch_representation.cpu().numpy()
     return features, representation
+
+
+def vectors_frame(embeddings: Embeddings, images: Pixels) -> pd.DataFrame:
+    """A sample of the test images, the same of all variants and seeds of a data set, for W&B's projections in two dimensions:
+    row, picture, class, and a column for each dimension, to four digits. images: (n, height, width, 3)."""
+    rows = draw(len(embeddings.test), SHOWN, seed=0)
+    labels = embeddings.test_labels[rows]
+    about = {
+        "row": rows,
+        "image": [PIL.Image.fromarray(np.array(images[row])) for row in rows],
+        "class": [embeddings.classes[label] if label != UNLABELED else "" for label in labels],
+    }
+    vectors = [[float(f"{value:.4g}") for value in vector] for vector in embeddings.test[rows].tolist()]
+    names = [f"D{dimension}" for dimension in range(embeddings.test.shape[1])]
+    return pd.concat([pd.DataFrame(about), pd.DataFrame(vectors, columns=names)], axis=1)
 
 
 def spread_figure(vectors: Vectors) -> object:

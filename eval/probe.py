@@ -9,17 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import PIL.Image
 from numpy.typing import NDArray
 
 from eval.evidence.confusion import confusion_figure, confusion_matrix, most_confused, per_class_figure
 from eval.evidence.findings import finding
 from eval.evidence.intervals import accuracy_interval
 from eval.evidence.linear_probe import Probe, linear_probe
+from eval.evidence.maps import draw
 from eval.evidence.validity import check_own, with_labels
 from train.data.embeddings import Embeddings, Layer
+from train.data.images import UNLABELED, Images, Pixels
 from train.data.scores import Scores, Value
 from train.tracking import Command, Problem, Stage
 
+SHOWN = 500  # test images in the table of predictions
 PAIRS = 100  # entangled pairs of classes that are published at most; ten classes have 45
 
 
@@ -42,6 +47,9 @@ def main(config: Config) -> None:
         source = stage.fetch("embeddings", config.embeddings)
         stage.about(source)
         embeddings = Embeddings.load(source.folder)
+        places = np.flatnonzero(
+            np.asarray(embeddings.test_labels) != UNLABELED
+        )  # test images that the probe is asked about
         check_own(embeddings, config.embeddings, source.alias)
         embeddings = with_labels(embeddings, str(source.dataset), "eval.probe")
         if embeddings.duplicates:
@@ -52,6 +60,9 @@ def main(config: Config) -> None:
         scores = score(embeddings, representation, features, seed, config.resamples)
         scores.log(stage)
         stage.finding = finding("probe", stage.alias, scores.values)
+        folder = stage.beside(source, "images")
+        images = Images.load(folder).test if folder else None
+        stage.panel("probe/predictions", predictions(embeddings, representation, places, images))
         stage.publish("probe", scores.save)
 
 
@@ -91,6 +102,21 @@ def score(embeddings: Embeddings, representation: Probe, features: Probe, seed: 
         "probe/per_class": per_class_figure(per_class, classes),
     }
     return Scores(values, figures, samples=samples)
+
+
+def predictions(
+    embeddings: Embeddings, representation: Probe, places: NDArray[np.int64], images: Pixels | None
+) -> pd.DataFrame:
+    """What a sample of the test images is taken for, the same of all variants and seeds of a data set: row, picture, class,
+    prediction, whether it is right. places: (n,), which of all test images the embeddings are of. images: all,
+    (m, height, width, 3); None where they are not at hand."""
+    rows = draw(len(embeddings.test), SHOWN, seed=0)
+    names = np.array(embeddings.classes)
+    truth, taken = (names[labels[rows]] for labels in (embeddings.test_labels, representation.predictions))
+    columns: dict[str, object] = {"row": places[rows]}
+    if images is not None:
+        columns["image"] = [PIL.Image.fromarray(np.array(images[row])) for row in places[rows]]
+    return pd.DataFrame({**columns, "class": truth, "prediction": taken, "right": truth == taken})
 
 
 def class_pairs(confusion: NDArray[np.float64], classes: Sequence[str]) -> list[tuple[str, str, float]]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import plotly.graph_objects as go
 
+from eval.labbook import online
 from eval.labbook.book import Book, gather
 from eval.labbook.door import PAGE, place
 from eval.labbook.drawings import overlay
@@ -19,7 +20,7 @@ from eval.labbook.page import render
 from eval.labbook.tables import summary_frame
 from eval.studies.all import STUDIES, get_study
 from train.tracking.command import Command
-from train.tracking.origin import LATER
+from train.tracking.origin import LATER, MACHINE
 from train.tracking.problem import Problem
 from train.tracking.stage import Stage
 from train.tracking.store import Store, write_whole
@@ -36,6 +37,10 @@ class Config:
     study: Annotated[str, LATER] = "peel"
     """What is asked of them: one of eval/studies/."""
 
+    wandb: Annotated[bool, MACHINE] = False
+    """Also save a W&B Report of the study, and a Workspace whose sections follow the chapters; done again, it updates these
+    two. Needs an account, and the extra wandb-workspaces."""
+
     def __post_init__(self) -> None:
         if not self.variants:
             raise Problem("--variants names no variant; give one or more, for instance: --variants digits-vicreg")
@@ -46,6 +51,8 @@ class Config:
 
 
 def main(config: Config) -> None:
+    if config.wandb:
+        online.check()
     with Stage("eval.report", config) as stage:
         book = gather(stage, get_study(config.study), config.variants, config.anomalies)
         page = render(book).encode()
@@ -58,6 +65,9 @@ def main(config: Config) -> None:
         stage.publish("report", lambda folder: write_whole(folder / PAGE, page), book.study.fields(book.dataset))
     with contextlib.closing(Store()) as store, store.in_use():
         print(place(store, tuple(STUDIES.values()), book.study, page))
+        if config.wandb:
+            for address in online.save(store, book, store.get("report", book.study.alias(book.dataset))):
+                print(address)
 
 
 def overlays(book: Book) -> dict[str, go.Figure]:

@@ -23,7 +23,8 @@ from train.tracking.origin import digest_of
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
 KEYS = ("program", "command", "method", "metric", "parameters", "run_cap", "early_terminate")
-SERVER_KEYS = ("name", "description", "project", "entity")  # of the sweep at W&B; here they change nothing
+TEXTS = ("name", "description")  # what people call a sweep, which is the same whatever they say
+SERVER_KEYS = (*TEXTS, "project", "entity")  # of the sweep at W&B; here they change nothing
 PROGRAM = ("${interpreter}", "-m", "${program}")
 MACROS = ("${env}", "${interpreter}", "${program}", "${args}")
 MOST_POINTS = 10_000  # of a grid, each a trial in the study from the start
@@ -33,7 +34,8 @@ COMMAND = EXAMPLES["command"]
 
 @dataclass(frozen=True)
 class Definition:
-    """A sweep, checked. name: of its study. content: the file's, with what `--set` replaced."""
+    """A sweep, checked. name: of its study; earlier: what a study was called that began when the texts had a part in its
+    name. content: the file's, with what `--set` replaced."""
 
     file: Path
     name: str
@@ -46,6 +48,7 @@ class Definition:
     command: tuple[str, ...]
     run_cap: int | None
     hyperband: Hyperband | None
+    earlier: str | None = None
 
     @property
     def swept(self) -> tuple[Parameter, ...]:
@@ -141,9 +144,11 @@ def _definition(file: Path, text: Document, replacements: Sequence[str]) -> Defi
     run_cap = content.get("run_cap")
     if run_cap is not None:
         number("run_cap", run_cap, least=1, whole=True)
+    replaced = sweep if sweep != content else None
     definition = Definition(
         file=file,
-        name=_name(file, sweep if sweep != content else None),
+        name=_name(file, replaced and {key: value for key, value in replaced.items() if key not in TEXTS}),
+        earlier=_name(file, replaced) if replaced else None,
         content=sweep,
         program=one_of("program", content["program"], stages()),
         method=method,

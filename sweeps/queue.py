@@ -21,6 +21,7 @@ make this atomic on SQLite; here every access is made alone, under a lock on NAM
 """
 
 import contextlib
+import dataclasses
 import itertools
 import secrets
 import sqlite3
@@ -266,6 +267,13 @@ class Queue:
     def _own(self, number: int) -> bool:
         trial = self._storage.get_trial(self._trial_id(number))
         return trial.state == TrialState.RUNNING and trial.user_attrs.get("runner") == self.runner
+
+
+def as_begun(definition: Definition, folder: Path) -> Definition:
+    """The sweep under the name that its study in `folder` began with."""
+    if definition.earlier and (folder / f"{definition.earlier}.sqlite").exists():
+        return dataclasses.replace(definition, name=definition.earlier)
+    return definition
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:

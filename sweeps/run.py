@@ -17,7 +17,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from sweeps.definition import Definition, read
 from sweeps.locks import alone
-from sweeps.queue import Queue
+from sweeps.queue import Queue, as_begun
 from sweeps.runner import Runner
 from train.data.images import Images
 from train.engine.monitor import INSTANCES, OF_LABELS, unmeasured
@@ -51,6 +51,7 @@ def main(config: Config) -> None:
     definition = definition.in_types_of(program)
     print(f"Results go to {destination()}", flush=True)
     folder = home() / "sweeps"
+    definition = as_begun(definition, folder)
     provide_inputs(definition, folder)
     definition = label_free(definition)
     with contextlib.closing(Queue(definition, folder)) as queue, contextlib.closing(Store()) as store:

@@ -17,8 +17,9 @@ from train.tracking.store import Store
 HEAVY = [
     f"tests/{file}.py"
     for file in (
-        "whole/test_online", "whole/test_publish", "whole/test_hostile_server", "train/engine/test_processes", "sweeps/test_runner", "sweeps/test_make",
-        "whole/test_page", "faults/test_kills", "whole/test_report", "whole/test_security", "whole/test_chain",
+        "whole/test_online", "whole/test_publish", "whole/test_hostile_server", "whole/test_dead_server",
+        "train/engine/test_processes", "sweeps/test_runner", "sweeps/test_make",
+        "whole/test_page", "whole/test_workspace", "faults/test_kills", "whole/test_report", "whole/test_security", "whole/test_chain",
         "eval/labbook/test_tables", "sweeps/test_queue", "train/engine/test_loop", "train/tracking/test_stage",
     )
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from train.data.images import Images
 from train.methods.ranges import SEEDS, AtLeast, Below, check_ranges
 from train.models.encoder import Architecture, Encoder
 from train.models.patches import WhitenedPatches, sample
-from train.tracking import Command, Stage
+from train.tracking import MACHINE, Command, Stage
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Config:
     """How many patches; each gives 8 features."""
     seed: Annotated[int, AtLeast(0), Below(SEEDS)] = 0
     """Of the choice of the patches."""
+    registry: Annotated[str | None, MACHINE] = None
+    """A registry of W&B's to which the encoder is linked, in a collection that is called as its variant; none unless given."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -35,6 +37,7 @@ def main(config: Config) -> None:
         stage.about(source)
         images = Images.load(source.folder)
         stage.introduce(variant=variant_name(config, images.name), seed=config.seed)
+        stage.register(config.registry)
         count = config.patches if config.kind == "patches" else 0
         encoder = Encoder(Architecture(config.kind, count, 0, 0, images.size, images.mean, images.std))
         encoder.fit(images.train, np.random.default_rng(config.seed))

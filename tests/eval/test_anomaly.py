@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import auc, roc_auc_score
+from sklearn.metrics import auc, roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
 from eval import anomaly, index
 from eval.evidence.density import (
+    Detection,
     Outlier,
+    curve,
     detect,
     figures,
     knn_distance,
@@ -63,6 +65,18 @@ def test_auc_agrees_with_scikit_learn_and_lies_in_its_interval() -> None:
     roc = figures(detection, "blobs-vicreg", ("blobs", "others"))["anomaly/roc"]
     assert auc(roc.data[0].x, roc.data[0].y) == pytest.approx(expected)
     assert f"AUC {expected:.3f}" in roc.data[0].name
+
+
+def test_the_curve_for_several_runs_lies_on_the_roc_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    normal, anomalies = rng.normal(0, 1, 3_000), rng.normal(1, 2, 2_000)
+    points = curve(Detection(normal, anomalies, 0.5, None))
+    false, true, _ = roc_curve(np.repeat([0, 1], [3_000, 2_000]), np.concatenate([normal, anomalies]))
+    assert len(points) < 250 < len(false)
+    assert set(map(tuple, points.to_numpy())) <= set(zip(false, true, strict=True))
+    assert points.iloc[0].tolist() == [0, 0] and points.iloc[-1].tolist() == [1, 1]
+    assert np.diff(points.to_numpy(), axis=0).min() >= 0
+    assert auc(*points.to_numpy().T) == pytest.approx(auc(false, true), abs=1e-3)
 
 
 def test_far_anomalies_are_all_found_and_normal_images_none() -> None:

@@ -1,9 +1,14 @@
 """eval.embed: what an encoder that diverged gives is not published."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from eval import embed
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_images, refusal
 from tests.parts.embeddings import NoConfig, blobs
+from train.data.images import UNLABELED
 from train.models.encoder import Architecture, Encoder
 from train.tracking import Stage
 from train.tracking.store import Store
@@ -22,3 +27,18 @@ def test_vectors_that_are_not_finite_are_not_published_and_the_encoder_is_named(
     line = refusal(lambda: embed.main(embed.Config("blobs-vicreg")))
     assert line.startswith("encoder:blobs-vicreg, train: ") and "of 24 vectors (rows " in line and "hold NaN" in line
     assert Store().versions("embeddings") == []
+
+
+def test_the_table_for_projections_holds_the_vectors_to_four_digits_and_their_images() -> None:
+    embeddings = blobs(4, 300, 6, seed=2)
+    images = pictures("blobs", embeddings)
+    table = embed.vectors_frame(embeddings, images.test)
+    rows = table["row"].to_numpy()
+    assert len(rows) == 1_000 == len(np.unique(rows))
+    vectors = table[[f"D{dimension}" for dimension in range(6)]].to_numpy()
+    np.testing.assert_allclose(vectors, embeddings.test[rows], rtol=5.1e-4)
+    assert table["class"].tolist() == [f"class {embeddings.test_labels[row]}" for row in rows]
+    for row, image in zip(rows[:20], table["image"], strict=False):
+        np.testing.assert_array_equal(np.asarray(image), images.test[row])
+    unlabeled = replace(embeddings, classes=(), test_labels=np.full(1200, UNLABELED))
+    assert set(embed.vectors_frame(unlabeled, images.test)["class"]) == {""}

@@ -26,10 +26,12 @@ from eval.evidence.linear_probe import (
     linear_probe,
     validation_rows,
 )
+from tests.parts.artifacts import images as pictures
+from tests.parts.artifacts import publish_embedded, publish_encoder, publish_images
 from tests.parts.embeddings import blobs, numbers, publish_embeddings
 from train.data.embeddings import Embeddings
 from train.data.scores import Scores
-from train.tracking import Problem
+from train.tracking import Origin, Problem, Stage
 from train.tracking.store import Store
 
 
@@ -287,6 +289,57 @@ def test_a_rerun_makes_no_new_version() -> None:
     for _ in range(2):
         probe.main(probe.Config("blobs-vicreg"))
     assert len(Store().versions("probe")) == 1
+
+
+def test_predictions_are_of_a_sample_with_its_pictures_and_agree_with_the_accuracy() -> None:
+    embeddings = blobs(3, 200, 6, seed=4, distance=1)
+    images = pictures("blobs", embeddings)
+    fit = probe.probe(embeddings, "representation", 0)
+    table = probe.predictions(embeddings, fit, np.arange(600), images.test)
+    rows = table["row"].to_numpy()
+    assert len(rows) == 500 == len(np.unique(rows)) and list(table.columns) == [
+        "row",
+        "image",
+        "class",
+        "prediction",
+        "right",
+    ]
+    correct = fit.predictions == embeddings.test_labels
+    np.testing.assert_array_equal(table["right"], correct[rows])
+    assert table["class"].tolist() == [f"class {embeddings.test_labels[row]}" for row in rows]
+    assert table["prediction"].tolist() == [f"class {fit.predictions[row]}" for row in rows]
+    for row, image in zip(rows[:20], table["image"], strict=False):
+        np.testing.assert_array_equal(np.asarray(image), images.test[row])
+    other = probe.predictions(
+        embeddings, dataclasses.replace(fit, predictions=fit.predictions[::-1]), np.arange(600), None
+    )
+    assert other["row"].tolist() == rows.tolist() and "image" not in other
+
+
+def test_pictures_are_shown_of_the_images_that_take_part() -> None:
+    embeddings = blobs(2, 10, 4, seed=4)
+    images = pictures("blobs", embeddings)
+    places = np.arange(0, 20, 2)
+    part = dataclasses.replace(embeddings, test=embeddings.test[places], test_labels=embeddings.test_labels[places])
+    table = probe.predictions(part, probe.probe(part, "representation", 0), places, images.test)
+    assert table["row"].tolist() == places.tolist()
+    for row, image in zip(places, table["image"], strict=True):
+        np.testing.assert_array_equal(np.asarray(image), images.test[row])
+
+
+def test_what_is_shown_is_no_part_of_what_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are looked at for a table; on a machine without them the probe is the same version."""
+    embeddings = blobs(3, 40, 6, seed=9, distance=2)
+    publish_images(pictures("blobs", embeddings))
+    publish_encoder("blobs-vicreg", "blobs")
+    publish_embedded(embeddings, "blobs-vicreg", "blobs")
+    probe.main(probe.Config("blobs-vicreg"))
+    store = Store()
+    (before,) = store.versions("probe")
+    assert Origin.load(store.folder(before)).inputs == (f"embeddings@{store.get('embeddings', 'latest').digest}",)
+    monkeypatch.setattr(Stage, "beside", lambda stage, source, name: None)
+    probe.main(probe.Config("blobs-vicreg"))
+    assert [version.digest for version in store.versions("probe")] == [before.digest]
 
 
 def broken(**arrays: Any) -> Embeddings:

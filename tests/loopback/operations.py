@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.loopback import replies
 from tests.loopback.replies import Reply, edges
-from tests.loopback.state import Edge, Refusal, State, Sweep, Variables, Version
+from tests.loopback.state import ENTITY, Edge, Refusal, State, Sweep, Variables, Version, View
 
 Operation = Callable[[State, Variables, str], Reply]
 OPERATIONS: dict[str, Operation] = {}
@@ -317,3 +317,76 @@ def _heartbeat(state: State, variables: Variables, base: str) -> Reply:
             state.run(sweep.project, name).sweep = sweep.name
             commands = [{"type": "run", "run_id": name, "program": sweep.program, "args": arguments}]
     return {"agentHeartbeat": {"agent": {"id": variables["id"]}, "commands": json.dumps(commands)}}
+
+
+# -- reports, workspaces, registries -----------------------------------------------------------------------------------
+
+
+@operation("ProjectInternalId")
+def _project(state: State, variables: Variables, base: str) -> Reply:
+    return {"project": replies.project(variables["projectName"])}
+
+
+@operation("GetProjects")
+def _projects(state: State, variables: Variables, base: str) -> Reply:
+    names = dict.fromkeys(project for project, _ in [*state.runs, *state.collections])
+    return {"models": edges(replies.project(name) for name in names)}
+
+
+@operation("upsertView", "UpsertView2")
+def _upsert_view(state: State, variables: Variables, base: str) -> Reply:
+    """By its id; without one it is new."""
+    id_ = variables.get("id")
+    if id_ and id_ not in state.views:
+        raise Refusal(f"no view {id_}")
+    json.loads(variables["spec"])
+    view = View(
+        id_ or state.new_id("View"),
+        variables["projectName"],
+        variables["type"],
+        variables["name"],
+        variables["displayName"],
+        variables["description"],
+        variables["spec"],
+    )
+    state.views[view.id] = view
+    return {"upsertView": {"view": replies.view(view), "inserted": not id_}}
+
+
+@operation("SpecificReport")
+def _report(state: State, variables: Variables, base: str) -> Reply:
+    view = state.views.get(variables["reportId"])
+    return {"view": view and replies.view(view)}
+
+
+@operation("ProjectViews", "View")
+def _views(state: State, variables: Variables, base: str) -> Reply:
+    """Those of a kind, or of a name."""
+    kind, name = variables.get("viewType") or "runs", variables.get("viewName")
+    views = [
+        view
+        for view in state.views.values()
+        if view.project in (variables.get("project"), variables.get("projectName"))
+        and view.type == kind
+        and name in (None, view.name)
+    ]
+    return {"project": {"allViews": edges(map(replies.view, views))}}
+
+
+@operation("FetchOrgInfoFromEntity")
+def _organization_of(state: State, variables: Variables, base: str) -> Reply:
+    organization = {"name": f"{ENTITY} inc", "orgEntity": {"name": f"{ENTITY}-org"}}
+    return {"entity": {"organization": organization, "user": None}}
+
+
+@operation("LinkArtifact")
+def _link(state: State, variables: Variables, base: str) -> Reply:
+    """Linked again, a version is there once."""
+    link = variables["input"]
+    if not link["projectName"].startswith("wandb-registry-"):
+        raise Refusal(f"{link['projectName']} is no registry")
+    version = state.versions[link["artifactID"]]
+    members = state.links.setdefault((link["projectName"], link["artifactPortfolioName"]), [])
+    if version not in members:
+        members.append(version)
+    return {"result": {"versionIndex": members.index(version), "artifactMembership": None}}

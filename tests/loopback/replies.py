@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests.loopback.state import ENTITY, Collection, Run, Sweep, Version
+from tests.loopback.state import ENTITY, Collection, Run, Sweep, Version, View
 
 NOW = "2026-01-01T00:00:00Z"
 Reply = dict[str, Any]
@@ -40,6 +40,9 @@ def project(name: str) -> Reply:
         "internalId": base64.b64encode(b"ProjectInternalId:1").decode(),
         "name": name,
         "entity": {"id": "E", "name": ENTITY, "organization": None},
+        "entityName": ENTITY,
+        "createdAt": NOW,
+        "user": None,
         "isBenchmark": False,
         "readOnly": False,
     }
@@ -120,8 +123,8 @@ def artifact(version: Version, base: str) -> Reply:
         "artifactType": {"name": version.collection.type, "id": "T", "description": None, "createdAt": NOW},
         "description": version.description,
         "metadata": version.metadata,
-        "ttlDurationSeconds": -1,
-        "ttlIsInherited": True,
+        "ttlDurationSeconds": version.ttl or -1,
+        "ttlIsInherited": version.ttl is None,
         "tags": [],
         "historyStep": None,
         "state": "PENDING" if version.number is None else "COMMITTED",
@@ -205,4 +208,19 @@ def sweep(source: Sweep, runs: Iterable[Run] = ()) -> Reply:
         "runCountExpected": None,
         "priorRuns": {"edges": []},
         "runs": edges(map(run, records)),
+    }
+
+
+def view(source: View) -> Reply:
+    return {
+        "id": source.id,
+        "type": source.type,
+        "name": source.name,
+        "displayName": source.display,
+        "description": source.description,
+        "project": {"id": f"P:{source.project}", "name": source.project, "entityName": ENTITY},
+        "user": {"username": ENTITY, "photoUrl": None, "email": ""},
+        "spec": source.spec,
+        "createdAt": NOW,
+        "updatedAt": NOW,
     }

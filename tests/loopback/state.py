@@ -69,6 +69,7 @@ class Version:
     pending: list[str]
     metadata: str | None
     description: str | None
+    ttl: int | None = None  # seconds
     number: int | None = None
     manifest: bytes = b""
     lie: bytes = b""
@@ -138,8 +139,22 @@ class Edge:
 
 
 @dataclass
+class View:
+    """A Report (type `runs`) or a Workspace (`project-view`). spec: JSON."""
+
+    id: str
+    project: str
+    type: str
+    name: str
+    display: str
+    description: str
+    spec: str
+
+
+@dataclass
 class State:
-    """Everything on the server. blobs: by MD5 in hexadecimal; manifests: by the id of their version."""
+    """Everything on the server. blobs: by MD5 in hexadecimal; manifests: by the id of their version; links: what registries
+    hold, by project and collection; views: by id."""
 
     runs: dict[tuple[str, str], Run] = field(default_factory=dict)
     collections: dict[tuple[str, str], Collection] = field(default_factory=dict)
@@ -149,6 +164,8 @@ class State:
     outputs: list[Edge] = field(default_factory=list)
     sweeps: dict[str, Sweep] = field(default_factory=dict)
     agents: dict[str, Sweep] = field(default_factory=dict)
+    links: dict[tuple[str, str], list[Version]] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
     count: int = 0
 
     def new_id(self, kind: str) -> str:
@@ -160,8 +177,10 @@ class State:
         return self.runs.setdefault((project, name), Run(name, project, name))
 
     def find(self, project: str, reference: str) -> Version | None:
-        """By NAME:ALIAS, NAME:vN or NAME."""
+        """By NAME:ALIAS, NAME:vN or NAME; in a registry by COLLECTION:vN, the numbers in the order of linking."""
         name, _, alias = reference.partition(":")
+        if members := self.links.get((project, name)):
+            return members[int(alias.removeprefix("v"))]
         collection = self.collections.get((project, name))
         if collection is None:
             return None
@@ -189,6 +208,7 @@ class State:
                 aliases,
                 variables.get("metadata"),
                 variables.get("description"),
+                variables.get("ttlDurationSeconds"),
             )
             self.versions[version.id] = version
         collection.clients[variables["clientID"]] = version

@@ -81,3 +81,6 @@ class Silent:
 
     def panel(self, name: str, content: object) -> None:
         pass
+
+    def register(self, registry: str | None) -> None:
+        pass

@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import hashlib
 import json
 import math
 import re
@@ -22,7 +23,7 @@ from sweeps.rounding import Rounding
 from train.tracking import Problem
 
 COMMAND = ["${env}", "${interpreter}", "-m", "${program}", "${args}"]
-GRID = {
+GRID: dict[str, Any] = {
     "program": "train.pretrain",
     "command": COMMAND,
     "method": "grid",
@@ -92,6 +93,14 @@ def test_what_differs_from_the_file_is_another_study(tmp_path: Path) -> None:
     assert names[:2] == ["terms", "terms"]
     assert len(set(names[1:])) == 3
     assert names[2] == sweep(tmp_path, GRID, "images=cifar10").name
+
+
+def test_a_sweep_is_the_same_whatever_its_texts_say(tmp_path: Path) -> None:
+    content = {**GRID, "parameters": {**GRID["parameters"], "images": {"value": "cifar10"}}}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    texts = {"name": "Terms", "description": "Which?"}
+    for keys in ({}, {"name": "Terms"}, texts):
+        assert sweep(tmp_path, GRID, "images=cifar10", **keys).name == f"terms-{digest[:6]}"
 
 
 @pytest.mark.parametrize(

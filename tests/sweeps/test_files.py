@@ -227,10 +227,12 @@ def test_every_question_has_its_file() -> None:
 
 
 @every_file
-def test_the_first_line_is_the_question(file: Path) -> None:
-    first = file.read_text().splitlines()[0]
-    assert first.startswith("# ")
-    assert first.endswith("?")
+def test_it_says_its_name_and_its_question(file: Path) -> None:
+    definition = read(file)
+    names = [read(other)["name"] for other in FILES]
+    assert names.count(definition["name"]) == 1 and len(definition["name"]) < 40
+    assert definition["description"].splitlines()[0].endswith("?")
+    assert not any(line.startswith("#") for line in file.read_text().splitlines())
 
 
 @every_file

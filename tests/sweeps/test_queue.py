@@ -1,8 +1,11 @@
 """The study that runners share: each trial is one runner's at a time, and nothing of it is lost."""
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
+import hashlib
+import json
 import multiprocessing
 import os
 import resource
@@ -21,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from eval.evidence.sweeps import read
 from sweeps import definition
-from sweeps.queue import Queue
+from sweeps.queue import Queue, as_begun
 from tests.parts.sweeps import FLOORS, SEARCH, TRAINING, open_queue, read_study, write_sweep
 from train.tracking import Problem, stage_command
 from train.tracking.store import home
@@ -155,6 +158,23 @@ def test_a_study_that_began_with_yamls_types_goes_on(tmp_path: Path) -> None:
     leases = [own.lease(None), own.lease(None)]
     assert [lease and lease.point["learning_rate"] for lease in leases] == [0.01, 1.0]
     assert own.lease(None) is None
+
+
+def test_a_study_that_began_when_the_texts_were_part_of_its_name_goes_on(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, {"name": "Patches", **FLOORS})
+    sweep = definition.read(path, ["images=other"])
+    whole = json.dumps(dict(sweep.content), sort_keys=True)
+    before = f"{path.stem}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+    folder = home() / "sweeps"
+    assert as_begun(sweep, folder).name == sweep.name != before
+    early = Queue(dataclasses.replace(sweep, name=before), folder)
+    first = early.lease(None)
+    assert first is not None
+    early.finish(first.number, TrialState.COMPLETE, 0.5, {})
+    early.close()
+    own = Queue(as_begun(sweep, folder), folder)
+    assert [trial.state for trial in own.trials()] == [TrialState.COMPLETE, TrialState.WAITING, TrialState.WAITING]
+    own.close()
 
 
 def test_a_grid_with_a_cap_queues_no_more_than_that(tmp_path: Path) -> None:

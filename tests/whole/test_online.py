@@ -129,6 +129,18 @@ def test_the_same_commands_offline_make_the_same_bytes(lab: Lab, tmp_path: Path)
     assert local(offline.store()) == local(lab.store())
 
 
+def test_every_artifact_says_at_wandb_what_made_it_of_what_from_what(lab: Lab) -> None:
+    store = lab.store()
+    versions = {
+        version.reference: version for version in lab.server.state.versions.values() if version.number is not None
+    }
+    for version in store.versions():
+        copy = versions[version.reference]
+        origin = json.loads((store.folder(version) / "origin.json").read_text())
+        assert json.loads(copy.metadata or "") == origin and copy.ttl is None
+        assert f"python -m {origin['stage']}" in (copy.description or "")
+
+
 def test_lineage_from_the_report_to_the_images_is_the_local_one(lab: Lab) -> None:
     answer = lab.python("-c", LINEAGE, "report:digits")
     assert answer.returncode == 0, answer.stderr

@@ -1,13 +1,14 @@
 """What was made without an account goes to a loopback server, with W&B's real client: all of it, once, whatever happens."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.loopback import Fault, Server
 from tests.parts import processes
 from tests.parts.chain import run
 from tests.whole.test_online import LINEAGE, Lab, at_wandb, local, media_of
+from train.tracking.declarations import declaration
+from train.tracking.origin import Origin
 from train.tracking.store import Store
 
 COMMANDS = (
@@ -30,17 +33,29 @@ PUBLISH = ("-m", "train.tracking", "publish")
 WRITES = ("CreateArtifact", "CommitArtifact", "UpsertBucket", "AddAliases", "CreateRunFiles", "UseArtifact")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A home in which some stages have run offline, and their variants. Beside it one, `few`, of the first two alone."""
-    home = tmp_path_factory.mktemp("made") / "peel"
+Home = tuple[Path, dict[str, str]]
+
+
+def make(home: Path, commands: Sequence[str], **names: str) -> Home:
+    """Runs the commands offline in a home; their variants."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEEL_HOME", str(home))
         for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
             patch.delenv(name, raising=False)
-        names = run(COMMANDS[:2])
-        shutil.copytree(home, home.with_name("few"), symlinks=True)
-        return home, run(COMMANDS[2:], **names)
+        return home, run(commands, **names)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which the first two stages have run."""
+    return make(tmp_path_factory.mktemp("begun") / "peel", COMMANDS[:2])
+
+
+@pytest.fixture(scope="module")
+def made(begun: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """One in which all have."""
+    home = tmp_path_factory.mktemp("made") / "peel"
+    return make(shutil.copytree(begun[0], home, symlinks=True), COMMANDS[2:], **begun[1])
 
 
 @pytest.fixture
@@ -52,15 +67,15 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def lab(made: tuple[Path, dict[str, str]], server: Server, tmp_path: Path) -> Lab:
+def lab(made: Home, server: Server, tmp_path: Path) -> Lab:
     """A copy of that home."""
     return Lab(Path(shutil.copytree(made[0], tmp_path / "copy", symlinks=True)), server, made[1])
 
 
 @pytest.fixture
-def few(made: tuple[Path, dict[str, str]], server: Server, tmp_path: Path) -> Lab:
+def few(begun: Home, server: Server, tmp_path: Path) -> Lab:
     """Images and an encoder, which is made from them: enough for faults, that come while one run is sent."""
-    return Lab(Path(shutil.copytree(made[0].with_name("few"), tmp_path / "copy", symlinks=True)), server, made[1])
+    return Lab(Path(shutil.copytree(begun[0], tmp_path / "copy", symlinks=True)), server, begun[1])
 
 
 def publish(lab: Lab, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -119,6 +134,39 @@ def test_what_was_made_here_is_there_with_its_lineage_and_a_second_time_makes_no
     assert second.python(*probe, WANDB_MODE="offline").returncode == 0
     nothing = publish(second)
     assert nothing.returncode == 0 and at_wandb(lab.server) == local(lab.store()), "what was pulled is there already"
+
+
+def test_what_is_sent_says_what_it_is_and_is_kept_for_as_long_as_was_asked(few: Lab) -> None:
+    assert publish(few, PEEL_TTL="encoder=30").returncode == 0
+    whole(few)  # neither changes a digest
+    store = few.store()
+    for version in few.server.state.versions.values():
+        if version.collection.name.startswith("run-"):
+            continue
+        origin = Origin.load(store.folder(store.get(version.collection.name, "latest")))
+        assert json.loads(version.metadata or "") == json.loads(json.dumps(dataclasses.asdict(origin)))
+        assert version.description is not None
+        assert version.description.casefold().startswith(declaration(version.collection.name).holds.casefold())
+        assert f"python -m {origin.stage}" in version.description and str(origin.dataset) in version.description
+        assert version.ttl == (30 * 24 * 3600 if version.collection.name == "encoder" else None)
+
+
+def test_encoders_are_linked_to_a_registry_by_their_variant_and_once(few: Lab) -> None:
+    patches = ("-m", "train.patches", "--images", "digits", "--patches", "8", "--registry", "encoders")
+    offline = few.python(*patches, WANDB_MODE="offline")
+    assert offline.returncode == 2 and "publish --registry encoders" in offline.stderr
+    for _ in range(2):
+        done = publish(few, "--registry", "encoders")
+        assert done.returncode == 0 and "1 encoder linked to encoders" in done.stdout, done.stdout + done.stderr
+    version = few.server.state.find("peel", "encoder:latest")
+    assert few.server.state.links == {("wandb-registry-encoders", "digits-patches-8"): [version]}
+    few.server.state.links.clear()
+    done = few.python(*patches)
+    assert done.returncode == 0, done.stderr
+    assert few.server.state.links == {("wandb-registry-encoders", "digits-patches-8"): [version]}, "the same version"
+    for wrong in ("", "a b", "wandb-registry-x"):
+        refusal = publish(few, "--registry", wrong)
+        assert refusal.returncode == 2 and f"--registry {wrong!r}" in refusal.stderr
 
 
 def test_a_reference_takes_what_it_was_made_from_along_and_nothing_else(lab: Lab) -> None:
@@ -241,9 +289,7 @@ def test_a_damaged_copy_is_fetched_again_from_where_it_was_published(lab: Lab) -
     assert lab.python("-m", "train.tracking", "verify").returncode == 0
 
 
-def test_a_store_of_the_first_format_is_brought_up_to_date_with_all_that_it_holds(
-    made: tuple[Path, Any], tmp_path: Path
-) -> None:
+def test_a_store_of_the_first_format_is_brought_up_to_date_with_all_that_it_holds(made: Home, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made[0], tmp_path / "copy", symlinks=True))
     store = Store(copy / "store")
     before = [(version.reference, version.digest, version.aliases) for version in store.versions()]

@@ -47,6 +47,7 @@ def train(
 
     held: closed when all is published. The next process that asks for it then finds what was made.
     """
+    stage.register(config.registry)
     path, device = home() / "checkpoints" / f"{stage.key}.safetensors", device_of(config.device)
     with process_group(device, config.patience) as processes:
         ended = held.enter_context(checkpoint.lock(path, processes, device))

@@ -66,6 +66,9 @@ class Config:
     compile: Annotated[bool, MACHINE] = False
     """Compile the networks with torch.compile; a run that is resumed then no longer equals an uninterrupted one to the last bit."""
 
+    registry: Annotated[str | None, MACHINE] = None
+    """A registry of W&B's to which the encoder is linked, in a collection that is called as its variant; none unless given."""
+
     PEELED: ClassVar[tuple[str, ...]] = ()  # the method's own fields that a variant's name spells out, in this order
     NETWORK: ClassVar[tuple[str, ...]] = (
         "backbone",

@@ -17,7 +17,7 @@ PEELED_LAST = (
     "output_width",
 )  # fmt: skip
 # A name has its own place for them, or none.
-UNNAMED = ("images", "method", "preset", "seed", "device", "patience", "compile")
+UNNAMED = ("images", "method", "preset", "seed", "device", "patience", "compile", "registry")
 
 ABBREVIATIONS = {"dimension": "d"}  # as the literature writes it
 

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--dry-run", action="store_true", help="show what would be sent, its size, and whether images are in it"
     )
+    publish.add_argument("--registry", metavar="NAME", help="link the encoders among them to this registry of W&B's")
     command("verify", "hash every stored file again, and name the damaged ones with what they break")
     command("rebuild", "make the registry anew where it is damaged or missing; removes no file")
     gc_ = command("gc", "show what nothing needs any more, and its size; --yes removes it")
@@ -115,7 +116,7 @@ def _answer(arguments: argparse.Namespace) -> Answer:
                 with store.in_use():
                     return copy_files(store, arguments.ref, arguments.to)
             case "publish":
-                return publish_runs(store, arguments.refs, arguments.dry_run)
+                return publish_runs(store, arguments.refs, arguments.dry_run, arguments.registry)
             case _:
                 return gc(store, arguments.yes, arguments.keep)
 

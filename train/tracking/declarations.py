@@ -27,6 +27,8 @@ LONGEST = 128  # characters of a name or an alias
 # fashion-mnist), and what a method adds to that of its set (as -vicreg-exercise-neighbors).
 ROOM = {"anomalies": 13, "images": 13, "study": 13, "sweep": 13, "seed": 3, "method": 30}
 
+REGISTERED = "encoder"  # the artifact that --registry links
+
 ALIAS_FIELDS = ("dataset", "variant", "seed", "images", "anomalies", "sweep", "study")
 ALL = "*"  # the pattern of all paths
 COMMAND_FIELDS = ("variant", "anomalies")
@@ -219,6 +221,13 @@ def check_name(text: str, what: str) -> str:
         raise Problem(
             f"{text!r} is no {what}: use 1 to 128 letters, digits, '.', '_' and '-', not starting with . or -"
         )
+    return text
+
+
+def check_registry(text: str) -> str:
+    """A registry of W&B's, as its users call it. Raises Problem where none can be called so."""
+    if not NAME.fullmatch(text) or text.startswith("wandb-registry-"):
+        raise Problem(f"--registry {text!r} is no registry's name; give it as W&B shows it, such as encoders")
     return text
 
 

@@ -30,7 +30,7 @@ def download(artifact: Any, name: str, digest: str, folder: Path, headers: Mappi
     Raises Problem, and leaves nothing, where the manifest is not of that digest or names what it does not hold, where a file is
     not what the manifest says, or where the server is too slow.
     """
-    manifest = _within(SECONDS, f"the manifest of {name}", lambda stop: artifact.manifest)
+    manifest = within(SECONDS, f"the manifest of {name}", lambda stop: artifact.manifest)
     files = {path: _content(path, entry, name) for path, entry in manifest.entries.items()}
     if (other := manifest_digest(files)) != digest:
         raise Problem(
@@ -41,7 +41,7 @@ def download(artifact: Any, name: str, digest: str, folder: Path, headers: Mappi
     try:
         if size > (free := shutil.disk_usage(folder).free):
             raise Problem(f"{name} has {size:,} bytes, and the disk {free:,}; free some space and run again")
-        _within(patience(size), name, lambda stop: _write_all(artifact, files, folder, headers, stop))
+        within(patience(size), name, lambda stop: _write_all(artifact, files, folder, headers, stop))
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -52,7 +52,7 @@ def patience(size: int) -> float:
     return SECONDS + size / BYTES_A_SECOND
 
 
-def _within(seconds: float, what: str, body: Callable[[threading.Event], T]) -> T:
+def within(seconds: float, what: str, body: Callable[[threading.Event], T]) -> T:
     """What `body(stop)` returns. Raises Problem once it takes longer: it is left in a thread that ends with the process, and
     told to stop."""
     stop = threading.Event()

@@ -4,9 +4,12 @@ A variable that is set and empty counts as unset, for W&B's client too. remote.p
 """
 
 import os
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from train.tracking.declarations import declaration
 from train.tracking.problem import Problem
 
 
@@ -66,11 +69,29 @@ def _not_torchrun(name: str, what: str) -> Problem:
     return Problem(f"{assignment} is not from torchrun; unset WORLD_SIZE for one process, or see torchrun --help")
 
 
+def lifetimes() -> dict[str, timedelta]:
+    """How long W&B keeps what it is sent, by the name of the artifact: PEEL_TTL=embeddings=30,neighbors=30, in days. What
+    it does not name is kept for good. Raises Problem where it names no artifact, or no days."""
+    times = {}
+    text = variable("PEEL_TTL")
+    for entry in text.split(",") if text else ():
+        match = re.fullmatch(r"([\w.-]+)=([1-9][0-9]{0,4})", entry.strip(), re.ASCII)
+        if match is None:
+            raise Problem(f"PEEL_TTL={text!r}: {entry!r} is no ARTIFACT=DAYS; write it as embeddings=30,neighbors=30")
+        try:
+            times[declaration(match[1]).name] = timedelta(days=int(match[2]))
+        except Problem as problem:
+            raise Problem(f"PEEL_TTL={text!r}: {problem}") from None
+    return times
+
+
 def check() -> None:
-    """Removes the empty variables that W&B's client would read. Raises Problem where PEEL_HOME or torchrun's are wrong."""
+    """Removes the empty variables that W&B's client would read. Raises Problem where PEEL_HOME, PEEL_TTL or torchrun's are
+    wrong."""
     for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
         del os.environ[name]
     rank()
+    lifetimes()
     top = next(path for path in (home(), *home().parents) if os.path.lexists(path))
     if not top.is_dir():
         raise Problem(f"PEEL_HOME={variable('PEEL_HOME') or '.peel'!r}: {top} is no folder; set PEEL_HOME to one")

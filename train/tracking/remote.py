@@ -5,25 +5,37 @@ read from it, and an error of W&B's client becomes a Problem. Stages call it as 
 """
 
 import contextlib
+import dataclasses
 import errno
 import logging
 import netrc
 import os
 import re
+import subprocess
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from train.tracking import environment
 from train.tracking.declarations import NUMBER, declaration
-from train.tracking.download import download
+from train.tracking.download import download, patience, within
+from train.tracking.origin import ORIGIN, Origin
 from train.tracking.problem import Problem, incident, one_line
 from train.tracking.store import Store, home
 from train.tracking.store.records import Draft, Run, Version
+from train.tracking.traces import is_whole
+
+T = TypeVar("T")
+
+ANSWER = 10  # seconds after which a server that has said nothing counts as dead
+FLUSH = 6  # seconds; W&B's client writes its records every 5
+PAUSE = 3  # seconds between two questions whether it is
+OFFLINE = "set WANDB_MODE=offline (make: MODE=offline) to go on without it, or run the same command again"
 
 # Where the client writes unless these say otherwise, inside the home.
 FOLDERS = {"WANDB_DIR": "", "WANDB_CACHE_DIR": "wandb/cache", "WANDB_DATA_DIR": "wandb/data"}
@@ -75,6 +87,11 @@ def destination() -> str:
 
 def project_name() -> str:
     return environment.variable("WANDB_PROJECT") or "peel"
+
+
+def entity(api: Any) -> str:
+    """Whose project it is: the account's own unless WANDB_ENTITY names another."""
+    return environment.variable("WANDB_ENTITY") or str(api.default_entity)
 
 
 # -- the client --------------------------------------------------------------------------------------------------------
@@ -143,11 +160,126 @@ def _check_service(wandb: Any) -> None:
         wandb.setup()
 
 
-def place(entity: str, project: str) -> str:
-    """What the registry calls a project of a server. Without a user's name and password, should the address hold them."""
+# -- whether its server answers ----------------------------------------------------------------------------------------
+
+
+def check_answers() -> None:
+    """Raises Problem where W&B's server says nothing: W&B's client by itself would try for days."""
+    import requests  # late, and not within the seconds that the server has
+
+    try:
+        within(ANSWER, "an answer", lambda stop: _ask(requests))
+    except Problem:
+        raise Problem(f"W&B does not answer at {_server()}; {OFFLINE}") from None
+
+
+def _ask(requests: Any) -> None:
+    """Asks who we are, which any server of W&B's can answer, be it with a refusal. Raises Problem where none does."""
+    settings = client().setup().settings
+    proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
+    question: dict[str, Any] = {"query": "query Viewer { viewer { id } }", "variables": {}}
+    try:
+        with requests.post(
+            f"{settings.base_url.rstrip('/')}/graphql",
+            json=question,
+            headers=settings.x_extra_http_headers,
+            proxies={scheme: proxy for scheme, proxy in proxies.items() if proxy},
+            timeout=ANSWER,
+            stream=True,
+        ):
+            return
+    except requests.exceptions.SSLError:  # W&B's client trusts the certificates of the system, and may see it otherwise
+        return
+    except requests.RequestException as error:
+        raise Problem(one_line(error)) from error
+
+
+def while_it_answers(body: Callable[[], T], limit: float | None = None) -> T:
+    """What `body()` returns, which waits for W&B. Raises Problem, and leaves it in a thread that ends with the process, once
+    the server answers no more, or after `limit` seconds."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(body())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    end = None if limit is None else time.monotonic() + limit
+    while thread.is_alive():
+        thread.join(PAUSE)
+        if thread.is_alive():
+            check_answers()
+            if end is not None and time.monotonic() > end:
+                raise Problem(f"W&B did not take it within {limit:.0f} s; {OFFLINE}")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def finish(run: Any, failed: bool, answers: bool = True) -> None:
+    """Ends a run, and waits until all that it logged is at W&B. answers: whether the server did when it was last asked; where
+    it does not, what was logged is in the run's record. Raises Problem where it answers no more."""
+
+    def end() -> None:
+        run.finish(exit_code=int(failed))
+
+    try:
+        if answers:
+            while_it_answers(end)
+        else:
+            threading.Thread(target=lambda: _quietly(end), daemon=True).start()
+            _abandon(run)
+    except Problem:
+        _abandon(run)
+        raise
+
+
+def _quietly(body: Callable[[], None]) -> None:
+    with contextlib.suppress(Exception):
+        body()
+
+
+def _abandon(run: Any) -> None:
+    """Ends the client's process, where it is ours, once the record of `run` is whole: this one would wait for it, and it for
+    the server."""
+    record = Path(run.dir).parent / f"run-{run.id}.wandb"
+    end = time.monotonic() + FLUSH
+    while not is_whole(record) and time.monotonic() < end:
+        time.sleep(0.05)
+    silence()
+    connection = client().setup()._connection
+    process = getattr(connection, "_proc", None)
+    if process is not None:
+        connection._cleanup()
+        process._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process._process.wait(FLUSH)  # it writes what it has
+        process._process.kill()
+
+
+def silence() -> None:
+    """Keeps the client from printing what we say ourselves."""
+    from wandb.errors.term import termsetup
+
+    termsetup(client().Settings(silent=True), None)
+
+
+def _server() -> str:
+    """Its address, without a user's name and password, should it hold them."""
     address = urlsplit(client().setup().settings.base_url)
-    host = address.netloc.rpartition("@")[2]
-    return f"{address.scheme}://{host}{address.path.rstrip('/')}/{entity}/{project}"
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path.rstrip('/')}"
+
+
+# -- artifacts ---------------------------------------------------------------------------------------------------------
+
+
+def place(entity: str, project: str) -> str:
+    """What the registry calls a project of a server."""
+    return f"{_server()}/{entity}/{project}"
 
 
 def path(name: str, alias: str) -> str:
@@ -163,7 +295,7 @@ def find(name: str, alias: str) -> Any | None:
         f"cannot look up {reference} at W&B", "set WANDB_MODE=offline to work with what is on this machine"
     ):
         try:
-            return wandb.Api().artifact(reference)
+            return while_it_answers(lambda: wandb.Api().artifact(reference))
         except (wandb.errors.CommError, ValueError) as error:
             if "not found" not in str(error):
                 raise
@@ -196,18 +328,60 @@ def remember(store: Store, version: Version, artifact: Any, run: str | None = No
     store.remember(place(artifact.entity, artifact.project), {version.id: artifact.qualified_name}, run)
 
 
-def log_artifact(run: Any, draft: Draft, store: Store, timeout: int | None = None) -> Any:
-    """Logs an artifact in a W&B run, and waits until it is there. Raises Problem where it arrives as something else."""
-    artifact = client().Artifact(draft.name, draft.type)
+def log_artifact(run: Any, draft: Draft, store: Store) -> Any:
+    """Logs an artifact in a W&B run, and waits until it is there. Raises Problem where it arrives as something else, or not.
+
+    Its description and metadata are of its origin, and no part of its digest, which is that of its files.
+    """
+    origin = _origin(draft, store)
+    metadata = dataclasses.asdict(origin) if origin else None
+    artifact = client().Artifact(draft.name, draft.type, description=describe(draft.name, origin), metadata=metadata)
+    if lifetime := environment.lifetimes().get(draft.name):
+        artifact.ttl = lifetime
     for inner, content in draft.files.items():
         artifact.add_file(str(store.object(content.md5)), name=inner, policy="immutable", skip_cache=True)
     with errors_as_problem(f"W&B did not accept {draft.name}"):
-        copy = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"]).wait(timeout)
+        copy = run.log_artifact(artifact, aliases=[*draft.aliases, "latest"])
+        while_it_answers(copy.wait, patience(sum(content.size for content in draft.files.values())))
     if copy.digest != draft.digest:
         raise Problem(
             f"W&B stored {copy.name} with digest {copy.digest}, not {draft.digest}; run the same command again"
         )
     return copy
+
+
+def link(artifact: Any, name: str, alias: str, registry: str) -> None:
+    """Links an artifact of W&B's to `registry` there, into the collection that is called as its variant's `alias`; what is
+    linked already stays. Raises Problem where there is no such registry."""
+    target = f"wandb-registry-{registry}/{alias}"
+    cure = f"make the registry at W&B, and run: python -m train.tracking publish {name}:{alias} --registry {registry}"
+    with errors_as_problem(f"W&B did not link {name}:{alias} to its registry {registry!r}", cure):
+        while_it_answers(lambda: artifact.link(target))
+
+
+def describe(name: str, origin: Origin | None) -> str:
+    """What the artifact `name` is, for whoever meets it at W&B: what it holds, of what, and what made it from what."""
+    holds = declaration(name).holds
+    if origin is None:
+        return f"{holds[:1].upper()}{holds[1:]}."
+    seed = "" if origin.seed is None else f", seed {origin.seed}"
+    sources = sorted({source.partition("@")[0] for source in origin.inputs})
+    made_from = f" from {', '.join(sources)}" if sources else ""
+    return (
+        f"{holds[:1].upper()}{holds[1:]}. Of {origin.variant or origin.dataset}{seed}; made by"
+        f" `python -m {origin.stage}`{made_from}."
+    )
+
+
+def _origin(draft: Draft, store: Store) -> Origin | None:
+    """None where it holds none that can be read."""
+    content = draft.files.get(ORIGIN)
+    if content is None:
+        return None
+    file = store.object(content.md5)
+    with contextlib.suppress(Problem):
+        return Origin.load(file.parent, file.name)
+    return None
 
 
 @contextlib.contextmanager

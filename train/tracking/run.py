@@ -24,6 +24,7 @@ from train.tracking.remote import online
 from train.tracking.traces import is_whole
 
 if TYPE_CHECKING:
+    import pandas
     from _typeshed import DataclassInstance
 
 RECORD_SECONDS = 30  # W&B's client may still write when it has finished a run
@@ -62,6 +63,7 @@ class Recorder:
         self._resumes = False
         self._past = 0  # rows of the history that a resumed run has, and that come again first
         self._panels: set[str] = set()
+        self._silence: Problem | None = None  # of W&B's server, since it answers no more: the rest is kept here
 
     @property
     def run(self) -> Any:
@@ -77,7 +79,7 @@ class Recorder:
             self._past = self._run.starting_step if self._resumes else 0
             traces.link(Path(self._run.dir).parent)
             self._save_patch()
-            for artifact in self._sources:
+            for artifact in self._sources if self._silence is None else ():
                 self._run.use_artifact(artifact)
             self._report({"run": self.id, "variant": self.variant, "seed": self.seed})
         return self._run
@@ -94,7 +96,7 @@ class Recorder:
             return self._init(wandb)
 
     def _init(self, wandb: Any) -> Any:
-        settings = wandb.setup().settings
+        sends, settings = self._sends(), wandb.setup().settings
         settings.run_id = self.id  # in a sweep the client takes that alone
         for name, setting in remote.OF_A_RUN.items():
             setattr(settings, setting, environment.variable(name) if self.id == remote.agent_run() else None)
@@ -106,8 +108,8 @@ class Recorder:
             group=self.variant or self.dataset,
             tags=self._tags(),
             config=self._config(),
-            mode="online" if online() else "offline",
-            resume="allow" if self._resumes and online() else None,
+            mode="online" if sends else "offline",
+            resume="allow" if self._resumes and sends else None,
             dir=os.environ["WANDB_DIR"],  # wandb itself reads this once a process
             settings=wandb.Settings(
                 silent=True,
@@ -148,6 +150,15 @@ class Recorder:
             path.write_bytes(changes)
             self._run.save(str(path), base_path=self._run.dir, policy="now")
 
+    def _sends(self) -> bool:
+        """Whether what is logged goes to W&B, whose server has answered up to now."""
+        if online() and self._silence is None:
+            try:
+                remote.check_answers()
+            except Problem as problem:
+                self._silence = problem
+        return online() and self._silence is None
+
     def use(self, artifact: Any) -> None:
         """Records at W&B that the run has read an artifact from there."""
         self._sources.append(artifact)
@@ -161,12 +172,21 @@ class Recorder:
             with contextlib.suppress(*([Problem] if failed else [])), _logging():  # what failed first is told
                 if self.finding and not failed:
                     self._run.notes = self.finding
-                self._run.finish(exit_code=int(failed))
+                self._finish(failed)
             end = time.monotonic() + RECORD_SECONDS
             while record is not None and not is_whole(record):
                 if time.monotonic() > end:
                     raise Incident(f"{record} has not all that was logged; free some space and run again")
                 time.sleep(0.05)
+
+    def _finish(self, failed: bool) -> None:
+        if self._run.settings.mode != "online":
+            self._run.finish(exit_code=int(failed))
+            return
+        try:
+            remote.finish(self._run, failed, answers=self._silence is None)
+        except Problem as problem:
+            self._silence = problem
 
     def log(self, values: Mapping[str, float]) -> None:
         if leads():
@@ -238,6 +258,14 @@ def _checkout() -> dict[str, Any]:
     """Where the client finds the commit: that of this code, wherever it runs."""
     root = FILE.parent
     return {"git_root": str(root)} if (root / ".git").exists() else {"disable_git": True}
+
+    def lines(self, name: str, points: "pandas.DataFrame", title: str) -> None:
+        """Logs a line through `points`, whose columns are its axes; W&B lays those of several runs over one another."""
+        wandb = remote.client()
+        x, y = points.columns
+        table = wandb.Table(columns=[x, y], data=points.to_numpy(float).tolist())
+        self._panels.add(name)
+        self._row({name: wandb.plot.line(table, x, y, title=title)})
 
 
 @contextlib.contextmanager

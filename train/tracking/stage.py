@@ -16,7 +16,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from train.tracking import remote, threads
-from train.tracking.declarations import check_aliases, check_room, declaration, reference
+from train.tracking.declarations import (
+    REGISTERED,
+    check_aliases,
+    check_registry,
+    check_room,
+    declaration,
+    reference,
+)
 from train.tracking.origin import Origin, alias, digest_of, identity, revision, settings
 from train.tracking.problem import Problem
 from train.tracking.remote import online
@@ -77,11 +84,14 @@ class Stage(Recorder):
         self._drafts: list[Draft] = []
         self._artifacts: list[Any] = []  # W&B's, one for each draft that was logged there
         self._models: dict[str, Mapping[str, Any]] = {}  # settings by digest
+        self._registry: str | None = None
         self._holds = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self.started = time.time()
         threads.fit()
+        if leads() and online():
+            remote.check_answers()  # before the work
         with contextlib.ExitStack() as holds:
             self.store = Store()
             holds.callback(self.store.close)
@@ -105,6 +115,11 @@ class Stage(Recorder):
                 self.finish(failed)
             if kind is None and self._drafts:
                 self._commit()  # last: what is visible has a run whose record is whole
+                self._link()
+            if kind is None and self._silence is not None:
+                raise Problem(
+                    f"{self._silence}; what was made is kept on this machine, and python -m train.tracking publish sends it"
+                ) from self._silence
 
     @contextlib.contextmanager
     def _run_id(self) -> Iterator[str]:
@@ -189,6 +204,15 @@ class Stage(Recorder):
         self.use(artifact)
         return version
 
+    def beside(self, source: Input, name: str) -> Path | None:
+        """The folder of the artifact `name` that `source` was made from, for what is shown and not for what comes out: it is
+        no input of this stage. None where it is not on this machine, or damaged."""
+        digests = {entry.partition("@")[2] for entry in source.origin.inputs if entry.startswith(f"{name}@")}
+        versions = [version for version in self.store.versions(name) if version.digest in digests]
+        with contextlib.suppress(Problem):
+            return self.store.folder(versions[0]) if versions else None
+        return None
+
     def about(self, source: Input) -> None:
         """What comes out belongs to the data set, variant and seed of `source`."""
         origin = source.origin
@@ -247,6 +271,18 @@ class Stage(Recorder):
             print(f"{version.reference}  {', '.join(version.aliases)}  {version.digest}  (made by another process)")
         return versions is not None
 
+    def register(self, registry: str | None) -> None:
+        """Has the encoder that comes out linked to a registry of W&B's, None for none. Raises Problem where that is no name,
+        or the run is offline."""
+        if registry is not None:
+            check_registry(registry)
+            if not online():
+                raise Problem(
+                    f"--registry {registry} is at W&B, and this run is offline; leave it out, and later run:"
+                    f" python -m train.tracking publish --registry {registry}"
+                )
+        self._registry = registry
+
     # -- outputs -------------------------------------------------------------------------------------------------------
 
     def publish(self, name: str, save: Callable[[Path], None], fields: Mapping[str, object] | None = None) -> None:
@@ -277,8 +313,17 @@ class Stage(Recorder):
         if not self._drafts:
             return
         run = self.run
-        if online():
-            self._artifacts = [remote.log_artifact(run, draft, self.store) for draft in self._drafts]
+        if self._sends():
+            try:
+                for draft in self._drafts:
+                    self._artifacts.append(remote.log_artifact(run, draft, self.store))
+            except Problem as problem:
+                self._silence = problem
+
+    def _link(self) -> None:
+        for draft, artifact in zip(self._drafts, self._artifacts, strict=False):
+            if self._registry and draft.name == REGISTERED:
+                remote.link(artifact, draft.name, self.alias, self._registry)
 
     def _commit(self) -> None:
         record = Run(
@@ -295,11 +340,11 @@ class Stage(Recorder):
         before = {version.id for draft in self._drafts for version in self.store.versions(draft.name)}
         versions = self.store.commit(record, self._drafts)
         for version, artifact in zip(versions, self._artifacts, strict=False):  # none where the run is offline
-            remote.remember(self.store, version, artifact, self.id)
+            remote.remember(self.store, version, artifact, None if self._silence else self.id)
         if self.finding:
             print(self.finding)
         for version, draft in zip(versions, self._drafts, strict=True):
             state = "unchanged" if version.id in before else "new"
             print(f"{version.reference}  {', '.join(draft.aliases)}  {version.digest}  {state}")
-        if online():
+        if online() and self._silence is None:
             print(self.run.url)

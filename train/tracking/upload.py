@@ -8,6 +8,7 @@ simply repeated. Aliases are pointed last, when all that they name is there.
 
 import contextlib
 import fcntl
+import functools
 import io
 import os
 import signal
@@ -21,7 +22,9 @@ from typing import Any
 
 from train.tracking import environment, remote, traces
 from train.tracking.command import answer
-from train.tracking.download import SECONDS, patience
+from train.tracking.declarations import REGISTERED
+from train.tracking.download import patience
+from train.tracking.origin import Origin
 from train.tracking.problem import Problem
 from train.tracking.remote import OF_A_RUN
 from train.tracking.store import Store
@@ -175,9 +178,10 @@ class Project:
         if not remote.online():
             raise Problem("publish needs a W&B account; run wandb login, and do not set WANDB_MODE=offline")
         os.environ.update({name: value for name, value in PATIENCE.items() if environment.variable(name) is None})
+        remote.check_answers()
         with remote.errors_as_problem("W&B does not answer"):
             api = remote.client().Api(timeout=15)
-            entity = environment.variable("WANDB_ENTITY") or api.default_entity
+            entity = remote.entity(api)
         return cls(api, f"{entity}/{remote.project_name()}")
 
     @property
@@ -185,13 +189,6 @@ class Project:
         """What the registry calls it."""
         entity, _, name = self.path.partition("/")
         return remote.place(entity, name)
-
-    def answers(self) -> bool:
-        try:
-            with remote.errors_as_problem("W&B does not answer"):
-                return remote.client().Api(timeout=15).viewer is not None  # asks
-        except Problem:
-            return False
 
 
 def upload_all(
@@ -226,12 +223,20 @@ def upload_all(
                 continue
             result.failures.append((upload, problem))
             absent |= {version.id for version in upload.outputs}
-            reachable = reachable and (bool(obstacles) or project.answers())
+            reachable = reachable and (bool(obstacles) or _answers())
         if reachable:
             artifacts = remote_artifacts(project.api, project.path, outputs) if rest else artifacts
             present = [version for version in outputs if version.id not in absent]
             result.moves, result.failed_moves = move_aliases(artifacts, present)
     return result
+
+
+def _answers() -> bool:
+    try:
+        remote.check_answers()
+    except Problem:
+        return False
+    return True
 
 
 def upload_in_subprocess(upload: Upload, lock: int) -> str | None:
@@ -247,11 +252,11 @@ def upload_in_subprocess(upload: Upload, lock: int) -> str | None:
         pass_fds=[lock],
     )
     try:
-        _, errors = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
+        _, errors = remote.while_it_answers(process.communicate, limit)
+    except Problem as problem:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return f"W&B did not take it within {limit:.0f} s; run the same command again"
+        process.wait()
+        return str(problem)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -283,6 +288,22 @@ def move_aliases(artifacts: Mapping[str, Mapping[str, Any]], versions: Iterable[
         except Problem:
             failures += len(new)
     return moves, failures
+
+
+def link_all(store: Store, project: Project, versions: Iterable[Version], registry: str | None) -> list[str]:
+    """Links the encoders among `versions` that are in the project to a registry of W&B's, each by its variant. Returns their
+    references. Raises Problem where W&B refuses it."""
+    references = []
+    for version in {version.id: version for version in versions}.values():
+        address = store.remotes(version).get(project.place)
+        if registry is None or version.name != REGISTERED or address is None:
+            continue
+        origin = Origin.load(store.folder(version))
+        with remote.errors_as_problem(f"cannot look up {address} at W&B"):
+            artifact = remote.while_it_answers(functools.partial(project.api.artifact, address))
+        remote.link(artifact, version.name, origin.alias, registry)
+        references.append(version.reference)
+    return references
 
 
 @contextlib.contextmanager
@@ -334,7 +355,7 @@ def upload_run(store: Store, name: str) -> None:
         references = {}
         for version in upload.outputs:
             draft = Draft(version.name, version.type, version.aliases, store.files(version))
-            references[version.id] = remote.log_artifact(run, draft, store, SECONDS).qualified_name
+            references[version.id] = remote.log_artifact(run, draft, store).qualified_name
     store.remember(project.place, references, name if record or upload.run.stage == "pull" else None)
 
 
@@ -356,7 +377,7 @@ def sync_record(record: Path, project: Project) -> None:
 
     entity, _, name = project.path.partition("/")
     output = io.StringIO()
-    command = ["sync", "--include-synced", "--entity", entity, "--project", name, str(record)]
+    command = ["sync", "--include-online", "--include-synced", "--entity", entity, "--project", name, str(record)]
     with (
         contextlib.redirect_stderr(output),
         contextlib.redirect_stdout(io.StringIO()),

@@ -36,6 +36,7 @@ def file(tmp_path: Path) -> Path:
         "WANDB__DISABLE_STATS=perhaps", "WANDB_CONFIG_PATHS=x.yaml", "WANDB_DISABLE_GIT=x", "WANDB_CACHE_DIR=/proc/none",
         "WANDB_DATA_DIR=/proc/none", "WANDB_DIR=/proc/none", "PEEL_HOME=/proc/none", "PEEL_HOME=~nobody-at-all/x",
         "WANDB_DIR=~nobody-at-all", "WORLD_SIZE=2", "WORLD_SIZE=two",
+        "PEEL_TTL=30", "PEEL_TTL=embeddings=0", "PEEL_TTL=embeddings=1w", "PEEL_TTL=embeddings=30,nothing=1",
     ],
 )  # fmt: skip
 def test_a_wrong_variable_is_one_line_before_anything_is_done(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:

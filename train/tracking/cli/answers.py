@@ -12,7 +12,7 @@ from typing import Any
 from train.tracking import remote, traces, upload
 from train.tracking.cli import tables
 from train.tracking.contents import read_json
-from train.tracking.declarations import check_path, declaration, declarations, reference
+from train.tracking.declarations import check_path, check_registry, declaration, declarations, reference
 from train.tracking.problem import CURES, ELSEWHERE, Problem
 from train.tracking.progress import Progress
 from train.tracking.store import Store, hash_file, housekeeping
@@ -254,8 +254,11 @@ def rebuild(root: Path) -> Answer:
 # -- publish -----------------------------------------------------------------------------------------------------------
 
 
-def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
-    """Brings to W&B what was made here without it, or with `refs` what they were made from. Exit code 1 where some failed."""
+def publish_runs(store: Store, refs: Sequence[str], dry: bool, registry: str | None = None) -> Answer:
+    """Brings to W&B what was made here without it, or with `refs` what they were made from. Exit code 1 where some failed.
+    registry: where encoders are linked; those that `refs` name, or all."""
+    if registry is not None:
+        check_registry(registry)
     targets = [_find(store, ref) for ref in refs]
     with store.in_use():
         plan = upload.uploads(store, targets or None)
@@ -263,6 +266,7 @@ def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
             return _dry_run(store, plan)
         project = upload.Project.of_account()
         result = upload.upload_all(store, project, plan, _upload_progress)
+        links = upload.link_all(store, project, targets or [v for entry in plan for v in entry.outputs], registry)
     data = {
         "to": project.place,
         "published": [success.run.id for success in result.successes],
@@ -270,6 +274,7 @@ def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
         "failed": {failure.run.id: reason for failure, reason in result.failures},
         "incomplete": [entry.run.id for entry in result.incomplete],
         "aliases": {"moved": result.moves, "not moved": result.failed_moves},
+        "linked": links,
     }
     lines = [f"not published: {failure.title}: {reason}" for failure, reason in result.failures]
     lines += [
@@ -284,7 +289,9 @@ def publish_runs(store: Store, refs: Sequence[str], dry: bool) -> Answer:
     total = (
         f"{len(result.successes)} published, {result.present} there already, {len(result.failures)} failed,"
         + (f" {len(result.incomplete)} incomplete," if result.incomplete else "")
-        + f" {tables.count(result.moves, 'alias', 'aliases')} moved  ->  {project.place}"
+        + f" {tables.count(result.moves, 'alias', 'aliases')} moved"
+        + (f", {tables.count(len(links), 'encoder')} linked to {registry}" if registry else "")
+        + f"  ->  {project.place}"
     )
     return Answer(data, [*lines, total], code=1 if result.failures or result.incomplete or result.failed_moves else 0)
 
