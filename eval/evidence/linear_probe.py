@@ -1,4 +1,4 @@
-"""A linear probe: multinomial logistic regression with an L2 penalty on frozen, standardised vectors.
+"""A linear probe: multinomial logistic regression with an L2 penalty on frozen, standardized vectors.
 
 The objective is mean cross-entropy + regularization / 2 * |weights|^2, the bias free: scikit-learn's LogisticRegression
 with C = 1 / (regularization * images). The penalty is chosen on held-out training labels; test labels are no input.
@@ -48,7 +48,7 @@ class Standardisation:
 
 @dataclass(frozen=True)
 class Linear:
-    """weights: (classes, d), bias: (classes,), float64; of standardised vectors."""
+    """weights: (classes, d), bias: (classes,), float64; of standardized vectors."""
 
     weights: Tensor
     bias: Tensor
