@@ -1,6 +1,6 @@
 """Trains a linear probe on frozen embeddings and measures it on the test images.
 
-One linear layer, trained to convergence on the standardised vectors of the training images: on the representation, and on
+One linear layer, trained to convergence on the standardized vectors of the training images: on the representation, and on
 the features that the encoder's head reads. The strength of its L2 penalty is chosen on held-out training labels. Images
 without labels take no part.
 """

@@ -1,6 +1,7 @@
 """The lab book: every question, figure and number of the variants given, side by side, in one HTML page.
 
-It reads what the other evaluations published and computes nothing. Below each figure stand the artifacts that it came
+It reads what the other evaluations published and measures nothing itself; for the pictures of the probe's most certain mistakes
+it fits that one layer again. Below each figure stand the artifacts that it came
 from. The page needs no network and is published as the artifact `report`; it also stands in PEEL_HOME, at
 lab-book-STUDY.html. While the exercise (peel) is the only study there, its page is lab-book.html; beside others it is
 lab-book-peel.html, and lab-book.html is the front door, which links the pages of all studies.
@@ -16,7 +17,9 @@ from eval.labbook import online
 from eval.labbook.book import Book, gather
 from eval.labbook.door import PAGE, place
 from eval.labbook.drawings import overlay
+from eval.labbook.gallery import with_mistakes
 from eval.labbook.page import render
+from eval.labbook.panels import names
 from eval.labbook.tables import summary_frame
 from eval.studies.all import STUDIES, get_study
 from train.tracking.command import Command
@@ -54,7 +57,7 @@ def main(config: Config) -> None:
     if config.wandb:
         online.check()
     with Stage("eval.report", config) as stage:
-        book = gather(stage, get_study(config.study), config.variants, config.anomalies)
+        book = with_mistakes(stage, gather(stage, get_study(config.study), config.variants, config.anomalies))
         page = render(book).encode()
         stage.panel("report/table", summary_frame(book))
         for name, figure in overlays(book).items():
@@ -82,7 +85,7 @@ def overlays(book: Book) -> dict[str, go.Figure]:
             if book.shows(panel.artifact, variant, panel.path)
         }
         if drawings:
-            data = overlay(drawings, book.variants, panel.only).data
+            data = overlay(drawings, book.variants, panel.only, names(book, panel)).data
             figures[f"report/{panel.path.partition('/')[2]}"] = go.Figure(data["data"], data["layout"])
     return figures
 

@@ -172,7 +172,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
             )
         check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
     recipe = preset(load_array(folder / "train.npy"))
-    representations = [one for one in study.representations if labeled or not one.labels]
+    representations = [one for one in study.representations if labeled or not one.labeled]
     variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
     for seed in range(config.seeds):

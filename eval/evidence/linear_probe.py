@@ -1,4 +1,4 @@
-"""A linear probe: multinomial logistic regression with an L2 penalty on frozen, standardised vectors.
+"""A linear probe: multinomial logistic regression with an L2 penalty on frozen, standardized vectors.
 
 The objective is mean cross-entropy + regularization / 2 * |weights|^2, the bias free: scikit-learn's LogisticRegression
 with C = 1 / (regularization * images). The penalty is chosen on held-out training labels; test labels are no input.
@@ -48,7 +48,7 @@ class Standardisation:
 
 @dataclass(frozen=True)
 class Linear:
-    """weights: (classes, d), bias: (classes,), float64; of standardised vectors."""
+    """weights: (classes, d), bias: (classes,), float64; of standardized vectors."""
 
     weights: Tensor
     bias: Tensor
@@ -106,6 +106,22 @@ def linear_probe(
     if basis is not None:
         layer = Linear(layer.weights @ basis.T.double(), layer.bias)
     return Probe(GRID[best], tuple(accuracies), layer, layer.predict(standardise(test)))
+
+
+def refit(
+    train: Vectors, train_labels: NDArray[np.int64], test: Vectors, classes: int, regularization: float
+) -> NDArray[np.float64]:
+    """The logits (n, classes) of the test vectors by the layer of all training labels, with a penalty that was chosen
+    before: to the tolerance of the fit those of `linear_probe`."""
+    standardise = Standardisation.of(train)
+    x, test_x = standardise(train), standardise(test)
+    if len(x) < x.shape[1]:  # as in `linear_probe`
+        basis = torch.linalg.qr(x.T).Q
+        x, test_x = x @ basis, test_x @ basis
+    zeros = Linear(torch.zeros(classes, x.shape[1], dtype=torch.float64), torch.zeros(classes, dtype=torch.float64))
+    weights = torch.ones(len(x), dtype=torch.float64)
+    labels = torch.from_numpy(np.array(train_labels))
+    return np.asarray(fit(x, labels, weights, regularization, zeros, Curvature.of(x)).logits(test_x))
 
 
 def validation_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:

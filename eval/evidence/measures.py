@@ -11,7 +11,7 @@ class Measure:
 
     better: 1 where more is better, -1 where less is, 0 where a number describes and does not rank.
     mark: path of the value that knowing nothing would give, or that value.
-    compared: whether the path means the same in `compare`.
+    compared: whether the path means the same in `compare`. noun: what sentences call it, where that is not its label.
     """
 
     artifact: str
@@ -22,16 +22,23 @@ class Measure:
     mark: str | float | None = None
     about: str = ""
     compared: bool = True
+    noun: str = ""
+
+    @property
+    def words(self) -> str:
+        """What sentences call it."""
+        return self.noun or self.label[:1].lower() + self.label[1:]
 
 
 PROBE = Measure("probe", "probe/top1", "Probe, representation", "percent", 1, "probe/chance",
-                "Test accuracy of a linear probe on the representation, in percent")  # fmt: skip
+                "Test accuracy of a linear probe on the representation, in percent", noun="the linear probe")  # fmt: skip
 FEATURES = Measure("probe", "probe/features/top1", "Probe, features", "percent", 1, "probe/chance",
-                   "Test accuracy of a linear probe on what the encoder's head reads, in percent")  # fmt: skip
+                   "Test accuracy of a linear probe on what the encoder's head reads, in percent",
+                   noun="the linear probe on the features")  # fmt: skip
 KNN = Measure("training", "knn/top1", "kNN", "percent", 1, None,
               "Accuracy of nearest neighbors on held-out training images at the end of training, in percent")  # fmt: skip
 AUC = Measure("anomaly", "anomaly/auc", "Anomaly AUC", "share", 1, 0.5,
-              "Area under the ROC curve: how often an anomaly scores higher than a normal test image")  # fmt: skip
+              "Area under the ROC curve: how often an anomaly scores higher than a normal test image", noun="AUC")  # fmt: skip
 CLUSTERS = Measure("cluster", "cluster/silhouette/clusters", "Silhouette, clusters", "decimal", 1, None,
                    "Silhouette of the k-means clusters in the representation")  # fmt: skip
 CLASSES = Measure("cluster", "cluster/silhouette/classes", "Silhouette, classes", "decimal", 1, None,
@@ -145,4 +152,31 @@ TRANSFER_10, TRANSFER_160 = (
 ADVANTAGE_10 = Measure("transfer", "transfer/advantage/10", "Frozen less fine-tuned, 10 labels", "points", 0, 0.0,
                        "Difference of the two accuracies on the same draws of 10 labels")  # fmt: skip
 
-MEASURES = {value.path: value for value in tuple(globals().values()) if isinstance(value, Measure)}  # by path
+# What claims alone speak of.
+CLAIMED = (
+    Measure("project", "project/purity/gain", "Class purity of t-SNE less that of PCA", "points"),
+    Measure("project", "project/pca/line", "Neighborhoods along one axis", "percent"),
+    Measure("anomaly", "anomaly/most/anomalies", "Anomalies among the most anomalous", "count"),
+    Measure("anomaly", "anomaly/most/count", "Most anomalous images", "count"),
+    Measure("cluster", "cluster/silhouette/gain", "Silhouette of clusters less that of classes"),
+    Measure("training", "curve/knn/steadiness", "Tenths in which kNN does not fall", "percent"),
+    Measure("training", "curve/knn/gain", "Gain in kNN accuracy", "points"),
+    Measure("training", "training/total/unrest", "Unrest of the loss", "scale"),
+    Measure("training", "training/total/settling", "Share of the steps until the loss settles", "percent"),
+    Measure("training", "anatomy/projector/gradient", "Gradient in the projector", "scale"),
+    Measure("training", "anatomy/width", "Numbers in a prediction", "count"),
+    Measure("training", "anatomy/pixels", "Numbers in an image", "count"),
+    Measure("views", "views/harder/shared", "Operations in both policies", "count"),
+    Measure("latents", "latents/distinct", "Distinct first units of the classes", "count"),
+    Measure("decode", "decode/fade/accepted", "Cross-fades accepted", "percent"),
+    Measure("transfer", "transfer/growth", "Gain from 20 labels to 160", "points"),
+    Measure("transfer", "transfer/frozen/40", "Frozen, 40 labels", "percent"),
+    *(
+        Measure("transfer", f"transfer/advantage/{count}", f"Frozen less fine-tuned, {count} labels", "points")
+        for count in (20, 40, 80, 160)
+    ),
+)
+MEASURES = {
+    measure.path: measure
+    for measure in (*CLAIMED, *(value for value in globals().values() if isinstance(value, Measure)))
+}

@@ -137,6 +137,10 @@ class Quantity:
     seeds: int | None = None
 
 
+class Inapplicable(str):
+    """Why a rule cannot be asked of a data set at all: it has no such class."""
+
+
 @dataclass(frozen=True)
 class Measurements:
     """seedless: the variants and metric paths that depend on no seed."""
@@ -154,7 +158,7 @@ class Measurements:
         if variant not in self.comparison.variants:
             return f"{variant} was not compared"
         if selection and (absent := self._absent(selection[2], variant)):
-            return f"{self.comparison.dataset} has no class {absent}"
+            return Inapplicable(f"{self.comparison.dataset} has no class {absent}")
         if selection:
             seeds: Sequence[float] = self._selection(selection, variant)
             value, interval = sum(seeds) / len(seeds) if seeds else 0.0, None
@@ -264,7 +268,7 @@ class Finding:
     def figures(self) -> list[Figure]:
         labels = list(self.parts)
         if self.inequality.join and isinstance(self.quantity, Quantity):
-            labels.append((self._combination, self.quantity))
+            labels.append((self.combination, self.quantity))
         return [[label, part.value, list(part.ends) if part.ends else None] for label, part in labels]
 
     @property
@@ -276,12 +280,13 @@ class Finding:
         of_terms: Form = "percent" if inequality.percent and inequality.join != "/" else "figure"
         sentence = ", ".join(f"{label} is {with_range(part, of_terms)}" for label, part in self.parts)
         if inequality.join:
-            sentence += f": the {self._combination} is {with_range(self.quantity, self._form)}"
+            sentence += f": the {self.combination} is {with_range(self.quantity, self._form)}"
         needed = f"{SIGNS[inequality.sign][0]} {self._threshold}"
-        return f"{sentence}, the claim needs {needed}{self._reservation(self.quantity)}"
+        return f"{sentence}, the claim needs {needed}{self.reservation}"
 
     @property
-    def _combination(self) -> str:
+    def combination(self) -> str:
+        """What several terms are compared by."""
         if len(self.inequality.terms) == 4:
             return "difference of the differences"
         return "difference" if self.inequality.join == "-" else "ratio"
@@ -296,7 +301,12 @@ class Finding:
     def _threshold(self) -> str:
         return exact(self.inequality.threshold, self._form)
 
-    def _reservation(self, quantity: Quantity) -> str:
+    @property
+    def reservation(self) -> str:
+        """What limits the verdict, behind a comma; empty where nothing does."""
+        quantity = self.quantity
+        if isinstance(quantity, str):
+            return ""
         if self.verdict != "not decided":
             pairs = "pairs of " if self.inequality.join else ""
             return f", and all {pairs}seeds agree" if quantity.basis == "seeds" else ""
@@ -311,6 +321,11 @@ class Decision:
     verdict: Verdict
     why: str
     findings: tuple[Finding, ...]
+
+    @property
+    def applicable(self) -> bool:
+        """Whether the data set has what it asks about, or it is decided all the same."""
+        return self.verdict != "not decided" or not any(isinstance(f.quantity, Inapplicable) for f in self.findings)
 
     @property
     def figures(self) -> list[Figure]:

@@ -2,7 +2,8 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from eval.evidence.comparison import Comparison
@@ -14,12 +15,15 @@ from train.data.images import Images
 from train.data.scores import Value
 from train.tracking import Origin, Problem, stage_command
 from train.tracking.declarations import declaration, declarations
-from train.tracking.lineage import command_line, maker
+from train.tracking.lineage import ancestors, command_line, maker
 from train.tracking.origin import identity
 from train.tracking.problem import reading
 from train.tracking.stage import Input, Stage
 
 if TYPE_CHECKING:
+    from eval.evidence.rules import Decision, Rule
+    from eval.labbook.gallery import Gallery
+    from eval.labbook.graph import Node
     from eval.labbook.study import Study
 
 
@@ -43,6 +47,7 @@ class Book:
     anomalies: the image set that the variants were to detect, None where none was asked for.
     makers: by variant, what made its encoder, or its embeddings where it has none.
     compare, claims: of the data set, None where they were not made.
+    ancestors: by `name@digest` all that is shown and what that was made from. galleries: by variant its probe's mistakes.
     """
 
     study: "Study"
@@ -54,21 +59,41 @@ class Book:
     makers: Mapping[str, Origin]
     compare: Reading | None = None
     claims: Reading | None = None
+    ancestors: Mapping[str, "Node"] = field(default_factory=dict)
+    galleries: Mapping[str, "Gallery"] = field(default_factory=dict)
 
     @property
     def dataset(self) -> str:
         """The name that every variant's begins with."""
         return self.images_source.request.partition(":")[2]
 
+    @cached_property
+    def decisions(self) -> "dict[str, tuple[Rule, Decision]]":
+        """By claim, the rule and what it says of this page's comparison."""
+        from eval.labbook.verdicts import decisions
+
+        return decisions(self)
+
     @property
     def sources(self) -> tuple[Input, ...]:
         """Of everything on the page."""
         readings = (*self.evidence.values(), *filter(None, (self.compare, self.claims)))
-        return (self.images_source, *(reading.source for reading in readings))
+        galleries = (gallery.source for gallery in self.galleries.values())
+        return (self.images_source, *(reading.source for reading in readings), *galleries)
 
     def variant(self, name: str) -> str:
         """The variant of this data set that a representation of the study makes, whether it is here or not."""
         return f"{self.dataset}-{name}"
+
+    def label(self, variant: str) -> str:
+        """What sentences call a variant: its representation's label, or its name without the data set's."""
+        name = variant.removeprefix(f"{self.dataset}-")
+        return self.study.by_name[name].label if name in self.study.by_name else name
+
+    def plural(self, variant: str) -> bool:
+        """Whether its label is."""
+        representation = self.study.by_name.get(variant.removeprefix(f"{self.dataset}-"))
+        return bool(representation and representation.plural)
 
     def value(self, name: str, variant: str, path: str) -> Value:
         """None where the artifact or the value is missing."""
@@ -197,6 +222,39 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
     makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
     images = Images.load(source.folder)
-    book = Book(study, tuple(variants), anomalies, evidence, images, source, makers, compare, claims)
+    sources = [source, *(reading.source for reading in (*evidence.values(), *filter(None, (compare, claims))))]
+    book = Book(
+        study,
+        tuple(variants),
+        anomalies,
+        evidence,
+        images,
+        source,
+        makers,
+        compare,
+        claims,
+        _ancestors(stage, sources),
+    )
     book.check()
     return book
+
+
+def _ancestors(stage: Stage, sources: Sequence[Input]) -> dict[str, "Node"]:
+    """By `name@digest` the sources and all that they were made from, as far as that is in the local store."""
+    from eval.labbook.graph import Node
+
+    nodes = {
+        f"{source.version.name}@{source.version.digest}": Node(
+            source.request, source.version.reference, source.version.digest, source.origin.inputs
+        )
+        for source in sources
+    }
+    for entry, (version, inputs) in ancestors(stage.store, [source.origin for source in sources]).items():
+        name, _, digest = entry.partition("@")
+        if entry in nodes:
+            continue
+        aliases = [alias for alias in version.aliases if alias != "latest"] if version else []
+        # The shortest is that of the variant, where seed 0 has one with its seed too.
+        request = f"{name}:{min(aliases, key=len)}" if aliases else name
+        nodes[entry] = Node(request, version.reference if version else "not here", digest, inputs)
+    return nodes

@@ -16,7 +16,7 @@ class Panel:
     """A figure or picture of every variant, side by side; `overlay` puts the variants' curves into one figure.
 
     content: "queries" is a picture with a row for each query image, shown query by query. only: of an overlay, the name
-    of the traces that it takes. thumbnails: pointing at a point shows the test image whose row the figure carries.
+    of the traces that it takes. measure: of an overlay, whose value and interval its legend has, as the tables do. thumbnails: pointing at a point shows the test image whose row the figure carries.
     note: how to read it.
     """
 
@@ -26,6 +26,7 @@ class Panel:
     content: Literal["figure", "picture", "queries"] = "figure"
     overlay: bool = False
     only: str | None = None
+    measure: Measure | None = None
     thumbnails: bool = False
     note: str = ""
 

@@ -1,39 +1,52 @@
 """The claims of published solutions, each with the verdict that eval.claims gave it and the way to the panels."""
 
+import re
 from typing import Any
 
 from eval.labbook.book import Book
 from eval.labbook.markup import Html, command, join, panel_id, reference, tag
+from eval.labbook.verdicts import reason
 
 
 def table(book: Book) -> Html:
-    """Every claim: who makes it, the verdict, why, and where to look."""
+    """How many claims hold, and folded every claim: who makes it, the verdict, why, and where to look. Those that cannot be
+    asked of this data set stand below, and are not counted."""
     if book.claims is None:
         return tag("p", "No claim is decided yet. ", command(book.deciding), class_="absent")
     heads = ("No.", "Claim", "By", "Verdict", "Why", "Measured", "Panels")
-    rows = [_row(book, claim) for claim in ids(book)]
+    why = _reasons(book)
+    apart = inapplicable(book)
+    counted = [claim for claim in ids(book) if claim not in apart]
     inside = tag(
         "table",
         tag("caption", "Claims and verdicts"),
         tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-        tag("tbody", *rows),
+        tag("tbody", *(_row(book, claim, why[claim]) for claim in counted)),
         class_="claims sortable",
     )
-    tally = ", ".join(f"{count} {verdict}" for verdict, count in _tally(book).items())
+    box = tag("div", inside, class_="box", tabindex=0, role="region", aria_label="Claims and verdicts")
+    verdicts = [str(_of(book, claim, "verdict")) for claim in counted]
+    tally = ", ".join(f"{verdicts.count(name)} {name}" for name in ("holds", "does not hold", "not decided"))
+    notes = [
+        tag("li", f"{_of(book, claim, 'text')} ({source(book, claim)}): ", why[claim], ".", id=f"claim-{claim}")
+        for claim in apart
+    ]
     return join(
-        tag("p", f"Verdicts on {len(rows)} claims: {tally}.", class_="tally"),
-        tag("div", inside, class_="box", tabindex=0, role="region", aria_label="Claims and verdicts"),
+        tag("p", f"Verdicts on {len(counted)} claims: {tally}.", class_="tally"),
+        tag("details", tag("summary", "Every claim, its verdict and why"), box, open=True),
+        tag("div", tag("p", f"Not asked of {book.dataset}:"), tag("ul", *notes), class_="footnote") if notes else "",
     )
 
 
 def about(book: Book, question: int) -> Html:
     """The claims that belong to a question, in a line each; nothing where there are none."""
-    own = [claim for claim in ids(book) if _of(book, claim, "question") == question]
+    apart = inapplicable(book)
+    own = [claim for claim in ids(book) if _of(book, claim, "question") == question and claim not in apart]
     if not own:
         return join()
     items = [
         tag("li", verdict(_of(book, claim, "verdict")), " ", tag("a", _of(book, claim, "text"), href=f"#claim-{claim}"),
-            f" ({_of(book, claim, 'who')})")
+            f" ({source(book, claim)})")
         for claim in own
     ]  # fmt: skip
     return tag("ul", *items, class_="claims", aria_label="Claims about this question")
@@ -42,6 +55,33 @@ def about(book: Book, question: int) -> Html:
 def ids(book: Book) -> list[str]:
     names = book.claims.scores.values.get("claims/ids") if book.claims else None
     return [str(claim) for claim in names] if isinstance(names, list) else []
+
+
+def inapplicable(book: Book) -> list[str]:
+    """The claims about what the data set does not have."""
+    return [claim for claim, (_, decision) in book.decisions.items() if not decision.applicable]
+
+
+def source(book: Book, claim: str) -> str:
+    """Who makes it, and which number: `solution A: 72 %, solution B: 62.7 %`."""
+    text = str(_of(book, claim, "who"))
+    names = book.study.sources
+    if not names:
+        return text
+    short = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, names))})(?![\w.])")
+    return re.sub(r"\d*\.\d+", _rounded, short.sub(lambda match: names[match[1]], text))
+
+
+def _rounded(match: re.Match[str]) -> str:
+    """A number as the page writes it: a percentage with one decimal, a share with three."""
+    value = float(match[0])
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+
+
+def _reasons(book: Book) -> dict[str, Html]:
+    """Why each verdict is what it is: in the page's words, or as it was published with a comparison that is not this page's."""
+    plain = {claim: reason(book, *pair) for claim, pair in book.decisions.items()}
+    return {claim: plain.get(claim) or join(str(_of(book, claim, "why"))) for claim in ids(book)}
 
 
 def verdict(text: str) -> Html:
@@ -54,16 +94,16 @@ def _of(book: Book, claim: str, field: str) -> Any:
     return "" if value is None else value
 
 
-def _row(book: Book, claim: str) -> Html:
+def _row(book: Book, claim: str, why: Html) -> Html:
     number = _of(book, claim, "number")
     panels = [part for text in _of(book, claim, "panels") for part in (" ", _panel(book, str(text)))][1:]
     return tag(
         "tr",
         tag("td", str(number or "–"), data_value=number or None),
         tag("th", str(_of(book, claim, "text")), scope="row"),
-        tag("td", str(_of(book, claim, "who"))),
+        tag("td", source(book, claim)),
         tag("td", verdict(str(_of(book, claim, "verdict")))),
-        tag("td", str(_of(book, claim, "why"))),
+        tag("td", why),
         tag("td", str(_of(book, claim, "measured"))),
         tag("td", *panels, class_="panels"),
         id=f"claim-{claim}",
@@ -78,8 +118,3 @@ def _panel(book: Book, text: str) -> Html:
     if not book.shows(name, variant, path):
         return reference(text)
     return tag("a", f"{path} of {variant}", href=f"#{panel_id(name, variant, path)}", data_shows=variant)
-
-
-def _tally(book: Book) -> dict[str, int]:
-    verdicts = [str(_of(book, claim, "verdict")) for claim in ids(book)]
-    return {verdict: verdicts.count(verdict) for verdict in ("holds", "does not hold", "not decided")}

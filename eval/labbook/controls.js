@@ -1,7 +1,36 @@
-// What a reader does with the page: switch variants, sort tables, enlarge figures, copy references.
+// What a reader does with the page: choose and switch variants, sort tables, enlarge figures, copy references.
 
 function say(text) {
   document.getElementById("said").textContent = text;
+}
+
+// ---- the address -----------------------------------------------------------------------------------------------------
+
+// What is shown stands in the page's address, so that a link shows the same: which variant is chosen, which are off, which
+// folds are not as they were, which figure is enlarged. Its values are lists of names, which hold no comma.
+const shown = new URLSearchParams(location.search);
+
+function keep(name, values) {
+  if (values.length) shown.set(name, values.join(",")); else shown.delete(name);
+  const text = shown.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
+  try {
+    history.replaceState(null, "", `${location.pathname}${text && "?"}${text}${location.hash}`);
+  } catch {}  // a browser that changes no file's address: the page is as usable without
+}
+
+function kept(name) {
+  return (shown.get(name) ?? "").split(",").filter(Boolean);
+}
+
+// CHAPTER.PLACE of elements of a kind, by element: the same in every copy of the page.
+function keys(selector) {
+  const counts = new Map(), names = new Map();
+  for (const element of document.querySelectorAll(selector)) {
+    const chapter = element.closest(".chapter")?.id ?? "page", place = counts.get(chapter) ?? 0;
+    counts.set(chapter, place + 1);
+    names.set(element, `${chapter}.${place}`);
+  }
+  return names;
 }
 
 // ---- variants --------------------------------------------------------------------------------------------------------
@@ -9,7 +38,6 @@ function say(text) {
 const bar = document.getElementById("variants");
 const toggles = new Map([...bar.querySelectorAll("button[data-toggles]")].map(button => [button.dataset.toggles, button]));
 const everything = bar.querySelector("button.everything");
-const remembered = `peel: variants off in ${document.title}`;
 const hiding = new CSSStyleSheet();
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, hiding];
 
@@ -23,9 +51,7 @@ function applyVariants() {
     row.classList.toggle("empty", cells.length > 0 && cells.every(cell => getComputedStyle(cell).display === "none"));
   }
   for (const element of drawn.keys()) obeyVariants(element);
-  try {
-    sessionStorage.setItem(remembered, JSON.stringify([...off]));
-  } catch {}  // a browser that keeps no memory for files: the page starts with all variants
+  keep("off", [...off]);
 }
 
 function switchVariants(wanted) {
@@ -58,15 +84,75 @@ document.addEventListener("click", event => {
   if (on.size > toggles.size - off.size) switchVariants(on);
 });
 
-try {
-  for (const name of JSON.parse(sessionStorage.getItem(remembered)) ?? []) if (toggles.has(name)) off.add(name);
-} catch {}
+for (const name of kept("off")) if (toggles.has(name)) off.add(name);
 bar.hidden = toggles.size < 2;
 // Where a link leads must not lie behind the bar, however many lines it takes.
 new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${bar.offsetHeight}px`)).observe(bar);
 applyVariants();
 
+// ---- the chosen variant ----------------------------------------------------------------------------------------------
+
+const chosen = document.getElementById("chosen"), phone = matchMedia("(max-width: 640px)");
+const usual = chosen.value;
+
+// Marked wherever it stands; on a phone, where one sees a row or a figure at a time, it stands first.
+function applyChosen() {
+  const name = chosen.value;
+  for (const element of document.querySelectorAll("[data-variant]"))
+    element.classList.toggle("chosen", element.dataset.variant === name);
+  for (const lineage of document.querySelectorAll("[data-lineage]")) lineage.hidden = lineage.dataset.lineage !== name;
+  for (const body of document.querySelectorAll("tbody")) {
+    const rows = [...body.rows];
+    if (!rows.some(row => row.dataset.variant) || body.closest("table").querySelector("[aria-sort]")) continue;
+    const place = row => phone.matches && row.dataset.variant === name ? -1 : Number(row.dataset.place);
+    body.append(...rows.sort((a, b) => place(a) - place(b)));
+  }
+  keep("chosen", name === usual ? [] : [name]);
+}
+
+for (const body of document.querySelectorAll("tbody"))
+  [...body.rows].forEach((row, place) => { row.dataset.place = place; });
+for (const name of kept("chosen")) if (toggles.has(name)) chosen.value = name;
+chosen.addEventListener("change", () => {
+  if (off.has(chosen.value)) switchVariants(new Set([...toggles.keys()].filter(name => !off.has(name) || name === chosen.value)));
+  applyChosen();
+  say(`${chosen.value} is chosen`);
+});
+phone.addEventListener("change", applyChosen);
+applyChosen();
+
+// ---- folds -----------------------------------------------------------------------------------------------------------
+
+const folds = keys("details"), closed = new Set([...folds.keys()].filter(fold => !fold.open));
+for (const [fold, name] of folds) if (kept("folds").includes(name)) fold.open = !fold.open;
+for (const fold of folds.keys())
+  fold.addEventListener("toggle", () => {
+    if (!printing.on) keep("folds", [...folds].filter(([one]) => one.open === closed.has(one)).map(([, name]) => name));
+  });
+
+// What a link leads to may be folded.
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const fold = target?.closest("details:not([open])");
+  if (!fold) return;
+  fold.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", unfold);
+unfold();
+
 // ---- tables ----------------------------------------------------------------------------------------------------------
+
+// A box fades out at the side at which its table goes on.
+function fade(box) {
+  box.classList.toggle("goes-on", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+}
+const sized = new ResizeObserver(entries => entries.forEach(entry => fade(entry.target.closest(".box"))));
+for (const box of document.querySelectorAll(".box")) {
+  box.addEventListener("scroll", () => fade(box), {passive: true});
+  sized.observe(box);
+  if (box.firstElementChild) sized.observe(box.firstElementChild);
+}
 
 // Numbers by data-value, all else by its text; what is missing comes last, whichever way.
 function sortRows(table, column, direction) {
@@ -86,10 +172,10 @@ function sortRows(table, column, direction) {
     });
   }
   body.append(...rows);
+  if (!direction) applyChosen();
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tBodies[0].rows].forEach((row, place) => { row.dataset.place = place; });
   const heads = [...table.tHead.rows[0].cells].filter(head => head.textContent.trim());
   for (const head of heads) {
     const button = document.createElement("button");
@@ -113,6 +199,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 const viewer = document.getElementById("viewer");
 const stage = viewer.querySelector(".stage");
+const figures = keys("img.picture, .cell > .drawing");
 let enlarged = null;  // the picture or drawing on the page that the viewer shows
 
 function enlargeable() {
@@ -122,6 +209,7 @@ function enlargeable() {
 function clearStage() {
   for (const element of stage.querySelectorAll(".drawing")) release(element);
   stage.replaceChildren();
+  viewer.querySelector(".keys").replaceChildren();
 }
 
 function enlarge(element) {
@@ -137,6 +225,7 @@ function enlarge(element) {
   viewer.querySelector(".caption").replaceChildren([chapter, row].filter(Boolean).map(part => part.textContent).join(" · "), line);
   viewer.querySelector(".place").textContent = `${all.indexOf(element) + 1} of ${all.length}`;
   if (!viewer.open) viewer.showModal();
+  keep("enlarged", [figures.get(element)]);
   if (element.matches("img")) {
     const image = stage.appendChild(element.cloneNode());
     image.style.setProperty("--shape", element.width / element.height);
@@ -145,7 +234,14 @@ function enlarge(element) {
     drawing.removeAttribute("id");
     delete drawing.dataset.drawn;
     viewer.append(pointed);  // above the dialog
-    draw(drawing, contentOf(element)).then(() => { drawing.dataset.drawn = "true"; });
+    const content = contentOf(element);
+    const legend = document.querySelector(`.legend[data-group="${content.group}"]`)?.cloneNode(true);
+    if (legend) {
+      viewer.querySelector(".keys").append(legend);
+      legend.querySelectorAll("canvas.swatch").forEach(swatch);
+      obey(legend);
+    }
+    return draw(drawing, content).then(() => { drawing.dataset.drawn = "true"; });
   }
 }
 
@@ -157,6 +253,7 @@ function step(by) {
 viewer.addEventListener("close", () => {
   clearStage();
   document.body.append(pointed);
+  keep("enlarged", []);
 });
 viewer.addEventListener("click", event => {
   const button = event.target.closest("button");
@@ -180,6 +277,20 @@ for (const element of document.querySelectorAll("img.picture, .cell > .drawing")
   if (element.matches("img")) button.append(element);
   button.addEventListener("click", () => enlarge(element));
 }
+
+// A mistake of the probe leads to its point in the variant's map.
+document.addEventListener("click", async event => {
+  const button = event.target.closest("button[data-point]");
+  if (!button) return;
+  const element = document.getElementById(button.dataset.map).closest("figure").querySelector(".drawing");
+  await enlarge(element);
+  const map = [...maps].find(one => stage.contains(one.element)), point = map.byRow.get(Number(button.dataset.point)) ?? -1;
+  map.choose(point);
+  map.element.focus();
+  say(point < 0 ? "this image is not among the map's points" : "the image's point is marked in the map");
+});
+
+for (const [element, name] of figures) if (kept("enlarged").includes(name) && element.checkVisibility()) enlarge(element);
 
 // ---- copying ---------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,13 @@ from train.tracking.panels import PALETTE, color
 
 Kind = Literal["map", "plot"]
 
+# Clouds of points, which are classes and clusters, have colors that no variant has: at least 28 apart in CIE Lab from each of
+# PALETTE, and 22 from each other as dichromats see them.
+CLOUDS = (
+    "#0000FF", "#EE0099", "#66DD00", "#664400", "#005555", "#FF9999", "#6633AA", "#FF1144", "#BBBBFF", "#EE00FF",
+)  # fmt: skip
+CLUSTER = re.compile(r"(\d+): (?:(\d+) ?% (.+)|empty)")  # how eval.cluster calls a cluster
+
 # Variants stay apart without color too.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,2px,1px,2px")
 GUESSING = "chance"  # how the name of a trace begins that shows what guessing gives
@@ -69,11 +76,16 @@ def style(index: int) -> Style:
     return Style(color(index), DASHES[index % len(DASHES)], SHAPES[index % len(SHAPES)], pattern)
 
 
-def overlay(drawings: Mapping[str, Drawing], order: Sequence[str], only: str | None = None) -> Drawing:
+def overlay(
+    drawings: Mapping[str, Drawing],
+    order: Sequence[str],
+    only: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Drawing:
     """The plots of several variants in one, each trace in its variant's style and marked as the variant's own.
 
-    order: all variants of the book, which gives the styles. only: take just the traces of this name. What guessing gives
-    belongs to no variant: it is drawn once, as it is.
+    order: all variants of the book, which gives the styles. only: take just the traces of this name. names: of the variants
+    in the legend, where not what the traces are called. What guessing gives belongs to no variant: it is drawn once, as it is.
     """
     first = next(iter(drawings.values()))
     traces, shared = [], []
@@ -89,6 +101,8 @@ def overlay(drawings: Mapping[str, Drawing], order: Sequence[str], only: str | N
         if len(own) > 1:  # one line of the legend stands for them all
             for index, trace in enumerate(traces[-len(own) :]):
                 trace.update({"showlegend": False} if index else {"name": variant})
+        if names and own:
+            traces[-len(own)]["name"] = names[variant]
     titles = {_without(variant, plot.title) for variant, plot in drawings.items()}
     title = titles.pop() if len(titles) == 1 else ""
     curves = [*traces, *shared]
@@ -160,15 +174,15 @@ def _map(plain: dict[str, Any]) -> dict[str, Any]:
     traces = []
     for index, trace in enumerate(plain["data"]):
         marker = trace.get("marker", {})
-        rows = _array(trace, "customdata")
+        rows, landmark = _array(trace, "customdata"), sizes[index] > 1.5 * min(sizes)
         if rows is not None and (rows.dtype.kind not in "iu" or rows.size != rows.shape[0]):
             rows = None
         traces.append(
             {
-                "name": str(trace.get("name", "")),
-                "color": marker.get("color") or color(index),
+                "name": _name(str(trace.get("name", ""))),
+                "color": _color(marker.get("color") or color(index), landmark),
                 "symbol": marker.get("symbol") or "circle",
-                "landmark": sizes[index] > 1.5 * min(sizes),
+                "landmark": landmark,
                 "x": _packed(_array(trace, "x"), "<f4"),
                 "y": _packed(_array(trace, "y"), "<f4"),
                 "rows": None if rows is None else _packed(rows.reshape(-1), "<i4"),
@@ -176,6 +190,18 @@ def _map(plain: dict[str, Any]) -> dict[str, Any]:
         )
     axes = {axis: _title(plain["layout"].get(f"{axis}axis", {}).get("title")) for axis in "xy"}
     return {"traces": traces, **axes}
+
+
+def _name(published: str) -> str:
+    """Of a cloud; a cluster's in words: `cluster 3, 41 % of it ship`."""
+    if not (cluster := CLUSTER.fullmatch(published)):
+        return published
+    return f"cluster {cluster[1]}, " + (f"{cluster[2]} % of it {cluster[3]}" if cluster[2] else "empty")
+
+
+def _color(published: str, landmark: bool) -> str:
+    """The page's color of a cloud, for the one that W&B's panels have."""
+    return published if landmark or published not in PALETTE else CLOUDS[PALETTE.index(published)]
 
 
 def _size(trace: dict[str, Any]) -> float:

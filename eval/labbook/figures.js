@@ -64,7 +64,7 @@ function sharp(canvas, width, height) {
 const DASHES = {dash: [6, 3], dot: [2, 2], dashdot: [6, 2, 2, 2], longdash: [9, 3], longdashdot: [9, 2, 2, 2]};
 
 // The key to a cloud, or, with a dash, to a line with its markers.
-for (const canvas of document.querySelectorAll("canvas.swatch")) {
+function swatch(canvas) {
   const {color, dash} = canvas.dataset, width = dash ? 28 : 12;
   const context = sharp(canvas, width, 12);
   context.fillStyle = context.strokeStyle = color;
@@ -79,6 +79,8 @@ for (const canvas of document.querySelectorAll("canvas.swatch")) {
   symbol(context, canvas.dataset.symbol, width / 2, 6, 4.4);
   context.fill();
 }
+
+document.querySelectorAll("canvas.swatch").forEach(swatch);
 
 // ---- plots -----------------------------------------------------------------------------------------------------------
 

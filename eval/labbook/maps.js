@@ -271,7 +271,7 @@ class PointMap {
         this.look(x, y, this.view.width * zoom, this.view.height * zoom);
         if (this.chosen >= 0) this.choose(this.chosen);
       } else if (event.key === "0") this.showAll();
-      else if (event.key === "Escape") this.choose(-1);
+      else if (event.key === "Escape" && this.chosen >= 0) this.choose(-1);  // with nothing chosen it closes the viewer
       else return;
       event.preventDefault();
     });
@@ -309,7 +309,8 @@ class PointMap {
   }
 }
 
-for (const legend of document.querySelectorAll(".legend")) {
+// The buttons of a legend, of which an enlarged map has a copy.
+function obey(legend) {
   const obeying = group(legend.dataset.group);
   const redraw = () => obeying.maps.forEach(map => map.draw());
   for (const button of legend.querySelectorAll("button")) {
@@ -318,7 +319,8 @@ for (const legend of document.querySelectorAll(".legend")) {
     button.addEventListener("click", () => {
       const hide = !obeying.hidden.has(trace);
       if (hide) obeying.hidden.add(trace); else obeying.hidden.delete(trace);
-      button.setAttribute("aria-pressed", String(!hide));
+      for (const copy of document.querySelectorAll(`.legend[data-group="${legend.dataset.group}"] [data-trace="${trace}"]`))
+        copy.setAttribute("aria-pressed", String(!hide));
       obeying.only = null;
       redraw();
     });
@@ -328,5 +330,7 @@ for (const legend of document.querySelectorAll(".legend")) {
     button.addEventListener("pointerleave", () => look(null));
   }
 }
+
+document.querySelectorAll(".legend").forEach(obey);
 
 addEventListener("scroll", () => { for (const map of maps) if (map.chosen >= 0) map.choose(-1); }, {passive: true});

@@ -18,6 +18,11 @@ def join(*parts: str) -> Html:
     return Html("".join(escape(part) for part in parts))
 
 
+def unbroken(markup: Html) -> Html:
+    """With no line break between a number and its unit."""
+    return Html(re.sub(r"(?<=\d) (?=%|points\b)", "\N{NO-BREAK SPACE}", markup))
+
+
 def tag(element: str, *children: str, **attributes: str | int | float | bool | None) -> Html:
     """`<element attributes>children</element>`. class_ is `class`, data_row is `data-row`; True is a bare attribute,
     None and False leave it out."""

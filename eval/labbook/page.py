@@ -9,10 +9,14 @@ import numpy as np
 import plotly.offline
 
 from eval.labbook import claims as verdicts
-from eval.labbook.answers import answer, floors
+from eval.labbook.answers import answer
 from eval.labbook.book import Book, lineage
 from eval.labbook.chapter import Chapter
 from eval.labbook.drawings import style
+from eval.labbook.findings import findings
+from eval.labbook.floors import floors
+from eval.labbook.gallery import mistakes
+from eval.labbook.graph import lineages
 from eval.labbook.markup import Html, data, join, tag
 from eval.labbook.panels import Panels
 from eval.labbook.tables import by_class, numbers, summary
@@ -41,10 +45,13 @@ def render(book: Book) -> str:
         style=file("style.css"),
         contents=_contents(book),
         head=_head(book),
+        findings=findings(book),
         toggles=_toggles(book),
+        chosen=_chosen(book),
         summary=summary(book),
         chapters=join(*chapters),
         floors=section("floors", "Floors", floors(book, book.study.floors)) if book.study.floors else "",
+        mistakes=section("mistakes", "Most certain mistakes", mistakes(book)) if book.galleries else "",
         claims=section("claims", "Claims", verdicts.table(book)) if book.study.claims else "",
         sources=_sources(book),
         sprite=tag("img", id="sprite", hidden=True, alt="", src=sprite.address),
@@ -75,8 +82,10 @@ def section(anchor: str, title: str, content: Html) -> Html:
 
 def _contents(book: Book) -> Html:
     study = book.study
-    entries = [("summary", "", "Summary"), *((c.anchor, str(c.number), c.title) for c in study.chapters)]
+    entries = [("findings", "", "What was found"), ("summary", "", "Side by side")]
     entries += [("floors", "", "Floors")] if study.floors else []
+    entries += [(c.anchor, str(c.number), c.title) for c in study.chapters]
+    entries += [("mistakes", "", "Most certain mistakes")] if book.galleries else []
     entries += [("claims", "", "Claims")] if study.claims else []
     entries += [("sources", "", "Sources")]
     return join(
@@ -139,6 +148,17 @@ def _toggles(book: Book) -> Html:
     return join(*buttons)
 
 
+def _chosen(book: Book) -> Html:
+    """Which variant is marked everywhere, stands first on a phone, and has its lineage drawn: at first the study's subject."""
+    subject = book.variant(book.study.subject)
+    options = [
+        tag("option", variant.removeprefix(f"{book.dataset}-"), value=variant, selected=variant == subject)
+        for variant in book.variants
+    ]
+    return tag("select", *options, id="chosen", aria_label="Chosen variant", autocomplete="off",
+               title="Marked in every table, first on a phone; its lineage is drawn")  # fmt: skip
+
+
 def _chapter(book: Book, chapter: Chapter, panels: Panels) -> Html:
     parts: list[str] = [
         tag("p", f"Question {chapter.number}", class_="eyebrow"),
@@ -174,6 +194,7 @@ def _sources(book: Book) -> Html:
                 tag("thead", tag("tr", *head)), tag("tbody", *rows), class_="sources sortable")  # fmt: skip
     command = f"python -m train.tracking lineage report:{book.study.alias(book.dataset)}"
     return join(
+        lineages(book),
         tag("p", "The whole chain, from this page down to the images: ", _copy(command)),
         tag("div", table, class_="box", tabindex=0, role="region", aria_label="Sources"),
     )

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from eval.evidence.numbers import number, span
 from eval.evidence.readings import Reading
 from eval.labbook.book import Book, again, lineage
 from eval.labbook.chapter import Chapter, Panel
 from eval.labbook.drawings import Drawing, overlay, rows_by_name
+from eval.labbook.estimates import estimate
 from eval.labbook.markup import Html, command, data, join, panel_id, reference, tag
 from eval.labbook.queries import queries
 from eval.labbook.thumbnails import address
@@ -109,7 +111,7 @@ class Panels:
             return _Row("picture", join() if alone else join(tag("h3", panel.label), note), pictures, absent)
         drawings = {variant: self.book.drawing(panel.artifact, variant, panel.path) for variant in present}
         if panel.overlay and all(plot.kind == "plot" for plot in drawings.values()):
-            plot = overlay(drawings, self.book.variants, panel.only)
+            plot = overlay(drawings, self.book.variants, panel.only, names(self.book, panel))
             return _Row("plot", join(), {"": self._figure(panel, plot, sources, panel.label, panel.note)}, absent)
         # What all figures of the row say stands above it, once: the legend, and the title but for the variant's name.
         group = self._group()
@@ -226,6 +228,18 @@ class Panels:
         if template not in self.templates:
             self.templates.append(template)
         return self.templates.index(template)
+
+
+def names(book: Book, panel: Panel) -> dict[str, str] | None:
+    """What an overlay's legend calls the variants whose measure it shows: `VARIANT: AUC 0.983 (0.974 to 0.991)`."""
+    if panel.measure is None:
+        return None
+    texts = dict(zip(book.variants, book.variants, strict=True))
+    for variant in book.variants:
+        if mean := estimate(book, panel.measure, variant):
+            ends = f" ({span(mean.interval, panel.measure.form)})" if mean.interval else ""
+            texts[variant] = f"{variant}: {panel.measure.words} {number(mean.value, panel.measure.form)}{ends}"
+    return texts
 
 
 def _joined(rows: Sequence[_Row]) -> list[Html]:

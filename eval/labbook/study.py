@@ -28,8 +28,9 @@ class Representation:
 
     name: of its variants, after that of the data set. command: makes its encoder, or its embeddings; {images} is the image
     set, {NAME} the alias of the study's representation NAME. label: what sentences call it. plural: whether that is a plural.
-    seedless: nothing in it is drawn. labels: whether it learns from them, so that unlabeled images have none of it. without: evaluations that are not taken of it, though they could be. flags: those of
-    an evaluation that is taken of it otherwise than of the others.
+    seedless: nothing in it is drawn. labeled: labels trained it: it is no rival of the others, and
+    unlabeled images have none of it. without: evaluations that are not taken of it, though they could be. flags: those of an evaluation that is taken of it
+    otherwise than of the others.
     """
 
     name: str
@@ -37,9 +38,9 @@ class Representation:
     label: str
     plural: bool = False
     seedless: bool = False
+    labeled: bool = False
     without: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
-    labels: bool = False
 
     @property
     def stage(self) -> str:
@@ -61,14 +62,38 @@ class Representation:
 
 
 @dataclass(frozen=True)
+class Ablation:
+    """What a part of a representation is for. words: what was done, "without the variance term". measure: what it may cost,
+    the study's first where none is named."""
+
+    words: str
+    whole: str
+    rest: str
+    measure: "Measure | None" = None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a representation is good for beside its probe. words: a noun, "the anomaly detector", plural or not. of: the representations
+    that it is looked for in, the study's subject where none is named; against: what the best of them is compared with, the
+    baselines where none is named."""
+
+    words: str
+    measure: "Measure"
+    of: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    plural: bool = False
+
+
+@dataclass(frozen=True)
 class Study:
     """What is asked of some representations, and what answers it.
 
     question: what it is about, in a sentence. subject: the representation that all others are compared with. evaluations:
     the scores that are taken of each, in the order made. summary: the columns of the first table. baselines: the
     representations that nothing was learned for, beside which the front door shows the subject. floors: what the subject
-    has over the others, behind the chapters.
-    claims: the file of its claims. dataset: the images that it is made from where none are named. sizes: pixels of a side of
+    has over the others, before the chapters. ablations, uses: what the page says first, beside the best representation.
+    claims: the file of its claims. sources: who makes them, by the name that the file has for each. dataset: the images that it is made from where none are named. sizes: pixels of a side of
     the sets that it takes at another size than all studies do. default: the study where none is named, whose results are called
     by the data set alone.
     """
@@ -82,7 +107,10 @@ class Study:
     chapters: "tuple[Chapter, ...]"
     baselines: tuple[str, ...] = ()
     floors: "Chapter | None" = None
+    ablations: tuple[Ablation, ...] = ()
+    uses: tuple[Use, ...] = ()
     claims: Path | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
     dataset: str = "digits"
     sizes: Mapping[str, int] = field(default_factory=dict)
     default: bool = False
@@ -124,7 +152,7 @@ class Study:
     @property
     def needing_labels(self) -> list[str]:
         """What is left out of unlabeled images: representations that learn from labels, and evaluations."""
-        learning = [one.name for one in self.representations if one.labels]
+        learning = [one.name for one in self.representations if one.labeled]
         return [*learning, *(f"eval.{name}" for name in self.evaluations if declaration(name).needs_labels())]
 
     @property

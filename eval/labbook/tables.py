@@ -1,6 +1,6 @@
 """The tables of the lab book: a row a variant, a column a measure; a reader sorts them and hides rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -31,10 +31,12 @@ def numbers(book: Book, measures: Sequence[Measure], variants: Sequence[str], ti
 
 def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
     """A column a class, of a measure that is a list in class order."""
-    rows = []
+    rows, absent = [], {}
     for variant in book.variants:
         values: Any = book.value(artifact, variant, path)
-        values = values if isinstance(values, list) else []
+        if not isinstance(values, list):
+            absent[variant] = book.missing(artifact, variant)
+            continue
         cells = [
             tag("td", tag("span", number(values[index], "percent"), class_="value"), data_value=values[index])
             if index < len(values) and values[index] is not None
@@ -42,7 +44,8 @@ def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
             for index in range(len(book.images.classes))
         ]
         rows.append(row(variant, cells))
-    return tag("details", tag("summary", title), box(title, ["Variant", *book.images.classes], rows, "numbers"))
+    table = box(title, ["Variant", *book.images.classes], rows, "numbers") if rows else ""
+    return tag("details", tag("summary", title), table, _left_out(absent))
 
 
 def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
@@ -95,12 +98,31 @@ def _table(
     title: str, book: Book, measures: Sequence[Measure], variants: Sequence[str], kind: str, bar: bool = False
 ) -> Html:
     winners = {measure.path: best(book, measure) & set(variants) for measure in measures}
+    absent = {
+        variant: book.missing(measures[0].artifact, variant)
+        for variant in variants
+        if not any(_has(book, measure, variant) for measure in measures)
+    }
     rows = [
         row(variant, [cell(book, measure, variant, winners[measure.path], bar) for measure in measures])
         for variant in variants
+        if variant not in absent
     ]
     heads = ["Variant", *(measure.label for measure in measures)]
-    return box(title, heads, rows, kind, [measure.about for measure in measures])
+    table = box(title, heads, rows, kind, [measure.about for measure in measures]) if rows else ""
+    return join(table, _left_out(absent))
+
+
+def _has(book: Book, measure: Measure, variant: str) -> bool:
+    return bool(estimate(book, measure, variant) or book.value(measure.artifact, variant, measure.path))
+
+
+def _left_out(reasons: Mapping[str, str]) -> Html:
+    """The variants that a table has no row of, and why; nothing where there are none."""
+    if not reasons:
+        return join()
+    notes = [tag("span", f"– {variant} ({reason}) ", data_variant=variant) for variant, reason in reasons.items()]
+    return tag("p", *notes, class_="absent")
 
 
 def cell(book: Book, measure: Measure, variant: str, winners: set[str], bar: bool = False) -> Html:

@@ -8,14 +8,15 @@ from eval.evidence.comparison import Difference, Estimate
 from eval.evidence.measures import Measure
 from eval.evidence.numbers import Form, number, signed, span
 from eval.labbook.book import Book
-from eval.labbook.estimates import difference, estimate
+from eval.labbook.estimates import difference, estimate, leaders
 from eval.labbook.markup import Html, command, join, panel_id, tag
 
 UNLABELED = "the images are unlabeled, and what compares with classes is left out"
 
 
 class Writer:
-    """Writes one answer: `say` adds a sentence, and whatever an answer needs and the book lacks becomes a gap.
+    """Writes one answer: `conclude` is its verdict, `say` adds a sentence, and whatever an answer needs and the book lacks
+    becomes a gap. Where nothing is concluded, the verdict is that of the first comparison.
 
     `name`, `first`, `second`: representations of the study.
     """
@@ -23,12 +24,22 @@ class Writer:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.sentences: list[Html] = []
+        self.conclusions: list[Html] = []
+        self._leads: list[Html] = []  # what each comparison comes to
         self.gaps: dict[str, str] = {}  # what is missing: the command that makes it
 
     def say(self, *parts: str) -> None:
         """A sentence, its first letter a capital; text is escaped."""
-        sentence = join(*parts)
-        self.sentences.append(Html(sentence[:1].upper() + sentence[1:]))
+        self.sentences.append(_sentence(*parts))
+
+    def conclude(self, *parts: str) -> None:
+        """A sentence of the verdict."""
+        self.conclusions.append(_sentence(*parts))
+
+    @property
+    def verdict(self) -> list[Html]:
+        """The sentences that stand first, in bold."""
+        return self.conclusions or self._leads[:1]
 
     def label(self, name: str) -> str:
         """What a sentence calls it."""
@@ -75,6 +86,7 @@ class Writer:
         verb = {"higher": "rises", "lower": "falls"}.get(change.verdict, "goes")
         start, end = (number(mean.value, measure.form) for mean in ends if mean)
         words = f"{change.word(measure)}{_without_interval(change)}"
+        self._leads.append(_sentence(f"{subject}{' is' if change.decided else ':'} {words}."))
         self.say(f"{subject} {verb} from {start} to {end} ({distance(change, measure.form)}): {words}.")
         return change
 
@@ -85,13 +97,24 @@ class Writer:
         if gap is None or means[0] is None or means[1] is None:
             return None
         one, other = (number(mean.value, measure.form) for mean in means if mean)
+        outcome = self.outcome(gap, measure, first, second)
+        self._leads.append(_sentence(f"{subject}: {outcome}."))
         self.say(
             f"{subject}: {one} for {self.label(first)}, {other} for {self.label(second)} ({distance(gap, measure.form)}):"
-            f" {self.verdict(gap, measure, first, second)}."
+            f" {outcome}."
         )
         return gap
 
-    def verdict(self, gap: Difference, measure: Measure, first: str, second: str) -> str:
+    def leaders(self, measure: Measure, names: Sequence[str]) -> str:
+        """The best of some representations with its value, and those that are not shown to differ from it."""
+        variants = {self.book.variant(name): name for name in names}
+        means = {variant: mean for variant in variants if (mean := estimate(self.book, measure, variant))}
+        winners = leaders(measure, means, lambda one, other: difference(self.book, measure, one, other)) or set(means)
+        ranking = sorted(winners, key=lambda variant: -measure.better * means[variant].value)
+        first, *ties = [f"{self.label(variants[v])} ({number(means[v].value, measure.form)})" for v in ranking]
+        return f"{first}; not shown to differ: {series(ties)}" if ties else first
+
+    def outcome(self, gap: Difference, measure: Measure, first: str, second: str) -> str:
         """Which of two is better (higher, where the measure does not rank), or that this is not shown."""
         if not gap.decided:
             return f"{gap.verdict}{_without_interval(gap)}"
@@ -132,6 +155,16 @@ class Writer:
             return join()
         items = [tag("li", what, *([": ", command(cure)] if cure else []), ".") for what, cure in self.gaps.items()]
         return tag("ul", *items, class_="missing")
+
+
+def _sentence(*parts: str) -> Html:
+    """Its first letter a capital; text is escaped."""
+    return Html(capital(join(*parts)))
+
+
+def capital(text: str) -> str:
+    """The first letter a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def phrase(mean: Estimate, form: Form) -> str:

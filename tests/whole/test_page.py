@@ -11,7 +11,21 @@ import pytest
 
 from eval.labbook.door import PAGE, place
 from eval.studies.all import STUDIES
-from tests.parts.browser import FULL, NEIGHBORS, PIXELS, TOP1, VARIANTS, WIDTHS, Browser, Opened, lab_book, launched
+from tests.parts.browser import (
+    FULL,
+    NEIGHBORS,
+    PIXELS,
+    TOP1,
+    VARIANTS,
+    WIDTHS,
+    Browser,
+    Opened,
+    lab_book,
+    launched,
+    seen,
+    table_order,
+    toggle,
+)
 from tests.parts.comparisons import comparison_values
 from tests.parts.shapes import publish
 from tests.parts.versions import put
@@ -46,26 +60,12 @@ def read(browser: Browser) -> Opened:
     return browser.open(lab_book().page)
 
 
-def toggle(page: Any, variant: str) -> Any:
-    return page.locator(f'#variants [data-toggles="{variant}"]')
-
-
-def seen(page: Any, variant: str) -> int:
-    """How many elements of a variant are to be seen."""
-    marked = page.locator(f'[data-variant~="{variant}"]')
-    return int(marked.evaluate_all("all => all.filter(element => element.checkVisibility()).length"))
-
-
 def variants_of(element: Any) -> list[str]:
     """The variants whose traces a plot draws, in order."""
     variants = element.evaluate(
         "element => element.data.filter(t => t.visible !== false && t.meta).map(t => t.meta.variant)"
     )
     return list(variants)
-
-
-def table_order(table: Any) -> list[str]:
-    return [row.locator("th").inner_text() for row in table.locator("tbody tr").all()]
 
 
 # ---- variants --------------------------------------------------------------------------------------------------------

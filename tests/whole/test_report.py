@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from eval.labbook.drawings import CLOUDS
 from eval.report import Config, main
 from tests.parts.browser import (
     CLASSES,
@@ -30,7 +31,6 @@ from tests.parts.browser import (
 )
 from tests.parts.embeddings import NoConfig
 from train.data.scores import Scores
-from train.tracking.panels import color
 from train.tracking.problem import Problem
 from train.tracking.stage import Stage
 from train.tracking.store import Store
@@ -120,16 +120,16 @@ def test_the_same_image_is_marked_in_every_map_of_the_chapter(desktop: Opened) -
 def test_a_click_in_the_legend_hides_the_class_in_every_map_beside_it(desktop: Opened) -> None:
     row = desktop.page.locator("#maps .row").first
     maps = [desktop.see(element) for element in row.locator(".map").all()]
-    assert [desktop.colored(element, color(0)) > 50 for element in maps] == [True] * 3
+    assert [desktop.colored(element, CLOUDS[0]) > 50 for element in maps] == [True] * 3
     button = row.locator(".legend button").first
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
     desktop.page.mouse.move(0, 0)
-    assert [desktop.colored(element, color(0)) for element in maps] == [0] * 3
-    assert [desktop.colored(element, color(1)) > 50 for element in maps] == [True] * 3
+    assert [desktop.colored(element, CLOUDS[0]) for element in maps] == [0] * 3
+    assert [desktop.colored(element, CLOUDS[1]) > 50 for element in maps] == [True] * 3
     button.click()
     desktop.page.mouse.move(0, 0)
-    assert [desktop.colored(element, color(0)) > 50 for element in maps] == [True] * 3
+    assert [desktop.colored(element, CLOUDS[0]) > 50 for element in maps] == [True] * 3
 
 
 def test_a_figure_that_left_is_drawn_again_when_it_comes_back(desktop: Opened) -> None:

@@ -31,19 +31,22 @@ def no_variance(w: Writer) -> None:
             narrow = narrow or axes[1].value >= COLLAPSE_SHARE > axes[0].value
         worse = change.verdict == "lower"
         if not change.decided and change.verdict != "no difference shown":
-            w.say("Whether the picture explains the accuracy is not decided.")
+            w.conclude("Whether the picture explains the accuracy is not decided.")
         elif narrow and worse:
-            w.say("The representation has collapsed: the picture agrees with the accuracy.")
+            w.conclude("The probe is worse and the representation has collapsed: the picture agrees with the accuracy.")
         elif narrow:
-            w.say(
+            w.conclude(
                 "The representation has collapsed, and yet the probe is not shown to be worse: the picture does not explain the accuracy."
             )
         elif worse:
-            w.say(
+            w.conclude(
                 "The representation has not collapsed, and yet the probe is worse: the picture does not explain the accuracy."
             )
         else:
-            w.say("The representation has not collapsed: the picture agrees with the accuracy.")
+            w.conclude(
+                "The probe is not shown to be worse and the representation has not collapsed: the picture agrees with the"
+                " accuracy."
+            )
     w.look(
         (
             ("project", "project/pca", FULL, "the PCA map with the variance term"),
@@ -58,9 +61,9 @@ def no_generated_neighbors(w: Writer) -> None:
     change = w.change("With an image and its neighbor as views the probe", PROBE, FULL, NEIGHBORS)
     if change and change.decided:
         verb = "add" if change.value < 0 else "cost"
-        w.say(f"The probe is not the same: generated neighbors {verb} {_points(change.value)} points.")
+        w.conclude(f"The probe is not the same: generated neighbors {verb} {_points(change.value)} points.")
     elif change:
-        w.say(f"Whether the probe is the same: {change.verdict}.")
+        w.conclude(f"Whether the probe is the same: {change.verdict}.")
     epochs = [w.value("training", EPOCHS.path, name) for name in (FULL, NEIGHBORS)]
     if all(epochs):
         w.say(
@@ -81,11 +84,12 @@ def eigenmaps(w: Writer) -> None:
     if by_probe and by_map:
         if by_probe.decided and by_probe.verdict == by_map.verdict:
             better = FULL if by_probe.verdict == "higher" else EIGENMAPS
-            w.say(f"{w.label(better)} serves classification better, by map and by probe.")
+            verb = "serve" if w.book.study.by_name[better].plural else "serves"
+            w.conclude(f"{w.label(better)} {verb} classification better, by map and by probe.")
         elif by_probe.decided and by_map.decided:
-            w.say("Map and probe do not agree on which serves classification better.")
+            w.conclude("Map and probe do not agree on which serves classification better.")
         else:
-            w.say("Which serves classification better by both is not decided.")
+            w.conclude("Which serves classification better by both is not decided.")
     chance, accuracy = w.value("probe", "probe/chance", EIGENMAPS), w.estimate(PROBE, EIGENMAPS)
     if chance and accuracy:
         times = number(accuracy.value / chance, "tenth")

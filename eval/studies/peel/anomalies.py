@@ -17,10 +17,10 @@ def anomaly_detection(w: Writer) -> None:
         against = w.value("anomaly", "anomaly/against", name)
         k = w.value("anomaly", "anomaly/k", name)
         if auc and against and k:
+            w.conclude(f"{w.label(name)} {_verdict(auc)}.")
             w.say(
-                f"By the distance to its {number(k, 'count')} nearest training images {w.label(name)} {_verdict(auc)}: of two"
-                f" images, one of {against} and one normal, that of {against} scores higher in {phrase(auc, 'percent')} of all"
-                " cases."
+                f"By the distance to its {number(k, 'count')} nearest training images in {w.label(name)}: of two images, one of"
+                f" {against} and one normal, that of {against} scores higher in {phrase(auc, 'percent')} of all cases."
             )
     if w.has(EIGENMAPS):
         w.say(f"{w.label(EIGENMAPS)} are transductive: they have no encoder that could embed other images.")
@@ -77,7 +77,7 @@ def most_anomalous(w: Writer) -> None:
     if len(counts) == 2:
         ahead = max(counts, key=lambda name: counts[name])
         tie = len(set(counts.values())) == 1
-        w.say("By that count neither is better." if tie else f"By that count {w.label(ahead)} is better.")
+        w.conclude("By the count neither is better." if tie else f"By the count {w.label(ahead)} is better.")
     w.versus("Over all images (AUC)", AUC, FULL, NEIGHBORS)
 
 
@@ -102,7 +102,7 @@ ROC = Chapter(
     "roc",
     "ROC",
     "The ROC curve of every method in one figure. Which is the better detector, and why?",
-    (Panel("anomaly", "anomaly/roc", "ROC", overlay=True),),
+    (Panel("anomaly", "anomaly/roc", "ROC", overlay=True, measure=AUC),),
     (AUC, COLOR, BACKGROUND, RANK),
     answer=roc,
 )

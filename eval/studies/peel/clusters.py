@@ -28,10 +28,10 @@ def silhouette(w: Writer) -> None:
     eye = w.versus("What the eye sees (class purity of the t-SNE map)", TSNE_PURITY, FULL, NEIGHBORS)
     if gap and eye:
         if not (gap.decided and eye.decided):
-            w.say("Whether the silhouette agrees with the eye is not decided.")
+            w.conclude("Whether the silhouette agrees with the eye is not decided.")
         else:
             agrees = gap.verdict == eye.verdict
-            w.say(f"The silhouette {'agrees' if agrees else 'does not agree'} with the eye.")
+            w.conclude(f"The silhouette {'agrees' if agrees else 'does not agree'} with the eye.")
     for name in (FULL, NEIGHBORS):
         gain = w.estimate(SILHOUETTE_GAIN, name)
         if gain:

@@ -20,12 +20,15 @@ def maps(w: Writer) -> None:
             word += ", without an interval"
         elif gain.interval[0] > 0 or gain.interval[1] < 0:
             word = f"The {'t-SNE' if gain.value > 0 else 'PCA'} map is the more useful"
-        w.say(f"{word}: of an image's 10 nearest {tsne} are of its class in the t-SNE map, {pca} in the PCA map.")
+        w.conclude(f"{word}.")
+        w.say(f"Of an image's 10 nearest {tsne} are of its class in the t-SNE map, {pca} in the PCA map.")
     purity = w.estimate(TSNE_PURITY, FULL)
     if purity:
         degree = "mostly" if purity.value >= MOSTLY else "in part" if purity.value >= PARTLY else "hardly"
         chance = number(1 / len(w.book.images.classes), "percent")
-        w.say(f"VICReg captured the classes {degree} ({number(purity.value, 'percent')}; by chance about {chance}).")
+        w.conclude(
+            f"VICReg captured the classes {degree} ({number(purity.value, 'percent')}; by chance about {chance})."
+        )
     if w.has(UNTRAINED):
         w.versus("Class purity of the t-SNE map", TSNE_PURITY, FULL, UNTRAINED)
     pairs = w.value("probe", "probe/pairs", FULL)

@@ -13,9 +13,10 @@ TARGET = 0.6  # the probe's accuracy that the exercise asks for
 def probe(w: Writer) -> None:
     accuracy = w.estimate(PROBE, FULL)
     if accuracy:
-        w.say(
-            f"The probe classifies {phrase(accuracy, 'percent')} of the test images correctly: {_against_target(accuracy)}."
+        w.conclude(
+            f"The probe classifies {number(accuracy.value, 'percent')} of the test images correctly: {_against_target(accuracy)}."
         )
+        w.say(f"On the representation: {phrase(accuracy, 'percent')}.")
     if features := w.phrase(FEATURES, FULL):
         w.say(f"On the features that the head reads: {features}.")
     confused = w.value("probe", "probe/confused", FULL)

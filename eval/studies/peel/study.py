@@ -2,24 +2,19 @@
 
 from pathlib import Path
 
-from eval.evidence.measures import AUC, PRECISION, PROBE, SUMMARY
+from eval.evidence.measures import AUC, PRECISION, PROBE, PURITY, SUMMARY
 from eval.labbook.chapter import Chapter
-from eval.labbook.study import Study
-from eval.labbook.writing import Writer, distance
+from eval.labbook.floors import against
+from eval.labbook.study import Ablation, Study, Use
 from eval.studies.peel import ablations, anomalies, clusters, maps, probe, retrieval, training
-from eval.studies.peel.representations import FLOORS, FULL, REPRESENTATIONS
-
-
-def floors(w: Writer) -> None:
-    for floor in FLOORS:
-        verdicts = []
-        for measure, name in ((PROBE, "the probe"), (PRECISION, "precision@5"), (AUC, "the anomaly AUC")):
-            gap = w.difference(measure, FULL, floor)
-            if gap:
-                verdicts.append(f"{name} {gap.word(measure)} ({distance(gap, measure.form)})")
-        if verdicts:
-            w.say(f"VICReg against {w.label(floor)}: {'; '.join(verdicts)}.")
-
+from eval.studies.peel.representations import (
+    EIGENMAPS,
+    FLOORS,
+    FULL,
+    NEIGHBORS,
+    NO_VARIANCE,
+    REPRESENTATIONS,
+)
 
 STUDY = Study(
     "peel",
@@ -51,8 +46,15 @@ STUDY = Study(
         "What does VICReg have over each other variant, and above all over those that nothing was learned for?",
         (),
         SUMMARY,
-        answer=floors,
+        answer=against((FULL,), FLOORS, (PROBE, PRECISION, AUC)),
     ),
+    ablations=(
+        Ablation("without the variance term", FULL, NO_VARIANCE),
+        Ablation("with an image and its neighbor as views", FULL, NEIGHBORS),
+        Ablation("with Laplacian Eigenmaps instead", FULL, EIGENMAPS),
+    ),
+    uses=(Use("the anomaly detector", AUC), Use("the clusters", PURITY, plural=True)),
     claims=Path(__file__).with_name("claims.yaml"),
+    sources={"A": "solution A", "B": "solution B", "ours": "our own question"},
     default=True,
 )

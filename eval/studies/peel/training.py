@@ -14,6 +14,9 @@ NOTE = "A plain line shows training batches. A line with markers shows the test 
 
 
 def training(w: Writer) -> None:
+    rises = {term: w.estimate(_rise(term), FULL) for term in TERMS}
+    if words := [f"{term} {_direction(rise)}" for term, rise in rises.items() if rise]:
+        w.conclude(f"While {w.label(FULL)} trains, {series(words)}.")
     _moves(w, FULL)
     _ends(w)
     for name in (NO_VARIANCE, NEIGHBORS):
@@ -25,9 +28,9 @@ def _moves(w: Writer, name: str) -> None:
     """How far each objective rose."""
     moves = []
     for term in TERMS:
-        rise = w.estimate(Measure("training", f"training/{term}/rise", "", "scale"), name)
+        rise = w.estimate(_rise(term), name)
         if rise:
-            moves.append(f"the {term} term {_direction(rise)}")
+            moves.append(f"the {term} term {_direction(rise)}{_distance(rise)}")
     epochs = w.value("training", EPOCHS.path, name)
     over = f" over {number(epochs, 'count')} epoch{'s' if epochs != 1 else ''}" if epochs else ""
     if moves:
@@ -48,10 +51,18 @@ def _ends(w: Writer) -> None:
         w.say(f"Its representation ends with an effective rank of {number(rank.value, 'tenth')}.")
 
 
+def _rise(term: str) -> Measure:
+    return Measure("training", f"training/{term}/rise", "", "scale")
+
+
 def _direction(rise: Estimate) -> str:
     if rise.value == 0 or (rise.spread is not None and abs(rise.value) < rise.spread):
         return "neither rises nor falls"
-    return f"{'rises' if rise.value > 0 else 'falls'} by {number(abs(rise.value), 'scale')}"
+    return "rises" if rise.value > 0 else "falls"
+
+
+def _distance(rise: Estimate) -> str:
+    return f" by {number(abs(rise.value), 'scale')}" if _direction(rise) in ("rises", "falls") else ""
 
 
 def _measures() -> tuple[Measure, ...]:

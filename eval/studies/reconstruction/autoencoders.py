@@ -23,8 +23,12 @@ from eval.studies.reconstruction.representations import AE, BLANK, LARGE, SHALLO
 
 
 def reconstruction(w: Writer) -> None:
-    for smaller, larger in pairwise(SIZES):
-        w.versus("Error of the test images", RECONSTRUCTION, larger, smaller)
+    gaps = [
+        w.versus("Error of the test images", RECONSTRUCTION, larger, smaller) for smaller, larger in pairwise(SIZES)
+    ]
+    steps = [gap.word(RECONSTRUCTION) for gap in gaps if gap]
+    if steps:
+        w.conclude(f"The larger code reconstructs better at {steps.count('better')} of {len(steps)} steps of d.")
     w.versus("Three layers against two, with d = 14", RECONSTRUCTION, AE, SHALLOW)
 
 

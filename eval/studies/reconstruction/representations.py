@@ -18,7 +18,7 @@ _FLOOR = ("latents", "transfer")
 _EARLY = ("probe", "latents", "transfer")  # of what is there to be compared with the whole training
 
 REPRESENTATIONS = (
-    Representation(SUPERVISED, "train.supervise --images {images}", "the judge", without=("transfer",), labels=True),
+    Representation(SUPERVISED, "train.supervise --images {images}", "the judge", labeled=True, without=("transfer",)),
     Representation(UNTRAINED, "train.pretrain --images {images} --epochs 0", "the untrained network", without=_FLOOR),
     Representation(PIXELS, "train.patches --images {images} --kind pixels", "pixels", True, True, without=_FLOOR),
     Representation(PATCHES, "train.patches --images {images} --kind patches", "whitened patches", True, without=_FLOOR),

@@ -4,22 +4,22 @@ from pathlib import Path
 
 from eval.evidence.measures import ACCEPTED, FEATURES, KID, KNN, PROBE, RECONSTRUCTION, SAMPLE_PRECISION
 from eval.labbook.chapter import Chapter
-from eval.labbook.study import Study
-from eval.labbook.writing import Writer, distance
+from eval.labbook.floors import against
+from eval.labbook.study import Ablation, Study, Use
 from eval.studies.reconstruction import autoencoders, generators
-from eval.studies.reconstruction.representations import AE, DDPM, FLOORS, REPRESENTATIONS, VAE
+from eval.studies.reconstruction.representations import (
+    AE,
+    BLANK,
+    DDPM,
+    FLOORS,
+    LARGE,
+    REPRESENTATIONS,
+    SHALLOW,
+    SMALL,
+    VAE,
+)
 
 SUMMARY = (PROBE, FEATURES, KNN, RECONSTRUCTION, KID, SAMPLE_PRECISION, ACCEPTED)
-
-
-def floors(w: Writer) -> None:
-    for floor in FLOORS:
-        verdicts = []
-        for name in (AE, VAE, DDPM):
-            if w.has(name) and (gap := w.difference(PROBE, name, floor)):
-                verdicts.append(f"{w.label(name)} {gap.word(PROBE)} ({distance(gap, PROBE.form)})")
-        if verdicts:
-            w.say(f"By the probe, against {w.label(floor)}: {'; '.join(verdicts)}.")
 
 
 STUDY = Study(
@@ -46,9 +46,18 @@ STUDY = Study(
         "What do codes have over what nothing was learned for?",
         (),
         (PROBE, FEATURES),
-        answer=floors,
+        answer=against((AE, VAE, DDPM), FLOORS, (PROBE,)),
+    ),
+    ablations=(
+        Ablation("with 2 numbers an image in place of 14", AE, SMALL),
+        Ablation("with two layers in place of three", AE, SHALLOW, RECONSTRUCTION),
+    ),
+    uses=(
+        Use("reconstruction", RECONSTRUCTION, (AE, LARGE, VAE), (BLANK,)),
+        Use("the samples", KID, (DDPM,), (VAE,), plural=True),
     ),
     claims=Path(__file__).with_name("claims.yaml"),
+    sources={"report": "the reports"},
     # As wide as they are, the digits twice: what is between pixels was interpolated, and a likelihood would count it.
     sizes={"digits": 16, "mnist": 28, "fashion-mnist": 28},
 )

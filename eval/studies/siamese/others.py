@@ -15,7 +15,7 @@ from eval.evidence.measures import (
 )
 from eval.evidence.numbers import number
 from eval.labbook.chapter import Chapter, Panel
-from eval.labbook.writing import Writer
+from eval.labbook.writing import Writer, series
 from eval.studies.siamese.peels import CURVES, RULE, say_collapse
 from eval.studies.siamese.representations import (
     ALL,
@@ -70,9 +70,10 @@ def byol(w: Writer) -> None:
 
 
 def collapse(w: Writer) -> None:
-    for name in (VICREG, SIMSIAM, FREE, NONE, BYOL, BARLOW, DSSL, LEJEPA, MOMENTS):
-        if w.has(name):
-            say_collapse(w, name)
+    present = [name for name in WHY_NOT.representations if w.has(name)]
+    fallen = [name for name in present if say_collapse(w, name)]
+    if present:
+        w.conclude(f"Collapsed: {series([w.label(name) for name in fallen])}." if fallen else "None has collapsed.")
     w.versus("The whole distribution against two moments, on the features", FEATURES, LEJEPA, MOMENTS)
     w.say("What is predicted is another view's projection and not the image: no method here reconstructs pixels.")
 

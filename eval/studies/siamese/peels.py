@@ -42,18 +42,20 @@ WEIGHTS = tuple(
 RULE = f"A projection counts as collapsed where it fills {COLLAPSED} dimensions or fewer, whatever loss and spread say."
 
 
-def say_collapse(w: Writer, name: str) -> None:
-    """Whether its projection has collapsed, by its rank, and what spread and loss would have said."""
+def say_collapse(w: Writer, name: str) -> bool:
+    """Says whether its projection has collapsed, by its rank, and what spread and loss would have said. Returns the first."""
     rank, spread, loss = (w.estimate(measure, name) for measure in (PROJECTION_RANK, SPREAD, LOSS))
     if rank is None:
-        return
-    words = "has collapsed" if rank.value <= COLLAPSED else "has not collapsed"
+        return False
+    has = "have" if w.book.study.by_name[name].plural else "has"
+    words = f"{has} collapsed" if rank.value <= COLLAPSED else f"{has} not collapsed"
     if rank.n > 1 and min(rank.seeds) <= COLLAPSED < max(rank.seeds):
-        words = "has collapsed with some seeds and not with others"
+        words = f"{has} collapsed with some seeds and not with others"
     beside = [f"spread {number(spread.value, SPREAD.form)}"] if spread else []
     beside += [f"loss {number(loss.value, LOSS.form)}"] if loss else []
     rest = f"; {', '.join(beside)}" if beside else ""
-    w.say(f"{w.label(name)} {words}: its projection fills {number(rank.value, 'tenth')} dimensions{rest}.")
+    w.say(f"{w.label(name)} {words}: the projection fills {number(rank.value, 'tenth')} dimensions{rest}.")
+    return rank.value <= COLLAPSED
 
 
 def stop_gradient(w: Writer) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from eval.evidence.measures import CONTRAST, FEATURES, KNN, MATCHING, PROBE, PROJECTION_RANK, SPREAD, Measure
 from eval.labbook.chapter import PER_CLASS, Chapter
-from eval.labbook.study import Study
-from eval.labbook.writing import Writer, distance
+from eval.labbook.floors import against
+from eval.labbook.study import Ablation, Study, Use
+from eval.labbook.writing import Writer
 from eval.studies.siamese import others, peels
-from eval.studies.siamese.representations import FLOORS, METHODS, REPRESENTATIONS, SIMSIAM
+from eval.studies.siamese.representations import FLOORS, FREE, METHODS, NONE, REPRESENTATIONS, SIMSIAM
 
 COST = (
     Measure("training", "anatomy/encoder/parameters", "Weights of the encoder", "count"),
@@ -21,18 +22,10 @@ SUMMARY = (PROBE, FEATURES, KNN, PROJECTION_RANK, SPREAD, MATCHING, CONTRAST)
 def league(w: Writer) -> None:
     ranking = [(w.estimate(FEATURES, name), name) for name in METHODS if w.has(name)]
     present = sorted(((mean.value, name) for mean, name in ranking if mean), reverse=True)
+    if present:
+        w.conclude(f"On the features the best of the methods: {w.leaders(FEATURES, [name for _, name in present])}.")
     for (_, first), (_, second) in pairwise(present):
         w.versus("On the features", FEATURES, first, second)
-
-
-def floors(w: Writer) -> None:
-    for floor in FLOORS:
-        verdicts = []
-        for name in METHODS:
-            if w.has(name) and (gap := w.difference(FEATURES, name, floor)):
-                verdicts.append(f"{w.label(name)} {gap.word(FEATURES)} ({distance(gap, FEATURES.form)})")
-        if verdicts:
-            w.say(f"On the features, against {w.label(floor)}: {'; '.join(verdicts)}.")
 
 
 STUDY = Study(
@@ -69,8 +62,14 @@ STUDY = Study(
         "What does each method have over what nothing was learned for?",
         (),
         SUMMARY,
-        answer=floors,
+        answer=against(METHODS, FLOORS, (FEATURES,)),
     ),
+    ablations=(
+        Ablation("without the stop-gradient", SIMSIAM, FREE),
+        Ablation("without the predictor", SIMSIAM, NONE),
+    ),
+    uses=(Use("the matching of an image's views", MATCHING),),
     claims=Path(__file__).with_name("claims.yaml"),
+    sources={"report": "the report", "ours": "our own question"},
     sizes={"digits": 16},  # they are 8 pixels wide, and there are 18 trainings
 )

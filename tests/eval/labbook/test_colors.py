@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.labbook.drawings import Drawing, overlay, style
+from eval.labbook.drawings import CLOUDS, Drawing, overlay, style
 from eval.studies.all import STUDIES
 from tests.parts.browser import Browser, lab_book, launched
 from train.tracking.panels import PALETTE
@@ -112,6 +112,14 @@ def test_a_bar_has_a_pattern_where_its_color_is_in_use() -> None:
     first, last = overlay({order[0]: bar, order[-1]: bar}, order).data["data"]
     assert first["marker"] == {"color": PALETTE[0]}
     assert last["marker"] == {"color": PALETTE[0], "pattern": {"shape": "/"}}
+
+
+def test_no_cloud_of_points_has_a_color_that_could_be_a_variant_s() -> None:
+    clouds, variants = (lab(linear([rgb(one) for one in palette])) for palette in (CLOUDS, PALETTE))
+    assert np.linalg.norm(clouds[:, None] - variants[None], axis=-1).min() > 3 * APART
+    for vision in DICHROMATS.values():
+        seen = lab(linear([rgb(one) for one in CLOUDS]) @ np.transpose(vision))
+        assert min(float(np.linalg.norm(seen[a] - seen[b])) for a, b in combinations(range(len(CLOUDS)), 2)) > 2 * APART
 
 
 def test_palette_is_okabe_and_itos_with_two_of_tols() -> None:

@@ -13,15 +13,19 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
+from eval.cluster import cluster_names
+from eval.evidence.maps import map_figure
 from eval.evidence.measures import AUC, PROBE, SUMMARY, Measure
 from eval.evidence.numbers import signed
 from eval.labbook import tables
-from eval.labbook.answers import answer, floors
+from eval.labbook.answers import answer
 from eval.labbook.book import Book
 from eval.labbook.claims import table
-from eval.labbook.drawings import drawing, overlay
+from eval.labbook.drawings import CLOUDS, drawing, overlay
 from eval.labbook.estimates import best, difference, estimate
+from eval.labbook.floors import floors
 from eval.labbook.page import render
+from eval.labbook.panels import names
 from eval.labbook.queries import queries
 from eval.report import overlays
 from eval.studies.peel.study import STUDY
@@ -154,6 +158,26 @@ def test_one_roc_figure_holds_the_curve_of_every_variant_with_its_auc(everything
     assert [trace.get("meta") for trace in traces] == [*({"variant": variant} for variant in present), None]
 
 
+def test_the_legend_of_a_map_says_in_words_what_a_cluster_is_and_has_no_color_of_a_variant() -> None:
+    groups = cluster_names(np.array([[13, 7, 0], [0, 0, 0]]), ("7", "5 % wool", "x"))
+    places = np.zeros((2, 2), np.float32)
+    cloud = drawing(map_figure("Clusters", ("", ""), places, np.array([0, 1]), groups, np.array([0, 1]), places))
+    assert [key[0] for key in cloud.keys] == ["cluster 0, 65 % of it 7", "cluster 1, empty", "center"]
+    assert [key[1] for key in cloud.keys] == [*CLOUDS[:2], "black"]
+
+
+def test_the_curves_of_a_measure_are_called_by_the_value_and_interval_of_the_tables(everything: None) -> None:
+    publish_compare(over_seeds("anomaly/auc", FULL, [0.671, 0.669], [0.6512, 0.6913]))
+    book = collect()
+    (panel,) = chapter(9).panels
+    legend = names(book, panel)
+    assert legend and legend[FULL] == f"{FULL}: AUC 0.670 (0.651 to 0.691)"
+    assert "0.670" in tables.cell(book, AUC, FULL, set()) and "0.651 to 0.691" in tables.cell(book, AUC, FULL, set())
+    drawings = {variant: book.drawing("anomaly", variant, "anomaly/roc") for variant in (FULL, NEIGHBORS)}
+    traces = overlay(drawings, book.variants, names=legend).data["data"]
+    assert [trace["name"] for trace in traces] == [legend[FULL], legend[NEIGHBORS], "chance: AUC 0.5"]
+
+
 def test_each_objective_has_one_figure_with_train_and_test_of_every_variant(everything: None) -> None:
     traces = overlaid(collect(), "training", "training/invariance")
     trained = ("shapes-untrained", FULL, NO_VARIANCE, NEIGHBORS)
@@ -227,8 +251,9 @@ CLAIM: Mapping[str, Value] = {
 def test_a_claim_stands_in_its_chapter_and_in_the_table_and_leads_to_its_panels(everything: None) -> None:
     publish_claims({"collapse": CLAIM, "other": {**CLAIM, "question": 2, "verdict": "does not hold"}})
     book = collect()
-    assert "holds Without the variance term the probe falls near <chance> (A: 17 %, B: 14.66 %)" in text(
-        answer(book, chapter(4))
+    assert (
+        "holds Without the variance term the probe falls near <chance> (solution A: 17 %, solution B: 14.7 %)"
+        in text(answer(book, chapter(4)))
     )
     assert "does not hold Without" in text(answer(book, chapter(2))) and "near <chance>" not in text(
         answer(book, chapter(3))
@@ -282,8 +307,21 @@ def test_all_tables_name_the_variant_of_each_row(everything: None) -> None:
         *(lambda c=c: tables.numbers(book, c.measures, VARIANTS, c.title) for c in STUDY.chapters),
     ]
     for table_of in page_tables:
-        body = table_of().partition("<tbody>")[2]
-        assert re.findall(r"<tr[^>]*>", body) == [f'<tr data-variant="{variant}">' for variant in VARIANTS]
+        rows, _, notes = table_of().partition("<tbody>")[2].partition("</tbody>")
+        named = re.findall(r'<tr data-variant="([^"]+)">', rows)
+        absent = re.findall(r'<span data-variant="([^"]+)">', notes)
+        assert named == [variant for variant in VARIANTS if variant not in absent]
+        assert sorted(named + absent) == sorted(VARIANTS)
+
+
+def test_a_row_that_would_say_not_trained_throughout_is_left_out_and_named_below(everything: None) -> None:
+    book, measures = collect(), chapter(1).measures
+    table = tables.numbers(book, measures, VARIANTS, "Training")
+    assert "shapes-pixels" not in table.partition("</table>")[0]
+    assert "– shapes-pixels (not trained)" in text(table.partition("</table>")[2])
+    # ... with one number it stands in the table, and its other cells say why they are empty.
+    mixed = tables.numbers(book, (*measures, PROBE), VARIANTS, "Training")
+    assert "shapes-pixels" in mixed.partition("</table>")[0] and "–, not trained" in text(mixed)
 
 
 def test_the_frame_of_the_run_holds_the_spread_over_seeds(everything: None) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from eval.labbook import tables
-from eval.labbook.answers import answer, floors
+from eval.labbook.answers import answer
 from eval.labbook.book import Book
 from eval.labbook.claims import table
+from eval.labbook.floors import floors
 from eval.studies.peel.study import STUDY
 from tests.parts.shapes import (
     EIGENMAPS,
@@ -38,8 +39,19 @@ def everything(peel_home: Path) -> None:
 
 
 def prose(book: Book, number: int) -> str:
-    """The sentences of an answer alone."""
-    match = re.search(r"<h3>Answer</h3><p>(.*?)</p>", answer(book, chapter(number)), re.S)
+    """Verdict and points of an answer alone."""
+    parts = re.match(
+        r'.*<h3>Answer</h3><p class="finding">(.*?)</p>(?:<ul class="points">(.*?)</ul>)?',
+        answer(book, chapter(number)),
+        re.S,
+    )
+    assert parts
+    return text(" ".join(filter(None, parts.groups())))
+
+
+def verdict(book: Book, number: int) -> str:
+    """What an answer says first, in bold."""
+    match = re.search(r'<p class="finding"><strong>(.*?)</strong></p>', answer(book, chapter(number)), re.S)
     assert match
     return text(match[1])
 
@@ -74,8 +86,8 @@ def publish_ablation(worse: Values) -> Book:
 def test_the_interval_of_the_difference_chooses_the_words(ends: list[float] | None, verb: str, words: str) -> None:
     book = publish_ablation(compared("probe/top1", FULL, NO_VARIANCE, 0.532, ends))
     sentences = prose(book, 4)
-    assert sentences.startswith(
-        f"With the variance term removed the probe {verb} from 67.3 % to 14.1 % (difference −53.2 points"
+    assert (
+        f"With the variance term removed the probe {verb} from 67.3 % to 14.1 % (difference −53.2 points" in sentences
     )
     assert f"): {words}." in sentences
     if ends:
@@ -111,10 +123,11 @@ def test_the_whole_interval_decides_whether_60_percent_are_reached(
     publish_compare(over_seeds("probe/top1", FULL, seeds, ends))
     sentences = prose(collect((FULL,), None), 3)
     interval = " to ".join(f"{100 * end:.1f}" for end in ends)
-    assert sentences.startswith(
-        f"The probe classifies {100 * np.mean(seeds):.1f} % (95 % interval {interval} %, 2 seeds)"
+    assert verdict(collect((FULL,), None), 3).startswith(
+        f"The probe classifies {100 * np.mean(seeds):.1f} % of the test"
     )
-    assert words in sentences
+    assert words in verdict(collect((FULL,), None), 3)
+    assert f"{100 * np.mean(seeds):.1f} % (95 % interval {interval} %, 2 seeds)" in sentences
 
 
 @pytest.mark.parametrize(
@@ -147,6 +160,19 @@ def test_what_generated_neighbors_add_is_the_difference_of_the_probes(ends: list
         publish_scores("probe", {"probe/top1": 0.5}, variant)
     publish_compare(compared("probe/top1", NEIGHBORS, FULL, float(np.sign(sum(ends)) * 0.15), ends))
     assert words in prose(collect((FULL, NEIGHBORS), None), 5)
+
+
+def test_the_first_comparison_is_the_verdict_where_an_answer_concludes_nothing() -> None:
+    publish_images()
+    for variant, purity in ((FULL, 0.7), (NEIGHBORS, 0.5)):
+        publish_scores("cluster", {"cluster/k": 3, "cluster/purity": purity, "cluster/nmi": purity}, variant)
+    publish_compare(
+        compared("cluster/purity", FULL, NEIGHBORS, 0.2, [0.1, 0.3])
+        | compared("cluster/nmi", FULL, NEIGHBORS, 0.2, [-0.1, 0.3])
+    )
+    book = collect((FULL, NEIGHBORS), None)
+    assert verdict(book, 11) == "Images in the most frequent class of their cluster: VICReg is better."
+    assert "with the classes: 0.700 for VICReg, 0.500 for the neighbor variant" in prose(book, 11)
 
 
 def test_neighbors_closer_in_color_follow_color_more() -> None:
@@ -203,7 +229,7 @@ def test_most_anomalous_are_counted_by_their_set() -> None:
     sentences = prose(collect((FULL, NEIGHBORS)), 10)
     assert "VICReg: 6 of the 7 most anomalous are of letters; they are not near-duplicates" in sentences
     assert "The neighbor variant: 2 of the 7 most anomalous are of letters; they are near-duplicates" in sentences
-    assert "By that count VICReg is better." in sentences
+    assert "By the count VICReg is better." in sentences
 
 
 def test_with_all_evidence_no_answer_has_a_gap_but_the_comparison(everything: None) -> None:
