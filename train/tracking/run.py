@@ -253,12 +253,6 @@ class Recorder:
         self._panels.add(name)
         self._row({name: media})
 
-
-def _checkout() -> dict[str, Any]:
-    """Where the client finds the commit: that of this code, wherever it runs."""
-    root = FILE.parent
-    return {"git_root": str(root)} if (root / ".git").exists() else {"disable_git": True}
-
     def lines(self, name: str, points: "pandas.DataFrame", title: str) -> None:
         """Logs a line through `points`, whose columns are its axes; W&B lays those of several runs over one another."""
         wandb = remote.client()
@@ -266,6 +260,12 @@ def _checkout() -> dict[str, Any]:
         table = wandb.Table(columns=[x, y], data=points.to_numpy(float).tolist())
         self._panels.add(name)
         self._row({name: wandb.plot.line(table, x, y, title=title)})
+
+
+def _checkout() -> dict[str, Any]:
+    """Where the client finds the commit: that of this code, wherever it runs."""
+    root = FILE.parent
+    return {"git_root": str(root)} if (root / ".git").exists() else {"disable_git": True}
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from train.data.images import SPLITS, UNLABELED, Images
 from train.engine.loop import Training
 from train.methods.supervised import Config, Supervised, blank, shifted, shuffled, softened, spoil, strangers
 from train.models.judge import Judge, apart
-from train.supervise import labeled_part
 
 
 def digits() -> Images:
@@ -35,16 +34,16 @@ def test_a_classifier_learns_from_the_labeled_images_and_needs_some_of_both_spli
     images = digits()
     labels, tests = images.train_labels.copy(), images.test_labels.copy()
     labels[::3], tests[5] = UNLABELED, UNLABELED
-    part = labeled_part(replace(images, train_labels=labels, test_labels=tests))
+    part = replace(images, train_labels=labels, test_labels=tests).with_labels("train.supervise")
     rows = np.flatnonzero(labels >= 0)
     np.testing.assert_array_equal(part.train, images.train[rows])
     np.testing.assert_array_equal(part.train_labels, images.train_labels[rows])
     np.testing.assert_array_equal(part.test, np.delete(images.test, 5, axis=0))
-    assert labeled_part(images) is images
+    assert images.with_labels("train.supervise") is images
     for split in SPLITS:
         bare = replace(images, **{f"{split}_labels": np.full(len(getattr(images, split)), UNLABELED)})  # type: ignore[arg-type]
-        line = refusal(lambda bare=bare: labeled_part(bare))  # type: ignore[misc]
-        assert f"no labels of its {split} images" in line and "train.pretrain --images digits" in line
+        line = refusal(lambda bare=bare: bare.with_labels("train.supervise"))  # type: ignore[misc]
+        assert "digits is unlabeled, and train.supervise learns from labels" in line
 
 
 def generator(seed: int = 0) -> torch.Generator:
