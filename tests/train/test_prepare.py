@@ -24,7 +24,7 @@ from train.tracking.store import Store, home
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*(set(datasets.NAMES) - set(datasets.ADDED)), "latest", "v7"])
+@pytest.mark.parametrize("name", [*sorted(set(datasets.NAMES) - set(datasets.ADDED)), "latest", "v7"])
 def test_names_that_stand_for_something_else_are_refused(tmp_path: Path, name: str) -> None:
     own = write_zip(tmp_path / f"{name}.zip", two_classes())
     assert "--name" in refusal(partial(prepare.Config, str(own)))
