@@ -240,7 +240,7 @@ def test_an_enlarged_map_shows_the_image_behind_a_point(read: Opened) -> None:
     row = drawing.evaluate("element => [...maps].find(m => m.element === element).rows[0]")
     page.locator(f"#viewer #pointed canvas[data-shown='{row}']").wait_for()
     page.keyboard.press("Escape")
-    assert page.locator("body > #pointed").count() == 1
+    page.locator("body > #pointed").wait_for(state="attached")  # the browser says later that a dialog was closed
 
 
 # ---- copying ---------------------------------------------------------------------------------------------------------
