@@ -10,8 +10,8 @@ import numpy as np
 from eval.evidence.mistakes import Mistake, certain_mistakes
 from eval.evidence.numbers import number
 from eval.labbook.book import Book
-from eval.labbook.findings import best_variant
 from eval.labbook.markup import Html, join, panel_id, tag
+from eval.labbook.opening import best_variant
 from train.data.embeddings import Embeddings
 from train.tracking import Input, Problem
 from train.tracking.stage import Stage

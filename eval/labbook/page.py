@@ -13,11 +13,11 @@ from eval.labbook.answers import answer
 from eval.labbook.book import Book, lineage
 from eval.labbook.chapter import Chapter
 from eval.labbook.drawings import style
-from eval.labbook.findings import findings
 from eval.labbook.floors import floors
 from eval.labbook.gallery import mistakes
 from eval.labbook.graph import lineages
 from eval.labbook.markup import Html, data, join, tag
+from eval.labbook.opening import opening
 from eval.labbook.panels import Panels
 from eval.labbook.tables import by_class, numbers, summary
 from eval.labbook.thumbnails import Sprite
@@ -45,7 +45,7 @@ def render(book: Book) -> str:
         style=file("style.css"),
         contents=_contents(book),
         head=_head(book),
-        findings=findings(book),
+        findings=opening(book),
         toggles=_toggles(book),
         chosen=_chosen(book),
         summary=summary(book),

@@ -24,7 +24,7 @@ RULE = (
 )
 
 
-def findings(book: Book) -> Html:
+def opening(book: Book) -> Html:
     """The caveats, the sentences, and the rule that chose them."""
     headline = book.study.summary[0]
     sentences = [

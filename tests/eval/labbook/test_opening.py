@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from eval.labbook.findings import caveats, findings
+from eval.labbook.opening import caveats, opening
 from tests.parts.comparisons import BySeed, Ends, comparison_values
 from tests.parts.shapes import ACCURACIES, collect, publish_compare, publish_images, publish_scores, text
 
@@ -39,7 +39,7 @@ def said(measures: Mapping[str, BySeed] = TOP1, gaps: Gaps = GAPS) -> list[str]:
             }
             publish_scores(name, {**values, "probe/chance": 1 / 3}, f"shapes-{variant}")
     publish_compare(comparison_values(measures, gaps, anomalies="letters"))
-    markup = findings(collect(tuple(f"shapes-{variant}" for variant in variants), "letters"))
+    markup = opening(collect(tuple(f"shapes-{variant}" for variant in variants), "letters"))
     return [text(part) for part in re.findall(r"<p class=\"caveat\".*?</p>|<li>.*?</li>", markup, re.S)]
 
 
@@ -118,8 +118,8 @@ def test_without_a_comparison_nothing_is_called_better_and_without_scores_the_pa
     publish_images()
     for variant in ("shapes-vicreg", "shapes-patches"):
         publish_scores("probe", {"probe/top1": ACCURACIES[variant]}, variant)
-    words = text(findings(collect(("shapes-vicreg", "shapes-patches"), None)))
+    words = text(opening(collect(("shapes-vicreg", "shapes-patches"), None)))
     assert "not decided" in words and "better than" not in words
     publish_scores("retrieve", {"retrieve/precision@5": 0.5}, "shapes-eigenmaps")
     alone = collect(("shapes-eigenmaps",), None)
-    assert text(findings(alone)) == "Nothing of what this study asks for was measured." and caveats(alone) == []
+    assert text(opening(alone)) == "Nothing of what this study asks for was measured." and caveats(alone) == []
