@@ -49,10 +49,10 @@ class Config:
     study: str = "peel"
     """What is asked, and of which representations: one of eval/studies/, or `all`, one after another."""
     dataset: str = ""
-    """The image set: a name that train.prepare knows, or a folder or zip of your own. By default what each study is made from:
-    the digits."""
+    """The image set: a name that train.prepare knows, or images of your own (a folder, zip, tar, npz, npy or Parquet). By
+    default what each study is made from: the digits."""
     name: str = ""
-    """What that set is called; by default by itself, or by its folder or zip, and a hash of its images where that is taken."""
+    """What that set is called; by default by itself, or by its folder or file, and a hash of its images where that is taken."""
     anomalies: str = "photos"
     """The image set that shall look strange beside it."""
     skip_corrupt: bool = False

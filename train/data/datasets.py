@@ -287,7 +287,7 @@ def _download(name: str, downloads: Path, read: Callable[[Path, bool], Splits]) 
         full = incident(error) if isinstance(error, OSError) and error.filename else None
         raise full or Problem(
             f"cannot download {name!r} ({reason}); give a folder that holds it as PEEL_DATA (make: DATA=), "
-            "a folder or zip of your own as --dataset, or --dataset digits, which needs no network"
+            "a folder or file of your own images as --dataset, or --dataset digits, which needs no network"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

@@ -1,6 +1,6 @@
-"""Whether a folder or zip holds the same images as before: a hash of their contents, not of sizes and times.
+"""Whether a folder or file holds the same images as before: a hash of their contents, not of sizes and times.
 
-What was hashed is remembered in PEEL_HOME/fingerprints, a file for each folder or zip; without it all is hashed again.
+What was hashed is remembered in PEEL_HOME/fingerprints, a file for each of them; without it all is hashed again.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ Memory = dict[str, tuple[int, int, int, int, Annotated[str, Field(pattern="^[0-9
 
 
 def fingerprint(source: Path, encoding: str = "") -> str:
-    """Changes when an image of `source` is added, removed, renamed or replaced; the same wherever it lies, in a folder or zip.
+    """Changes when an image of `source` is added, removed, renamed or replaced; the same wherever it lies, as a folder or packed.
 
     encoding: of the names in a zip that does not say.
     """

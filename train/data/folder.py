@@ -117,7 +117,9 @@ def open_tree(source: Path, encoding: str = "") -> Iterator[Tree]:
 
             yield _packed(source, pairs, about, lambda entry: archive.content(opened, entry))
     else:
-        raise Problem(f"{str(source)!r} is neither a folder nor a file; give a folder or a zip that holds {LAYOUT}")
+        raise Problem(
+            f"{str(source)!r} is neither a folder nor a file; give a folder, a zip or a tar that holds {LAYOUT}, or images alone"
+        )
 
 
 def _walk(source: Path) -> Tree:
