@@ -17,6 +17,7 @@ from tests.parts.artifacts import publish_images, refusal, without_labels
 from tests.parts.judges import IMAGES, judge, publish_model
 from train.data.images import Images
 from train.data.scores import Scores
+from train.engine.devices import autocast
 from train.models.decoder import Decoder, Plan
 from train.models.encoder import Architecture, Encoder
 from train.tracking.declarations import declaration
@@ -142,16 +143,20 @@ def test_the_stage_names_its_judge(lab: None, store: Store) -> None:
 
 def test_samples_of_unlabeled_images_are_measured_without_a_judge(store: Store) -> None:
     publish_images(without_labels(IMAGES))
-    publish_model("generator", decoder().save, "digits-ae")
+    generator = decoder()
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(4)  # a decoder with contrast
+    publish_model("generator", generator.save, "digits-ae")
     generate.main(replace(config(40), generator="digits-ae"))
     scores = Scores.load(store.folder(store.get("generate", "digits-ae")))
-    with torch.no_grad():
-        samples = draw(decoder(), config(40), 40)
-    judged_too = score(decoder(), samples, IMAGES, judge(), config(40))
+    with autocast("auto", torch.device("cpu")), torch.no_grad():
+        samples = draw(generator, config(40), 40)
+    judged_too = score(generator, samples, IMAGES, judge(), config(40))
     needs_labels = declaration("generate").needs_labels
     for part in ("values", "samples", "figures", "pictures"):
         assert getattr(scores, part).keys() == {path for path in getattr(judged_too, part) if not needs_labels(path)}
-    assert scores.values["generate/sharpness"] == judged_too.values["generate/sharpness"]
+    assert scores.values["generate/sharpness"] == judged_too.values["generate/sharpness"] > 0
     assert set(scores.pictures) == {f"generate/{name}" for name in ("samples", "real", "large", "nearest")}
 
 

@@ -72,11 +72,15 @@ class Silent:
     """A stage that keeps nothing."""
 
     variant = "silent"
+    id = "silent"
+
+    def resume(self, run: str) -> None:
+        pass
 
     def log(self, values: dict[str, float]) -> None:
         pass
 
-    def axis(self, axis: str, *metrics: str) -> None:
+    def axis(self, axis: str, *metrics: str, summary: str | None = None) -> None:
         pass
 
     def panel(self, name: str, content: object) -> None:

@@ -223,7 +223,7 @@ def test_whatever_stands_in_an_artifact_is_read_or_refused_in_one_line(kind: str
     ("name", "wrong"),
     [
         ("train_labels", np.array([0, 1, 9])),
-        ("train_labels", np.array([0, -1, 1])),
+        ("train_labels", np.array([0, -2, 1])),
         ("test_labels", np.array([0, 1])),
         ("train", np.zeros((3, 4), np.float64)),
         ("train_features", np.zeros((2, 4), np.float32)),

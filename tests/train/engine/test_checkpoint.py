@@ -83,7 +83,7 @@ def test_the_keys_are_those_with_which_trainings_were_interrupted_before(config:
     assert {key: value.shape for key, value in tensors.items()} == {key: value.shape for key, value in expected.items()}
     assert {"encoder/head.0.bias" if config.hidden else "encoder/head.1.bias", "projector/0.weight"} < tensors.keys()
     assert float(tensors["optimizer/0/step"]) == 8
-    assert progress.keys() == {"step", "batches", "epochs", "processes", "glances", "seconds"}
+    assert progress.keys() == {"step", "batches", "epochs", "processes", "threads", "run", "glances", "seconds"}
     assert progress["batches"][-1].keys() == {
         "batch", "optimizer/learning_rate", "loss/invariance", "loss/variance", "loss/covariance", "loss/total",
     }  # fmt: skip
@@ -209,7 +209,10 @@ def test_checkpoints_that_are_a_file_are_set_aside(images: Images) -> None:
     assert (home() / "checkpoints.damaged").read_text() == "a file"
 
 
-SOUND = {"step": 1, "batches": [{"batch": 1}], "epochs": [{"epoch": 0.0}], "processes": 1, "glances": [], "seconds": []}
+SOUND = {
+    "step": 1, "batches": [{"batch": 1}], "epochs": [{"epoch": 0.0}], "processes": 1, "threads": 0, "run": "",
+    "glances": [], "seconds": [],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_monitor_reads_the_labeled_rows_alone(images: Images) -> None:
     assert monitor.measure(method, partly) != monitor.measure(method, images)
 
 
-def test_without_labels_collapse_alone_is_measured_and_a_training_goes_on_and_ends(
+def test_without_labels_instances_are_told_apart_in_place_of_classes_and_a_training_goes_on_and_ends(
     images: Images, tmp_path: Path
 ) -> None:
     bare = dataclasses.replace(
@@ -68,7 +68,9 @@ def test_without_labels_collapse_alone_is_measured_and_a_training_goes_on_and_en
     )
     method = VICReg(TINY, images).eval()
     expected = {name: value for name, value in monitor.measure(method, images).items() if name != "knn/top1"}
-    assert monitor.measure(method, bare) == expected
+    measured = monitor.measure(method, bare)
+    assert 1 / 50 < measured.pop(monitor.INSTANCES) <= 1
+    assert measured == expected
     assert set(monitor.glance(method, bare)) == set(monitor.CURVE) - {"curve/knn"}
     config = dataclasses.replace(TINY, epochs=2)
 

@@ -26,7 +26,7 @@ def never(*arguments: object) -> None:
 
 
 def test_a_name_that_leaves_no_room_is_refused_before_images_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "load", never)
+    monkeypatch.setattr(datasets, "read", never)
     for length in (77, 100, 124, 128):
         line = refusal(lambda length=length: prepare.main(prepare.Config("digits", name="a" * length)))  # type: ignore[misc]
         assert f"{length} characters" in line
