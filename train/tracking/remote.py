@@ -33,7 +33,8 @@ from train.tracking.traces import is_whole
 T = TypeVar("T")
 
 ANSWER = 10  # seconds after which a server that has said nothing counts as dead
-FLUSH = 6  # seconds; W&B's client writes its records every 5
+RECORD = 1.0  # seconds between two times that W&B's client writes what it has to a run's record; its own are 15
+FLUSH = 6  # seconds that a record may take to be whole
 PAUSE = 3  # seconds between two questions whether it is
 OFFLINE = "set WANDB_MODE=offline (make: MODE=offline) to go on without it, or run the same command again"
 

@@ -114,6 +114,7 @@ class Recorder:
             settings=wandb.Settings(
                 silent=True,
                 console="off",
+                x_transaction_log_flush_interval=remote.RECORD,
                 x_disable_stats=self.job not in declaration("training").producers,
                 save_code=False,
                 program=f"-m {self.job}",  # in a process of a driver it would say the driver's
