@@ -156,7 +156,8 @@ def test_samples_of_unlabeled_images_are_measured_without_a_judge(store: Store) 
     needs_labels = declaration("generate").needs_labels
     for part in ("values", "samples", "figures", "pictures"):
         assert getattr(scores, part).keys() == {path for path in getattr(judged_too, part) if not needs_labels(path)}
-    assert scores.values["generate/sharpness"] == judged_too.values["generate/sharpness"] > 0
+    sharpness = scores.values["generate/sharpness"]
+    assert isinstance(sharpness, float) and sharpness == judged_too.values["generate/sharpness"] and sharpness > 0
     assert set(scores.pictures) == {f"generate/{name}" for name in ("samples", "real", "large", "nearest")}
 
 
