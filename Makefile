@@ -1,5 +1,5 @@
 # make run    the whole exercise on the digits; STUDY=all makes every study, and a front door to them
-#             (STUDY=, DATASET=, NAME=, ANOMALIES=, SEEDS=, DATA=, SKIP_CORRUPT=1, ENCODING=, FRESH=1, MODE=offline, PEEL_HOME=)
+#             (STUDY=, DATASET=, NAME=, ANOMALIES=, SEEDS=, DATA=, SKIP_CORRUPT=1, ENCODING=, UNLABELED=1, FRESH=1, MODE=offline, PEEL_HOME=)
 # make test   lint, types and tests
 # make quick  lint, and the tests that start no process, browser or server: for between two edits
 # make faults ten times as many kills, damages and hostile inputs as make test tries, and the table of what was tried
@@ -20,7 +20,7 @@ NAME :=
 endif
 
 # Paths come with any signs: make is kept from reading a $ in them, and the shell sees none of them but in its environment.
-VALUES := STUDY DATASET NAME ANOMALIES SEEDS SKIP_CORRUPT ENCODING FRESH DATA MODE PEEL_DATA PEEL_HOME
+VALUES := STUDY DATASET NAME ANOMALIES SEEDS SKIP_CORRUPT ENCODING UNLABELED FRESH DATA MODE PEEL_DATA PEEL_HOME
 $(foreach name,$(VALUES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 export PEEL_DATA := $(or $(DATA),$(PEEL_DATA))
 ifdef MODE
@@ -31,7 +31,7 @@ endif
 
 run: .venv/run
 	@$(BIN)/python -m sweeps.make --study="$$STUDY" --dataset="$$DATASET" --name="$$NAME" --anomalies="$$ANOMALIES" --encoding="$$ENCODING" --seeds="$$SEEDS" \
-		$(if $(SKIP_CORRUPT),--skip-corrupt True) $(if $(FRESH),--fresh True)
+		$(if $(SKIP_CORRUPT),--skip-corrupt True) $(if $(UNLABELED),--unlabeled True) $(if $(FRESH),--fresh True)
 
 # The order of the files is that of tests/conftest.py; xdist's own, by their numbers of tests, deals the longest last.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -59,6 +59,8 @@ class Config:
     """Leave out images that cannot be decoded, and list them, instead of stopping."""
     encoding: str = ""
     """Of the file names in a zip that does not say, such as cp932."""
+    unlabeled: bool = False
+    """Leave out the set's labels: its folders are no classes."""
     seeds: int = 1
     """How often each representation is made, with the seeds 0, 1, ...; from 2 on the intervals cover seeds too."""
     fresh: bool = False
@@ -148,7 +150,7 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step of a study in its order. Returns the lab book's file in the store."""
     driver.study = study.name
     dataset = config.dataset or study.dataset
-    if dataset in study.sizes:
+    if dataset in study.sizes and not config.unlabeled:
         images = prepare_sized(driver, dataset, study.sizes[dataset], config.name)
     elif config.dataset:
         images = prepare(driver, config, dataset, config.name)
@@ -195,6 +197,8 @@ def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Ver
     flags = {"dataset": dataset, "name": name or spare_name(driver.store, dataset, encoding), "encoding": encoding}
     if config.skip_corrupt:
         flags["skip-corrupt"] = "True"
+    if config.unlabeled and dataset == config.dataset:
+        flags["unlabeled"] = "True"
     words = [f"--{flag}={value}" for flag, value in flags.items() if value]
     return driver.make("train.prepare", *words)["images"]
 

@@ -48,6 +48,8 @@ class Config:
     """Share of each class that is for testing, where the set does not say which images are."""
     seed: Annotated[int, LATER] = Division.seed
     """Of the choice of those."""
+    unlabeled: Annotated[bool, LATER] = False
+    """Leave out the labels: the folders are no classes."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -96,7 +98,9 @@ def main(config: Config) -> None:
         stage.introduce(dataset=config.name)
         refuse_other_source(stage, config)
         config.fingerprint()  # of what is there before it is read, not of what replaces it meanwhile
-        splits = datasets.read(config.dataset, config.size, config.skip_corrupt, config.encoding, config.division)
+        splits = datasets.read(
+            config.dataset, config.size, config.skip_corrupt, config.encoding, config.division, config.unlabeled
+        )
         images = Images.from_arrays(config.name, splits.classes, splits.arrays)
         if images.duplicates:
             print(f"images:{config.name}: {images.duplicates}")
@@ -122,7 +126,8 @@ def other_source(store: Store, config: Config) -> str | None:
     source = maker and maker.config.get("dataset")
     if not maker or not source or source == config.dataset:
         return None
-    settled = {name: maker.config[name] for name in ("size", "skip_corrupt") if name in maker.config}
+    choices = ("size", "skip_corrupt", "test_share", "seed", "unlabeled")
+    settled = {name: maker.config[name] for name in choices if name in maker.config}
     return None if settings("train.prepare", replace(config, **settled)) == maker.settings else str(source)
 
 

@@ -40,20 +40,32 @@ def load(dataset: str, name: str, size: int = 32, skip_corrupt: bool = False, en
 
 
 def read(
-    dataset: str, size: int = 32, skip_corrupt: bool = False, encoding: str = "", division: Division | None = None
+    dataset: str,
+    size: int = 32,
+    skip_corrupt: bool = False,
+    encoding: str = "",
+    division: Division | None = None,
+    unlabeled: bool = False,
 ) -> Splits:
     """An image set, its images size x size.
 
     dataset: a name from NAMES, or the path of a folder or file. encoding: of the names in an archive that does not state it.
-    division: of a set without test images, where it is not the default. Raises Problem where there is no such set.
+    division: of a set without test images, where it is not the default. unlabeled: leaves out what labels it has. Raises
+    Problem where there is no such set.
     """
     source = own(dataset)
+    if source is not None and not is_array(source) and not tables.files(source):
+        return folder.read(source, size, skip_corrupt, encoding, division, unlabeled)
+    splits = _as_it_lies(dataset, source, size, skip_corrupt, division)
+    return splits.without_labels() if unlabeled else splits
+
+
+def _as_it_lies(dataset: str, source: Path | None, size: int, skip_corrupt: bool, division: Division | None) -> Splits:
+    """What lies in a file of arrays or in tables, or a set from NAMES."""
     if source is not None:
         if is_array(source):
             return arrays.read(source, size, division)
-        if tables.files(source):
-            return tables.read(source, size, skip_corrupt, division)
-        return folder.read(source, size, skip_corrupt, encoding, division)
+        return tables.read(source, size, skip_corrupt, division)
     if division and dataset not in UNDIVIDED:
         raise Problem(f"{dataset!r} has test images of its own and needs no --test-share or --seed; leave them out")
     if dataset not in GENERATORS:

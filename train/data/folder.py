@@ -71,13 +71,20 @@ class Tree:
         return ", ".join([*parts, *([f"{others:,} of other kinds"] if others else [])])
 
 
-def read(source: Path, size: int, skip_corrupt: bool, encoding: str = "", division: Division | None = None) -> Splits:
+def read(
+    source: Path,
+    size: int,
+    skip_corrupt: bool,
+    encoding: str = "",
+    division: Division | None = None,
+    unlabeled: bool = False,
+) -> Splits:
     """Images are in the order of their paths. One that cannot be decoded is a Problem, or left out and named in a line.
 
-    encoding: of the names in an archive, where that does not state it. division: as `layouts.layout` takes it.
+    encoding: of the names in an archive, where that does not state it. division, unlabeled: as `layouts.layout` takes them.
     """
     with open_tree(source, encoding) as tree:
-        layout = layouts.layout(tree, division)
+        layout = layouts.layout(tree, division, unlabeled)
         remarks = Remarks()
         arrays: dict[str, NDArray[Any]] = {}
         for split in SPLITS:

@@ -123,13 +123,16 @@ def _first(names: Iterable[str], words: Sequence[str]) -> str | None:
 # -- which classes -----------------------------------------------------------------------------------------------------
 
 
-def layout(tree: "Tree", division: Division | None = None) -> Layout:
+def layout(tree: "Tree", division: Division | None = None, unlabeled: bool = False) -> Layout:
     """Raises Problem on a layout that does not serve. division: of a set that has no test images; None where nobody asked
-    for another one than the default."""
+    for another one than the default. unlabeled: whether folders are no classes, and tables of labels are passed over."""
     _check(tree)
     prefixes = [f"{split}/" for split in tree.splits] or [""]
     groups = [sorted(path for path in tree.images if path.startswith(prefix)) for prefix in prefixes]
-    if tree.tables:
+    labels: Labels
+    if unlabeled:
+        labels, title = {path: None for group in groups for path in group}, f"{_places(prefixes)}, labels left out"
+    elif tree.tables:
         labels, title = _from_tables(tree, groups), f"{TABLE} beside {_places(prefixes)}"
     else:
         labels, title = _from_folders(tree, prefixes, groups)
@@ -281,8 +284,8 @@ def divide(
         tests = division.tests([path.removeprefix(prefix) for path in paths], [labels[path] for path in paths])
     except ValueError as error:
         raise tree.problem(
-            f"{error} a single image, and one is for training and one for testing; add another, or put all images into one folder "
-            "if the folders are no classes"
+            f"{error} a single image, and one is for training and one for testing; add another, or give --unlabeled True"
+            " (make: UNLABELED=1) if the folders are no classes"
         ) from error
     pairs = list(zip(paths, tests, strict=True))
     return {split: [path for path, test in pairs if test == (split == "test")] for split in SPLITS}

@@ -23,6 +23,10 @@ class Splits:
     classes: tuple[str, ...]
     arrays: dict[str, NDArray[Any]]
 
+    def without_labels(self) -> "Splits":
+        labels = {f"{split}_labels": np.full_like(self.arrays[f"{split}_labels"], UNLABELED) for split in SPLITS}
+        return Splits(f"{self.layout}, labels left out", (), {**self.arrays, **labels})
+
     def __str__(self) -> str:
         labels = {split: self.arrays[f"{split}_labels"] for split in SPLITS}
         counts = " and ".join(f"{len(labels[split]):,} {word}" for split, word in WORDS.items())

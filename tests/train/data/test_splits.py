@@ -173,6 +173,30 @@ def test_flat_splits_keep_their_images(tmp_path: Path, write: Write) -> None:
         np.testing.assert_array_equal(getattr(images, split), [picture(f"{place}/{i}.png") for i in range(count)])
 
 
+@both
+@pytest.mark.parametrize(
+    "within", [("2023/05/", "2024/11/"), ("train/2023/", "train/2024/"), ("train/cat/", "test/dog/")]
+)
+def test_folders_are_no_classes_where_one_says_so(tmp_path: Path, write: Write, within: tuple[str, str]) -> None:
+    names = [f"{within[i % 2]}IMG_{i:03}.png" for i in range(10)]
+    source = write(
+        tmp_path / "set", {**pictures(*names), "labels.csv": b"file,label\nIMG_000.png,cat\nIMG_002.png,dog\n"}
+    )
+    splits = datasets.read(str(source), 8, unlabeled=True)
+    assert splits.classes == () and all((splits.arrays[f"{split}_labels"] == UNLABELED).all() for split in SPLITS)
+    whole = {image.tobytes() for split in SPLITS for image in splits.arrays[split]}
+    assert whole == {picture(name).tobytes() for name in names}
+    assert "labels left out" in str(splits) and str(splits).endswith("test images, all unlabeled")
+
+
+def test_the_labels_of_arrays_are_left_out_where_one_says_so(tmp_path: Path) -> None:
+    pictures, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 2
+    np.savez(tmp_path / "set.npz", x_train=pictures, y_train=labels, x_test=pictures, y_test=labels)
+    splits = datasets.read(str(tmp_path / "set.npz"), 8, unlabeled=True)
+    assert splits.classes == () and (splits.arrays["train_labels"] == UNLABELED).all()
+    assert datasets.read(str(tmp_path / "set.npz"), 8).classes == ("0", "1")
+
+
 # -- with some labels --------------------------------------------------------------------------------------------------
 
 

@@ -161,7 +161,9 @@ def test_a_run_at_wandb_says_by_itself_what_it_was(peel_home: Path) -> None:
     assert (record["program"], record["args"]) == ("-m train.prepare", ["--dataset", "digits", "--name", "figures"])
     assert run.tags == ["figures", "peel"]
     finding, reference, url = process.stdout.splitlines()
-    assert run.notes == finding == "images:figures: digits as it comes: 1,437 training and 360 test images of 10 classes"
+    assert (
+        run.notes == finding == "images:figures: digits as it comes: 1,437 training and 360 test images of 10 classes"
+    )
     assert re.fullmatch(r"images:v0  figures  [0-9a-f]{32}  new", reference)
     assert url == f"{server.base}/loopback/peel/runs/{run.name}"
     config = {name: entry["value"] for name, entry in json.loads(run.config).items()}
