@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from eval.evidence.readings import score_names
 from eval.labbook.door import PAGE, place
 from eval.labbook.study import Representation, Study, preset
 from eval.studies.all import STUDIES, get_studies
@@ -175,15 +176,21 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
         check_room("train.prepare", {"dataset": name, "anomalies": anomalies})  # hours before eval.anomaly would
     recipe = preset(load_array(folder / "train.npy"))
     representations = [one for one in study.representations if labeled or not one.labeled]
-    variants: list[str] = []
     aliases: dict[str, str] = {"images": name}
+    variants: list[str] = []  # of seed 0, without those of which nothing is measured where images are unlabeled
     for seed in range(config.seeds):
         for representation in representations:
             if not (seed and representation.seedless):
-                aliases[representation.name] = represent(driver, representation, aliases, recipe, seed)
+                versions = represent(driver, representation, aliases, recipe, seed)
+                aliases[representation.name] = variant = alias(driver.called(next(iter(versions.values()))), seed)
                 for command in study.steps(representation, labeled):
-                    driver.make(*command.format(variant=aliases[representation.name], anomalies=anomalies).split())
-        variants = variants or [aliases[representation.name] for representation in representations]
+                    versions |= driver.make(*command.format(variant=variant, anomalies=anomalies).split())
+                if not seed and versions.keys() & {*score_names()}:
+                    variants.append(variant)
+    if not variants:
+        raise Problem(
+            f"{name} is unlabeled, and the study {study.name!r} measures nothing without labels; give another STUDY="
+        )
     driver.make(*study.comparing(variants, anomalies))
     if study.claims:
         driver.make(*study.deciding(name))
@@ -211,12 +218,11 @@ def prepare_sized(driver: Driver, dataset: str, size: int, name: str) -> Version
 
 def represent(
     driver: Driver, representation: Representation, aliases: Mapping[str, str], recipe: str, seed: int
-) -> str:
-    """Makes a representation's encoder, or its embeddings, and returns the alias. aliases: of the images, and of the
+) -> dict[str, Version]:
+    """Makes a representation's encoder, or its embeddings, and what comes with it. aliases: of the images, and of the
     representations before it."""
     flags = {"preset": recipe} if representation.seedless else {"preset": recipe, "seed": seed}
-    versions = driver.make(*representation.words(aliases, **flags))
-    return alias(driver.called(next(iter(versions.values()))), seed)
+    return driver.make(*representation.words(aliases, **flags))
 
 
 def run_to_its_end(body: Callable[..., None], *arguments: Any) -> int:

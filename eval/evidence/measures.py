@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from eval.evidence.numbers import Form
+from train.tracking.declarations import declaration
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class Measure:
     better: 1 where more is better, -1 where less is, 0 where a number describes and does not rank.
     mark: path of the value that knowing nothing would give, or that value.
     compared: whether the path means the same in `compare`. noun: what sentences call it, where that is not its label.
+    unlabeled: whether it is measured of unlabeled images alone.
     """
 
     artifact: str
@@ -23,6 +25,11 @@ class Measure:
     about: str = ""
     compared: bool = True
     noun: str = ""
+    unlabeled: bool = False
+
+    def applies(self, labeled: bool) -> bool:
+        """Whether images have it that are labeled, or unlabeled."""
+        return not labeled if self.unlabeled else labeled or not declaration(self.artifact).needs_labels(self.path)
 
     @property
     def words(self) -> str:
@@ -37,10 +44,13 @@ FEATURES = Measure("probe", "probe/features/top1", "Probe, features", "percent",
                    noun="the linear probe on the features")  # fmt: skip
 KNN = Measure("training", "knn/top1", "kNN", "percent", 1, None,
               "Accuracy of nearest neighbors on held-out training images at the end of training, in percent")  # fmt: skip
+INSTANCES = Measure("training", "instances/reciprocal_rank", "Images told apart", "share", 1, None,
+                    "Mean of 1 / rank of a view's own image among held-out ones, at the end of training: without labels the nearest to a probe",
+                    noun="how well images are told apart", unlabeled=True)  # fmt: skip
 AUC = Measure("anomaly", "anomaly/auc", "Anomaly AUC", "share", 1, 0.5,
               "Area under the ROC curve: how often an anomaly scores higher than a normal test image", noun="AUC")  # fmt: skip
 CLUSTERS = Measure("cluster", "cluster/silhouette/clusters", "Silhouette, clusters", "decimal", 1, None,
-                   "Silhouette of the k-means clusters in the representation")  # fmt: skip
+                   "Silhouette of the k-means clusters in the representation", noun="silhouette of the clusters")  # fmt: skip
 CLASSES = Measure("cluster", "cluster/silhouette/classes", "Silhouette, classes", "decimal", 1, None,
                   "Silhouette of the class labels in the representation")  # fmt: skip
 PRECISION = Measure("retrieve", "retrieve/precision@5", "Precision@5", "percent", 1, "probe/chance",
@@ -63,7 +73,7 @@ HARDER_DISTANCE = Measure("views", "views/harder/distance", "Distance of harder 
 FARTHER = Measure("views", "views/harder/farther", "Harder views beyond", "percent", 0, None,
                   "How often a harder view lies farther from the mean of its image's views than its standard view")  # fmt: skip
 
-SUMMARY = (PROBE, FEATURES, KNN, AUC, CLUSTERS, CLASSES, PRECISION, RANK)
+SUMMARY = (PROBE, FEATURES, KNN, INSTANCES, AUC, CLUSTERS, CLASSES, PRECISION, RANK)
 
 PCA_PURITY = Measure("project", "project/pca/purity", "Class purity, PCA", "percent", 1, None,
                      "Share of an image's 10 nearest in the map that have its class")  # fmt: skip

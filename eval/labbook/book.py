@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.evidence.comparison import Comparison
 from eval.evidence.kinds import check_form
+from eval.evidence.measures import Measure
 from eval.evidence.readings import Reading, nothing_made, one_dataset, read, read_all
 from eval.labbook.drawings import Drawing, drawing
 from eval.labbook.study import absent, preset
@@ -135,6 +136,20 @@ class Book:
     def unlabeled(self, name: str, path: str | None) -> bool:
         """Whether what stands at a path of an artifact is left out because the images are unlabeled."""
         return not self.images.labeled and declaration(name).needs_labels(path)
+
+    def applicable(self, measures: Sequence[Measure]) -> tuple[Measure, ...]:
+        """Those that these images have, with or without labels."""
+        return tuple(measure for measure in measures if measure.applies(self.images.labeled))
+
+    @property
+    def summary(self) -> tuple[Measure, ...]:
+        """The columns of the first table."""
+        return self.applicable(self.study.summary)
+
+    @property
+    def headline(self) -> Measure | None:
+        """What ranks the variants: the first of the summary."""
+        return next(iter(self.summary), None)
 
     def _stage(self, variant: str) -> str | None:
         """Which makes a variant: what made it here, or the study's representation of its name."""

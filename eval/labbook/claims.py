@@ -1,11 +1,14 @@
 """The claims of published solutions, each with the verdict that eval.claims gave it and the way to the panels."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from eval.labbook.book import Book
 from eval.labbook.markup import Html, command, join, panel_id, reference, tag
-from eval.labbook.verdicts import reason
+from eval.labbook.verdicts import needs_labels, reason
+
+FEW = 5  # claims in a footnote that stands open
 
 
 def table(book: Book) -> Html:
@@ -28,14 +31,22 @@ def table(book: Book) -> Html:
     verdicts = [str(_of(book, claim, "verdict")) for claim in counted]
     tally = ", ".join(f"{verdicts.count(name)} {name}" for name in ("holds", "does not hold", "not decided"))
     notes = [
-        tag("li", f"{_of(book, claim, 'text')} ({source(book, claim)}): ", why[claim], ".", id=f"claim-{claim}")
-        for claim in apart
+        tag("li", f"{_of(book, claim, 'text')} ({source(book, claim)}): ", reason, ".", id=f"claim-{claim}")
+        for claim, reason in apart.items()
     ]
     return join(
         tag("p", f"Verdicts on {len(counted)} claims: {tally}.", class_="tally"),
         tag("details", tag("summary", "Every claim, its verdict and why"), box, open=True),
-        tag("div", tag("p", f"Not asked of {book.dataset}:"), tag("ul", *notes), class_="footnote") if notes else "",
+        _footnote(book, notes),
     )
+
+
+def _footnote(book: Book, notes: Sequence[Html]) -> Html:
+    """Folded where there are many, as of unlabeled images."""
+    if not notes:
+        return join()
+    head = tag("summary", f"Not asked of {book.dataset}: {len(notes)} claim{'s' * (len(notes) > 1)}")
+    return tag("div", tag("details", head, tag("ul", *notes), open=len(notes) <= FEW), class_="footnote")
 
 
 def about(book: Book, question: int) -> Html:
@@ -57,9 +68,15 @@ def ids(book: Book) -> list[str]:
     return [str(claim) for claim in names] if isinstance(names, list) else []
 
 
-def inapplicable(book: Book) -> list[str]:
-    """The claims about what the data set does not have."""
-    return [claim for claim, (_, decision) in book.decisions.items() if not decision.applicable]
+def inapplicable(book: Book) -> dict[str, Html]:
+    """The claims about what the data set does not have, and what that is."""
+    reasons = {}
+    for claim, (rule, decision) in book.decisions.items():
+        if not decision.applicable:
+            reasons[claim] = reason(book, rule, decision)
+        elif needs_labels(book, decision):
+            reasons[claim] = join("the images are unlabeled")
+    return reasons
 
 
 def source(book: Book, claim: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from eval.evidence.comparison import Comparison, Difference, Estimate
-from eval.evidence.measures import FEATURES, KNN, PROBE, Measure
+from eval.evidence.measures import FEATURES, INSTANCES, KNN, PROBE, Measure
 from eval.labbook.estimates import leaders
 from eval.labbook.markup import Html, join, reference, tag
 from eval.labbook.page import file, policy, section
@@ -28,7 +28,7 @@ from train.tracking.store.records import Version
 PAGE = (
     "lab-book.html"  # the file in a report; in PEEL_HOME the door, or the default study's page where no other has one
 )
-LEAGUE = (PROBE, FEATURES, KNN)
+LEAGUE = (PROBE, FEATURES, KNN, INSTANCES)
 
 
 @dataclass(frozen=True)
@@ -238,21 +238,22 @@ def _league(entries: Sequence[Entry], addresses: Mapping[str, str | None]) -> Ht
 
 def _ranking(dataset: str, entries: Sequence[Entry], addresses: Mapping[str, str | None]) -> Html:
     """Every variant once, the best first by the first measure."""
+    measures = [measure for measure in LEAGUE if measure.applies(entries[0].labeled)]
     variants = list(dict.fromkeys(chain.from_iterable(entry.variants for entry in entries)))
     bests: dict[str, dict[str, tuple[Entry, Estimate]]] = {}
     winners: dict[str, set[str]] = {}
-    for measure in LEAGUE:
+    for measure in measures:
         pairs = {variant: _surest(entries, measure, variant) for variant in variants}
         bests[measure.path] = present = {variant: pair for variant, pair in pairs.items() if pair}
         means = {variant: mean for variant, (_, mean) in present.items()}
         winners[measure.path] = leaders(measure, means, _differences(entries, measure))
-    first = {variant: mean.value for variant, (_, mean) in bests[LEAGUE[0].path].items()}
+    first = {variant: mean.value for variant, (_, mean) in bests[measures[0].path].items()}
     rows = []
     for variant in sorted(variants, key=lambda variant: (-first.get(variant, float("-inf")), variant)):
         owners = [entry for entry in entries if variant in entry.variants]
         links = [_link(entry.study.name, addresses[entry.anchor]) for entry in owners]
         cells = [tag("td", *[part for link in links for part in (", ", link)][1:])]
-        for measure in LEAGUE:
+        for measure in measures:
             if pair := bests[measure.path].get(variant):
                 entry, mean = pair
                 bar = value_bar(mean, UNIT, entry.chance(measure, variant))
@@ -260,8 +261,8 @@ def _ranking(dataset: str, entries: Sequence[Entry], addresses: Mapping[str, str
             else:
                 cells.append(missing_cell(owners[0].missing(measure, variant)))
         rows.append(row(variant, cells))
-    heads = ["Variant", "Studies", *(measure.label for measure in LEAGUE)]
-    return box(f"League of {dataset}", heads, rows, "numbers", ["", *(measure.about for measure in LEAGUE)])
+    heads = ["Variant", "Studies", *(measure.label for measure in measures)]
+    return box(f"League of {dataset}", heads, rows, "numbers", ["", *(measure.about for measure in measures)])
 
 
 def _surest(entries: Sequence[Entry], measure: Measure, variant: str) -> tuple[Entry, Estimate] | None:

@@ -26,11 +26,12 @@ def floors(book: Book, chapter: Chapter) -> Html:
     return join(tag("p", chapter.question, class_="question"), answer(book, chapter), table)
 
 
-def against(names: Sequence[str], floors: Sequence[str], measures: Sequence[Measure]) -> Callable[[Writer], None]:
+def against(names: Sequence[str], floors: Sequence[str], among: Sequence[Measure]) -> Callable[[Writer], None]:
     """Writes how representations compare with floors, a point for each representation, of several measures one for each of
-    its floors too; the verdict is by the first measure."""
+    its floors too; the verdict is by the first that the images have."""
 
     def write(w: Writer) -> None:
+        measures = w.book.applicable(among)
         present = [name for name in names if w.has(name)] or list(names[:1])
         ahead = [name for name in present if _compare(w, name, floors, measures)]
         if len(present) > 1:

@@ -26,13 +26,9 @@ RULE = (
 
 def opening(book: Book) -> Html:
     """The caveats, the sentences, and the rule that chose them."""
-    headline = book.study.summary[0]
-    sentences = [
-        _best(book, headline),
-        _ablations(book, headline),
-        *(_use(book, use) for use in book.study.uses),
-        _floors(book, headline),
-    ]
+    sentences = [_use(book, use) for use in book.study.uses]
+    if headline := book.headline:
+        sentences = [_best(book, headline), _ablations(book, headline), *sentences, _floors(book, headline)]
     items = [tag("li", unbroken(sentence)) for sentence in sentences if sentence]
     warnings = [tag("p", unbroken(caveat), class_="caveat", role="note") for caveat in caveats(book)]
     if not items:
@@ -66,7 +62,7 @@ def first_of(book: Book, measure: Measure, variants: Sequence[str]) -> str | Non
 
 def best_variant(book: Book) -> str | None:
     """The best of those that something was learned for, by the study's first measure; None where none has it."""
-    return first_of(book, book.study.summary[0], _rivals(book))
+    return first_of(book, book.headline, _rivals(book)) if book.headline else None
 
 
 # -- sentences -------------------------------------------------------------------------------------------------------
@@ -75,9 +71,11 @@ def best_variant(book: Book) -> str | None:
 def caveats(book: Book) -> list[Html]:
     """Why differences between the variants may say little."""
     notes = []
-    headline = book.study.summary[0]
-    floor, rival = (first_of(book, headline, variants) for variants in (_baselines(book), _rivals(book)))
-    if floor and rival:
+    headline = book.headline
+    floor, rival = (
+        first_of(book, headline, variants) if headline else None for variants in (_baselines(book), _rivals(book))
+    )
+    if headline and floor and rival:
         gap, value = difference(book, headline, rival, floor), estimate(book, headline, floor)
         exceeded = gap and headline.better * gap.value > 0 and (gap.decided or gap.interval is None)
         if value and not exceeded and _ends_at_one(headline) and value.value >= EASY:
@@ -88,7 +86,7 @@ def caveats(book: Book) -> list[Html]:
                     f" {number(value.value, headline.form)} by {headline.words}, and no training is shown to exceed that.",
                 )
             )
-    for measure in book.study.summary:
+    for measure in book.summary:
         means = _estimates(book, measure, book.variants)
         perfect = [variant for variant, mean in means.items() if mean.value >= PERFECT]
         if _ends_at_one(measure) and len(means) >= SEVERAL and len(perfect) >= NEARLY_ALL * len(means):
@@ -128,7 +126,7 @@ def _best(book: Book, measure: Measure) -> Html | None:
         rest = f": the best, {label}, {_has(book, best)} {value}, {_size(gap, measure)} worse than {beside}."
     else:
         lead = f"No training is shown to exceed the best floor by {measure.words}"
-        rest = f": the best, {label}, {_has(book, best)} {value}; the difference from {beside} is {_size(gap, measure)}, {gap.verdict}."
+        rest = f": the best, {label}, {_has(book, best)} {value}; the difference from {beside}, is {_size(gap, measure)}, {gap.verdict}."
     return join(tag("strong", lead), rest, also)
 
 
@@ -136,7 +134,7 @@ def _ablations(book: Book, headline: Measure) -> Html | None:
     """What each ablation cost."""
     costs: list[tuple[Ablation, Measure, Difference]] = []
     for ablation in book.study.ablations:
-        measure = ablation.measure or headline
+        measure = ablation.measure if ablation.measure and book.applicable([ablation.measure]) else headline
         rest, whole = (book.variant(name) for name in (ablation.rest, ablation.whole))
         gap = difference(book, measure, rest, whole)
         if gap and {rest, whole} <= set(book.variants):
@@ -163,7 +161,10 @@ def _ablations(book: Book, headline: Measure) -> Html | None:
 
 def _use(book: Book, use: Use) -> Html | None:
     """What a representation is good for beside its probe, and whether a floor is as good."""
-    measure = use.measure
+    applicable = book.applicable([use.measure, *([use.unlabeled] if use.unlabeled else [])])
+    if not applicable:
+        return None
+    measure, *_ = applicable
     names = use.of or (book.study.subject,)
     best = first_of(book, measure, [variant for name in names if (variant := book.variant(name)) in book.variants])
     floors = [book.variant(name) for name in use.against or book.study.baselines]

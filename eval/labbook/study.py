@@ -76,13 +76,14 @@ class Ablation:
 class Use:
     """What a representation is good for beside its probe. words: a noun, "the anomaly detector", plural or not. of: the representations
     that it is looked for in, the study's subject where none is named; against: what the best of them is compared with, the
-    baselines where none is named."""
+    baselines where none is named. unlabeled: the measure of unlabeled images, where `measure` needs labels."""
 
     words: str
     measure: "Measure"
     of: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     plural: bool = False
+    unlabeled: "Measure | None" = None
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ def summary(book: Book) -> Html:
     """The first table, and what its numbers rest on."""
     return join(
         *_basis(book),
-        _table("Every variant side by side", book, book.study.summary, book.variants, "summary", bar=True),
+        _table("Every variant side by side", book, book.summary, book.variants, "summary", bar=True),
     )
 
 
 def numbers(book: Book, measures: Sequence[Measure], variants: Sequence[str], title: str) -> Html:
     """A chapter's table."""
-    return _table(title, book, measures, variants, "numbers")
+    return _table(title, book, book.applicable(measures), variants, "numbers")
 
 
 def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
@@ -51,6 +51,7 @@ def by_class(book: Book, artifact: str, path: str, title: str) -> Html:
 def differences(book: Book, base: str, measures: Sequence[Measure]) -> Html:
     """`base` minus every other variant, with the verdict on each difference."""
     title = f"{base} minus the others"
+    measures = book.applicable(measures)
     rows = []
     for variant in book.variants:
         if variant == base:
@@ -97,6 +98,8 @@ def _basis(book: Book) -> list[Html]:
 def _table(
     title: str, book: Book, measures: Sequence[Measure], variants: Sequence[str], kind: str, bar: bool = False
 ) -> Html:
+    if not measures:
+        return tag("p", "– (unlabeled)", class_="absent")
     winners = {measure.path: best(book, measure) & set(variants) for measure in measures}
     absent = {
         variant: book.missing(measures[0].artifact, variant)
@@ -229,7 +232,7 @@ def box(title: str, heads: Sequence[str], rows: Sequence[Html], kind: str, about
 def summary_frame(book: Book) -> pd.DataFrame:
     """The first table as plain numbers: each measure, the ends of its interval, its spread and seeds where taken."""
     columns: dict[str, list[Any]] = {"variant": list(book.variants)}
-    for measure in book.study.summary:
+    for measure in book.summary:
         means = [estimate(book, measure, variant) for variant in book.variants]
         columns[measure.path] = [mean and mean.value for mean in means]
         if any(mean and mean.interval for mean in means):

@@ -6,6 +6,7 @@ from eval.evidence.claims import Claims
 from eval.evidence.comparison import Comparison
 from eval.evidence.measures import MEASURES, Measure
 from eval.evidence.numbers import Form, exact, number, span
+from eval.evidence.readings import score_names
 from eval.evidence.rules import (
     SELECTION,
     SIGNS,
@@ -51,6 +52,12 @@ def reason(book: Book, rule: Rule, decision: Decision) -> Html:
         return join(lines[0][0])
     need = "All are needed:" if isinstance(rule, Group) and rule.every else "One is enough:"
     return join(need, tag("ul", *(tag("li", f"{line} ({verdict})") for line, verdict in lines)))
+
+
+def needs_labels(book: Book, decision: Decision) -> bool:
+    """Whether a claim is not decided because the images are unlabeled."""
+    measures = [_measure(book, term) for finding in decision.findings for term in finding.inequality.terms]
+    return decision.verdict == "not decided" and any(book.unlabeled(one.artifact, one.path) for one in measures)
 
 
 def _line(book: Book, finding: Finding) -> str:
@@ -109,4 +116,6 @@ def _measure(book: Book, term: Term) -> Measure:
             return Measure("probe", term.measure, f"Accuracy on {names}", "percent")
         place = "Place among the entangled pairs of" if selection[3] else "Confusion of"
         return Measure("probe", term.measure, f"{place} {names}", "count" if selection[3] else "percent")
-    return Measure(term.measure.partition("/")[0], term.measure, term.measure.replace("/", ", "), "figure")
+    name = term.measure.partition("/")[0]
+    artifact = name if name in score_names() else "training"  # whose paths have other first words
+    return Measure(artifact, term.measure, term.measure.replace("/", ", "), "figure")

@@ -12,6 +12,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, s
 from eval import cluster, probe, project
 from eval.evidence.clustering import k_means
 from eval.evidence.maps import pca, purities, tsne
+from eval.evidence.measures import INSTANCES, PROBE
 from eval.evidence.retrieval import labeled_precision, query_rows
 from eval.labbook.study import Representation, Study
 from eval.studies.all import STUDIES
@@ -23,7 +24,6 @@ from train.data.embeddings import Embeddings
 from train.data.images import UNLABELED
 from train.data.neighbors import find_neighbors
 from train.data.scores import Scores
-from train.engine.monitor import INSTANCES
 from train.tracking.declarations import declaration
 from train.tracking.store import Store, home
 
@@ -98,7 +98,7 @@ def test_a_training_without_labels_is_the_same_and_tells_instances_apart(
 ) -> None:
     with_labels, without = (scores("training", made[2][name]) for name in ("labeled", "plain"))
     kept = {path for path in with_labels.values if not declaration("training").needs_labels(path)}
-    assert without.values.keys() - {INSTANCES} == kept and INSTANCES in without.values
+    assert without.values.keys() - {INSTANCES.path} == kept and INSTANCES.path in without.values
     # Held-out images are encoded beside fewer others, which changes the last bits.
     one, other = ({path: part.values[path] for path in kept} for part in (without, with_labels))
     assert one == pytest.approx(other, rel=1e-4)
@@ -108,8 +108,19 @@ def test_a_training_without_labels_is_the_same_and_tells_instances_apart(
 def test_the_page_of_unlabeled_images_says_so_where_a_label_is_needed(chain: dict[str, str]) -> None:
     assert "60 test images of 8 × 8 pixels; unlabeled" in chain["plain"]
     assert "<strong>Unlabeled. </strong>" in chain["plain"] and "Unlabeled" not in chain["labeled"]
-    assert "–, <small>unlabeled</small>" in chain["plain"] and "–, <small>unlabeled</small>" not in chain["labeled"]
+    assert 'class="absent">– (unlabeled)' in chain["plain"] and "(unlabeled)" not in chain["labeled"]
     assert "python -m eval.probe" in chain["labeled"] and "python -m eval.probe" not in chain["plain"]
+
+
+def test_measures_and_claims_that_need_labels_leave_the_page_of_unlabeled_images(chain: dict[str, str]) -> None:
+    heads = {name: {text for text in (PROBE.label, INSTANCES.label) if text in page} for name, page in chain.items()}
+    assert heads == {"labeled": {PROBE.label}, "plain": {INSTANCES.label}}
+    counted, _, apart = chain["plain"].partition('<div class="footnote">')
+    assert (
+        "Not asked of plain" in apart and "the images are unlabeled" in apart and "Not asked of" not in chain["labeled"]
+    )
+    claim = "VICReg&#x27;s representation is read better than that of the same network untrained"
+    assert claim in apart and claim not in counted
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from eval import report
-from eval.evidence.measures import PROBE
+from eval.evidence.measures import INSTANCES, PROBE
 from eval.labbook.study import Representation, Study
 from eval.studies import all as studies
 from eval.studies.all import get_study
@@ -90,17 +90,48 @@ def test_a_name_for_the_sets_of_all_studies_is_refused() -> None:
     Config(study="all", name="birds", dataset="digits")
 
 
-def test_all_studies_are_made_of_one_set_and_share_what_they_have_in_common(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages run in this process, without the seconds that another one takes."""
+
     def here(body: Callable[..., None], stage: str, flags: list[str], study: str) -> int:
-        """In this process, without the seconds that another one takes."""
         stage_command(stage).run(flags)
         return 0
 
     monkeypatch.setattr(make, "run_to_its_end", here)
-    pixels = Representation("pixels", "train.patches --images {images} --kind pixels", "raw pixels", seedless=True)
-    one = Study("peel", "What?", "pixels", (pixels,), ("probe",), (PROBE,), (), default=True)
+
+
+PIXELS = Representation("pixels", "train.patches --images {images} --kind pixels", "raw pixels", seedless=True)
+
+
+def test_variants_of_which_nothing_is_measured_without_labels_are_not_compared(
+    one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = Representation("untrained", "train.pretrain --images {images} --epochs 0 --preset {preset}", "untrained")
+    study = Study("peel", "What?", "untrained", (PIXELS, trained), ("probe",), (PROBE, INSTANCES), (), default=True)
+    birds = write_folder(tmp_path / "birds", two_classes(each=8))
+    for representations in ((PIXELS, trained), (PIXELS,)):
+        there = dataclasses.replace(study, representations=representations)
+        for module in (studies, make, report):
+            monkeypatch.setattr(module, "STUDIES", {"peel": there})
+        config = Config(dataset=str(birds), unlabeled=True)
+        if trained in representations:
+            make.main(config)
+            lines = capsys.readouterr().out.splitlines()
+            assert "birds is unlabeled; what needs labels is left out: eval.probe" in lines
+            assert any(line.endswith("python -m eval.compare --variants birds-untrained") for line in lines)
+            assert "Images told apart" in (home() / "lab-book.html").read_text()
+        else:
+            with pytest.raises(
+                Problem, match="birds is unlabeled, and the study 'peel' measures nothing without labels"
+            ):
+                make.main(config)
+
+
+def test_all_studies_are_made_of_one_set_and_share_what_they_have_in_common(
+    one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Study("peel", "What?", "pixels", (PIXELS,), ("probe",), (PROBE,), (), default=True)
     two = dataclasses.replace(one, name="two", default=False)
     for module in (studies, make, report):
         monkeypatch.setattr(module, "STUDIES", {"peel": one, "two": two})

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eval.evidence.measures import AUC, PRECISION, PROBE, PURITY, SUMMARY
+from eval.evidence.measures import AUC, CLUSTERS, INSTANCES, PRECISION, PROBE, PURITY, SUMMARY
 from eval.labbook.chapter import Chapter
 from eval.labbook.floors import against
 from eval.labbook.study import Ablation, Study, Use
@@ -46,14 +46,14 @@ STUDY = Study(
         "What does VICReg have over each other variant, and above all over those that nothing was learned for?",
         (),
         SUMMARY,
-        answer=against((FULL,), FLOORS, (PROBE, PRECISION, AUC)),
+        answer=against((FULL,), FLOORS, (PROBE, INSTANCES, PRECISION, AUC)),
     ),
     ablations=(
         Ablation("without the variance term", FULL, NO_VARIANCE),
         Ablation("with an image and its neighbor as views", FULL, NEIGHBORS),
         Ablation("with Laplacian Eigenmaps instead", FULL, EIGENMAPS),
     ),
-    uses=(Use("the anomaly detector", AUC), Use("the clusters", PURITY, plural=True)),
+    uses=(Use("the anomaly detector", AUC), Use("the clusters", PURITY, plural=True, unlabeled=CLUSTERS)),
     claims=Path(__file__).with_name("claims.yaml"),
     sources={"A": "solution A", "B": "solution B", "ours": "our own question"},
     default=True,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eval.evidence.measures import ACCEPTED, FEATURES, KID, KNN, PROBE, RECONSTRUCTION, SAMPLE_PRECISION
+from eval.evidence.measures import ACCEPTED, FEATURES, INSTANCES, KID, KNN, PROBE, RECONSTRUCTION, SAMPLE_PRECISION
 from eval.labbook.chapter import Chapter
 from eval.labbook.floors import against
 from eval.labbook.study import Ablation, Study, Use
@@ -19,7 +19,7 @@ from eval.studies.reconstruction.representations import (
     VAE,
 )
 
-SUMMARY = (PROBE, FEATURES, KNN, RECONSTRUCTION, KID, SAMPLE_PRECISION, ACCEPTED)
+SUMMARY = (PROBE, FEATURES, KNN, INSTANCES, RECONSTRUCTION, KID, SAMPLE_PRECISION, ACCEPTED)
 
 
 STUDY = Study(
@@ -45,8 +45,8 @@ STUDY = Study(
         "Floors",
         "What do codes have over what nothing was learned for?",
         (),
-        (PROBE, FEATURES),
-        answer=against((AE, VAE, DDPM), FLOORS, (PROBE,)),
+        (PROBE, FEATURES, INSTANCES),
+        answer=against((AE, VAE, DDPM), FLOORS, (PROBE, INSTANCES)),
     ),
     ablations=(
         Ablation("with 2 numbers an image in place of 14", AE, SMALL),

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from eval.evidence.measures import CONTRAST, FEATURES, KNN, MATCHING, PROBE, PROJECTION_RANK, SPREAD, Measure
+from eval.evidence.measures import CONTRAST, FEATURES, INSTANCES, KNN, MATCHING, PROBE, PROJECTION_RANK, SPREAD, Measure
 from eval.labbook.chapter import PER_CLASS, Chapter
 from eval.labbook.floors import against
 from eval.labbook.study import Ablation, Study, Use
@@ -16,7 +16,7 @@ COST = (
     *peels.WEIGHTS,
     Measure("training", "anatomy/target/parameters", "Weights of the moving target", "count"),
 )
-SUMMARY = (PROBE, FEATURES, KNN, PROJECTION_RANK, SPREAD, MATCHING, CONTRAST)
+SUMMARY = (PROBE, FEATURES, KNN, INSTANCES, PROJECTION_RANK, SPREAD, MATCHING, CONTRAST)
 
 
 def league(w: Writer) -> None:
@@ -49,7 +49,7 @@ STUDY = Study(
             "League",
             "All methods at equal images seen, each with its own few settings: who reads best, and are the gaps shown?",
             (PER_CLASS, peels.CURVES[0]),
-            (PROBE, FEATURES, KNN, PROJECTION_RANK, *COST),
+            (PROBE, FEATURES, KNN, INSTANCES, PROJECTION_RANK, *COST),
             answer=league,
             representations=(*FLOORS, *METHODS),
         ),
@@ -62,7 +62,7 @@ STUDY = Study(
         "What does each method have over what nothing was learned for?",
         (),
         SUMMARY,
-        answer=against(METHODS, FLOORS, (FEATURES,)),
+        answer=against(METHODS, FLOORS, (FEATURES, INSTANCES)),
     ),
     ablations=(
         Ablation("without the stop-gradient", SIMSIAM, FREE),

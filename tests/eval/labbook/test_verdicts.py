@@ -84,7 +84,7 @@ def test_what_the_data_set_does_not_have_is_a_footnote_and_is_not_counted(everyt
     book = decided(compared())
     markup = table(book)
     counted, _, note = markup.partition('<div class="footnote">')
-    assert "Not asked of shapes:" in text(note) and "Shapes has no class airplane" in text(note)
+    assert "Not asked of shapes: 3 claims" in text(note) and "Shapes has no class airplane" in text(note)
     assert "Vehicles are separated better" in text(note) and "Vehicles are" not in text(counted)
     apart = [claim for claim, (_, decision) in book.decisions.items() if not decision.applicable]
     assert len(apart) == 3 and f"Verdicts on {len(book.decisions) - 3} claims" in text(markup)
