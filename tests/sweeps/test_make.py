@@ -107,7 +107,7 @@ PIXELS = Representation("pixels", "train.patches --images {images} --kind pixels
 def test_variants_of_which_nothing_is_measured_without_labels_are_not_compared(
     one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trained = Representation("untrained", "train.pretrain --images {images} --epochs 0 --preset {preset}", "untrained")
+    trained = Representation("untrained", "train.pretrain --images {images} --epochs 0", "untrained")
     study = Study("peel", "What?", "untrained", (PIXELS, trained), ("probe",), (PROBE, INSTANCES), (), default=True)
     birds = write_folder(tmp_path / "birds", two_classes(each=8))
     for representations in ((PIXELS, trained), (PIXELS,)):
