@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from eval import embed
 from tests.parts.artifacts import images as pictures
@@ -42,3 +43,13 @@ def test_the_table_for_projections_holds_the_vectors_to_four_digits_and_their_im
         np.testing.assert_array_equal(np.asarray(image), images.test[row])
     unlabeled = replace(embeddings, classes=(), test_labels=np.full(1200, UNLABELED))
     assert set(embed.vectors_frame(unlabeled, images.test)["class"]) == {""}
+
+
+def test_wide_vectors_are_their_principal_components_in_the_table() -> None:
+    embeddings = blobs(4, 30, 400, seed=2)
+    table = embed.vectors_frame(embeddings, pictures("blobs", embeddings).test)
+    components = table[[f"PC{number}" for number in range(len(table))]].to_numpy()
+    assert (
+        components.shape[1] == len(embeddings.test) <= embed.MOST
+    )  # all there are of so few images: distances are kept
+    np.testing.assert_allclose(pdist(components), pdist(embeddings.test[table["row"]]), rtol=2e-3)
