@@ -28,6 +28,7 @@ def main() -> None:
     subjects: dict[str, Callable[[], list[Row]]] = {
         "views": training.measure_views,
         "step": training.measure_step,
+        "parts": training.measure_parts,
         "methods": training.measure_methods,
         "generators": training.measure_generators,
         "exercise": training.measure_exercise,

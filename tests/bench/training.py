@@ -1,6 +1,7 @@
 """The views, the step, each method's step, the exercise's recipe, and what the processor achieves in a step."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -162,6 +163,65 @@ def measure_step(count: int = 40) -> list[Row]:
             "GFLOP/s",
             note=f"a product of matrices: {products(15):,.0f} GFLOP/s",
         ),
+    ]
+
+
+class Convolutions:
+    """Those of a training's step that are learned, each alone: forward, and backward to its input and its weights."""
+
+    def __init__(self, loop: Training) -> None:
+        self.autocast = loop.autocast
+        dtype = self.autocast.fast_dtype if isinstance(self.autocast, torch.autocast) else torch.float32
+        self.calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+        def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            pair = (torch.randn_like(one, dtype=dtype) for one in (inputs[0], output))
+            x, gradient = (one.contiguous(memory_format=torch.channels_last) for one in pair)
+            self.calls.append((module, x.requires_grad_(), gradient))
+
+        modules = [module for module in loop.method.encoder.modules() if isinstance(module, nn.Conv2d)]
+        hooks = [module.register_forward_hook(note) for module in modules]  # type: ignore[arg-type]
+        loop._train_step()
+        for hook in hooks:
+            hook.remove()
+
+    def run(self) -> None:
+        for module, x, gradient in self.calls:
+            with self.autocast:
+                y = module(x)
+            y.backward(gradient)
+            x.grad = None
+
+
+def measure_parts(count: int = 20) -> list[Row]:
+    """Where a step of the default preset goes, and its arithmetic beside that of its convolutions alone."""
+    with training(Config(images="noise")) as loop:
+        convolutions = Convolutions(loop)
+        whole, alone = side_by_side(loop._train_step, convolutions.run, count)
+        step, own = counted(loop._train_step), counted(convolutions.run)
+        rates = [own / each / 1e9 for each in alone]
+        parts: dict[str, list[float]] = {"views": [], "forward": [], "backward": [], "optimizer": []}
+        rows = np.arange(loop.config.batch_size)
+        for turn in range(count + 1):
+            start = time.perf_counter()
+            batch = loop.method.batch("train", rows, generator(0, turn), slice(None))
+            ends = [time.perf_counter()]
+            with loop.autocast:
+                outputs = loop.forward(batch)
+            total, _ = loop.method.loss(outputs)
+            ends.append(time.perf_counter())
+            loop.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            ends.append(time.perf_counter())
+            loop.optimizer.step()
+            ends.append(time.perf_counter())
+            for values, begin, end in zip(parts.values(), [start, *ends], ends, strict=False):
+                values += [1e3 * (end - begin)] if turn else []
+    note = f"{np.median(rates):,.0f} GFLOP/s alone; a product of matrices: {products(15):,.0f} in float32"
+    shares = tuple(100 * step / each / 1e9 / rate for each, rate in zip(whole, rates, strict=True))
+    return [
+        Row("arithmetic of the step, of its convolutions' alone", shares, "%", (">=", 65), note),
+        *(Row(f"{name} of a step", tuple(values), "ms") for name, values in parts.items()),
     ]
 
 

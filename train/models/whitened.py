@@ -54,4 +54,10 @@ class Quadrants(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         middle = self.middle(self.low(self.stem(images)))
         maps = (middle, self.high(middle))
-        return torch.cat([F.adaptive_avg_pool2d(each, 2).flatten(1) for each in maps], dim=1)
+        return torch.cat([quadrants(each).flatten(1) for each in maps], dim=1)
+
+
+def quadrants(maps: Tensor) -> Tensor:
+    """Maps (n, c, s, s) -> the means of their four quadrants, (n, c, 2, 2). Of 2 x 2 places each is its own mean, and the
+    pooling of them would cost a step 3 %, backward."""
+    return maps if maps.shape[2:] == (2, 2) else F.adaptive_avg_pool2d(maps, 2)
