@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18 as torchvision_resnet18
 
 from tests.parts.artifacts import refusal
+from train.models import patches
 from train.models.encoder import Architecture, Encoder
 from train.models.heads import projector
 from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, whitened_patches
@@ -208,6 +209,15 @@ def test_whitened_patches_agree_with_a_loop_over_patches() -> None:
     ]
     expected = np.stack(quadrants, axis=1).ravel()
     np.testing.assert_allclose(layer(torch.from_numpy(images[3:4]))[0].numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_patches_of_many_images_have_the_bits_that_they_have_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = torch.Generator().manual_seed(0)
+    layer, images = WhitenedPatches(300), torch.randn(20, 3, 32, 32, generator=draws)
+    layer.bank.copy_(torch.randn(layer.bank.shape, generator=draws))
+    few = layer(images)  # CACHE has room for seven
+    monkeypatch.setattr(patches, "CACHE", 1 << 40)
+    assert torch.equal(few, layer(images)) and few.shape == (20, layer.features) and len(layer(images[:0])) == 0
 
 
 def test_projector_has_batch_norm_and_relu_between_its_linear_layers() -> None:
