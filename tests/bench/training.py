@@ -180,7 +180,7 @@ class Convolutions:
             self.calls.append((module, x.requires_grad_(), gradient))
 
         modules = [module for module in loop.method.encoder.modules() if isinstance(module, nn.Conv2d)]
-        hooks = [module.register_forward_hook(note) for module in modules]  # type: ignore[arg-type]
+        hooks = [module.register_forward_hook(note) for module in modules]
         loop._train_step()
         for hook in hooks:
             hook.remove()

@@ -22,7 +22,8 @@ class Convolution(nn.Conv2d):
             for top, bottom, a, b in rows
             for left, right, c, d in columns
         ]
-        return torch.stack(places, dim=1).unflatten(1, (len(rows), len(columns))).permute(0, 3, 1, 2)
+        maps: Tensor = torch.stack(places, dim=1).unflatten(1, (len(rows), len(columns)))
+        return maps.permute(0, 3, 1, 2)
 
     def _windows(self, size: int) -> list[tuple[int, int, int, int]]:
         """For each place along an axis: which pixels it sees, and by which weights."""

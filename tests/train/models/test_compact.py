@@ -17,7 +17,8 @@ SHAPES = [
 
 
 def pair(kernel: int, stride: int, padding: int) -> tuple[Convolution, nn.Conv2d]:
-    ours, torchs = (kind(3, 5, kernel, stride, padding, bias=False).double() for kind in (Convolution, nn.Conv2d))
+    ours = Convolution(3, 5, kernel, stride, padding, bias=False).double()
+    torchs = nn.Conv2d(3, 5, kernel, stride, padding, bias=False).double()
     ours.load_state_dict(torchs.state_dict())
     return ours, torchs
 
