@@ -73,6 +73,8 @@ class Config:
             raise Problem(f"--seeds {self.seeds} makes nothing; give 1 or more (SEEDS=...)")
         if any(self.anomalies == (self.dataset or study.dataset) for study in studies if study.asks_for_anomalies):
             raise Problem(f"{self.anomalies!r} cannot be its own anomalies; give another set (ANOMALIES=...)")
+        if self.unlabeled and not self.dataset:
+            raise Problem("--unlabeled True leaves out the labels of a --dataset; give one (DATASET=...)")
         if self.name and not self.dataset and len(studies) > 1:
             raise Problem(
                 f"--name {self.name} would stand for the image sets of several studies; give a --dataset for all (DATASET=...)"
@@ -151,8 +153,8 @@ def run(driver: Driver, study: Study, config: Config) -> Path:
     """Every step of a study in its order. Returns the lab book's file in the store."""
     driver.study = study.name
     dataset = config.dataset or study.dataset
-    if dataset in study.sizes and not config.unlabeled:
-        images = prepare_sized(driver, dataset, study.sizes[dataset], config.name)
+    if dataset in study.sizes:
+        images = prepare_sized(driver, config, dataset, study.sizes[dataset])
     elif config.dataset:
         images = prepare(driver, config, dataset, config.name)
     else:
@@ -210,9 +212,11 @@ def prepare(driver: Driver, config: Config, dataset: str, name: str = "") -> Ver
     return driver.make("train.prepare", *words)["images"]
 
 
-def prepare_sized(driver: Driver, dataset: str, size: int, name: str) -> Version:
+def prepare_sized(driver: Driver, config: Config, dataset: str, size: int) -> Version:
     """Makes the images of a data set at another size than all studies take it; they have it in their name."""
-    flags = [f"--dataset={dataset}", f"--size={size}", f"--name={name or f'{dataset}{size}'}"]
+    flags = [f"--dataset={dataset}", f"--size={size}", f"--name={config.name or f'{dataset}{size}'}"]
+    if config.unlabeled:
+        flags.append("--unlabeled=True")
     return driver.make("train.prepare", *flags)["images"]
 
 

@@ -20,7 +20,6 @@ from eval.labbook.page import file, policy, section
 from eval.labbook.study import Study, absent
 from eval.labbook.tables import UNIT, box, missing_cell, row, value_bar, value_cell, verdict
 from train.data.images import Images
-from train.tracking.declarations import declaration
 from train.tracking.problem import Problem, one_line, set_aside
 from train.tracking.store import Store, hash_file, home, write_whole
 from train.tracking.store.records import Version
@@ -70,8 +69,7 @@ class Entry:
         """In a word or two why it has no value."""
         representation = self.study.nearest(variant.removeprefix(f"{self.dataset}-"))
         reason = representation and absent(measure.artifact, representation.stage, self.labeled)
-        unlabeled = not self.labeled and declaration(measure.artifact).needs_labels(measure.path)
-        return reason or ("unlabeled" if unlabeled else "not measured")
+        return reason or ("not measured" if measure.applies(self.labeled) else "unlabeled")
 
 
 def place(store: Store, studies: Sequence[Study], study: Study, page: bytes) -> Path:

@@ -278,7 +278,14 @@ def test_make_run_without_words_is_the_driver_without_flags(recipe: Path) -> Non
 
 def test_make_passes_switches_and_data_on(recipe: Path) -> None:
     config, shown = made(
-        recipe, "SKIP_CORRUPT=1", "UNLABELED=1", "FRESH=1", "SEEDS=3", "MODE=offline", PEEL_DATA="from $here"
+        recipe,
+        "SKIP_CORRUPT=1",
+        "UNLABELED=1",
+        "DATASET=birds",
+        "FRESH=1",
+        "SEEDS=3",
+        "MODE=offline",
+        PEEL_DATA="from $here",
     )
-    assert config == Config(seeds=3, fresh=True, skip_corrupt=True, unlabeled=True)
+    assert config == Config(dataset="birds", seeds=3, fresh=True, skip_corrupt=True, unlabeled=True)
     assert (shown["PEEL_DATA"], shown["WANDB_MODE"]) == ("from $here", "offline")

@@ -23,6 +23,7 @@ from sweeps.make import Config, Driver
 from tests.parts.pictures import two_classes, write_folder
 from train.tracking import Problem, stage_command
 from train.tracking.store import Store, home
+from train.tracking.store.records import Version
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,23 @@ def test_a_set_may_be_the_anomalies_of_a_study_that_asks_for_none() -> None:
     Config(study="siamese", dataset="digits", anomalies="digits")
     with pytest.raises(Problem, match="ANOMALIES"):
         Config(study="all", dataset="digits", anomalies="digits")
+
+
+def test_labels_are_left_out_of_a_set_that_is_named_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Problem, match="--unlabeled True leaves out the labels of a --dataset"):
+        Config(unlabeled=True)
+    driver = Driver(fresh=False)
+    calls: list[tuple[str, ...]] = []
+
+    def note(*command: str) -> dict[str, Version]:
+        calls.append(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "make", note)
+    for study in ("peel", "siamese"):  # as it comes, and at 16 pixels
+        with pytest.raises(KeyboardInterrupt):
+            make.run(driver, get_study(study), Config(study=study, dataset="digits", unlabeled=True))
+    assert all("--unlabeled=True" in command for command in calls) and "--size=16" in calls[1]
 
 
 def test_a_name_for_the_sets_of_all_studies_is_refused() -> None:

@@ -50,7 +50,7 @@ class WhitenedPatches(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         places = self.count * (images.shape[2] - SIDE + 1) * (images.shape[3] - SIDE + 1)
-        together = max(1, CACHE // places) if images.device.type == "cpu" else len(images)
+        together = CACHE // places if images.device.type == "cpu" else len(images)
         return torch.cat([self._parts(few) for few in images.split(max(1, together))])
 
     def _parts(self, images: Tensor) -> Tensor:
