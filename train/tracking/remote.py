@@ -255,6 +255,7 @@ def _abandon(run: Any) -> None:
     connection = client().setup()._connection
     process = getattr(connection, "_proc", None)
     if process is not None:
+        threading.excepthook = lambda _: None  # the client's own threads, which lose it
         connection._cleanup()
         process._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
