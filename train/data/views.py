@@ -4,6 +4,8 @@ The reference is torchvision.transforms.v2: `draw` samples what `RandomResizedCr
 and `transform` computes what `torchvision.transforms.v2.functional` computes on float images. Images come in as uint8
 (n, height, width, 3) and go out normalized, float32 (n, 3, size, size) in channels_last. In between they are planes
 (n, 3, height, width), scaled to [0, 1]. Call it outside autocast: half precision would show in the colors.
+
+Draws stay on the CPU, wherever the images are: who is due an operation is decided there, so that no step waits for a GPU.
 """
 
 import math
@@ -89,8 +91,10 @@ class Draws:
         """The draws of the indexed images, in the index's order."""
         return Draws(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
-    def to(self, device: torch.device) -> "Draws":
-        return Draws(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """The values on the device. The copy of what is on the CPU waits for nothing."""
+    return values.to(device, non_blocking=True)
 
 
 def draw(count: int, height: int, width: int, augmentation: Augmentation, generator: torch.Generator) -> Draws:
@@ -175,7 +179,6 @@ def transform(images: Tensor, draws: Draws, augmentation: Augmentation, mean: Te
     """
     if not len(images) or len(draws) % len(images):
         raise ValueError(f"{len(draws)} draws for {len(images)} images; call draw with a multiple of {len(images)}")
-    draws = draws.to(images.device)
     planes = crop(images, draws, augmentation.size)
     jitter_(planes, draws)
     apply_(grayscale, planes, draws.grayscale)
@@ -202,7 +205,7 @@ def views(
     draws = draw(count * len(images), height, width, augmentation, generator)
     if rows is not None and len(rows) < len(images):
         draws = draws[(torch.arange(count)[:, None] * len(images) + rows).flatten()]
-        images = images[rows]
+        images = images[moved(rows, images.device)]
     batch = transform(images, draws, augmentation, mean, std)
     return batch.view(count, len(images), *batch.shape[1:])
 
@@ -245,16 +248,18 @@ def crop(images: Tensor, draws: Draws, size: int) -> Tensor:
     height, width = planes.shape[2:]
     rows = interpolation(draws.top, draws.height, height, size, torch.zeros_like(draws.flip))
     columns = interpolation(draws.left, draws.width, width, size, draws.flip)
-    return resample(planes, rows.div_(255), columns)  # to [0, 1] on the way
+    rows, columns = (moved(matrices, planes.device) for matrices in (rows.div_(255), columns))  # to [0, 1] on the way
+    return resample(planes, rows, columns)
 
 
 def cut(planes: Tensor, draws: Draws, size: int) -> Tensor:
     """`crop` of planes (n, 3, height, width) where every box has the view's own size: its pixels, copied."""
     count, _, _, width = planes.shape
-    place = torch.arange(size, device=planes.device)
+    place = torch.arange(size)
     rows = draws.top[:, None] + place
     columns = draws.left[:, None] + torch.where(draws.flip[:, None], size - 1 - place, place)
-    pixels = (rows[:, :, None] * width + columns[:, None]).view(-1, count, 1, size * size).expand(-1, -1, 3, -1)
+    pixels = moved(rows[:, :, None] * width + columns[:, None], planes.device)
+    pixels = pixels.view(-1, count, 1, size * size).expand(-1, -1, 3, -1)
     return planes.flatten(2).expand(len(pixels), -1, -1, -1).gather(3, pixels).view(-1, 3, size, size)
 
 
@@ -292,12 +297,13 @@ def resample(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def apply_(operation: Callable[..., Tensor], planes: Tensor, mask: Tensor, *parameters: Tensor) -> None:
     """Overwrites the images of the mask with operation(images, their parameters); the others cost nothing.
 
-    planes: (n, 3, height, width). mask: (n,) bool. parameters: (n,) each.
+    planes: (n, 3, height, width). mask: (n,) bool. parameters: (n,) each; as the mask on the CPU.
     """
-    index = mask.nonzero().squeeze(1)
-    if len(index):
-        result = operation(planes.index_select(0, index), *(parameter[index] for parameter in parameters))
-        planes.index_copy_(0, index, result)
+    rows = mask.nonzero().squeeze(1)
+    if len(rows):
+        index = moved(rows, planes.device)
+        due = (moved(parameter[rows], planes.device) for parameter in parameters)
+        planes.index_copy_(0, index, operation(planes.index_select(0, index), *due))
 
 
 def jitter_(planes: Tensor, draws: Draws) -> None:
@@ -306,18 +312,18 @@ def jitter_(planes: Tensor, draws: Draws) -> None:
     factors = (draws.brightness, draws.contrast, draws.saturation, draws.hue)
     neutral = (1, 1, 1, 0)
     index = draws.jitter.nonzero().squeeze(1)
-    images = planes.index_select(0, index)
+    images = planes.index_select(0, moved(index, planes.device))
     for place in draws.order.unbind(1):
         # Images that are due the same operation are put side by side: a slice for each, and no copies of subsets.
         due = place[index]
         order = due.argsort()
-        images, index = images.index_select(0, order), index[order]
+        images, index = images.index_select(0, moved(order, planes.device)), index[order]
         slices = zip(images.split(counts := due.bincount(minlength=4).tolist()), index.split(counts), strict=True)
         for i, (part, rows) in enumerate(slices):
             factor = factors[i][rows]
             if (factor != neutral[i]).any():
-                operations[i](part, factor)
-    planes.index_copy_(0, index, images)
+                operations[i](part, moved(factor, planes.device))
+    planes.index_copy_(0, moved(index, planes.device), images)
 
 
 def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:
@@ -328,7 +334,7 @@ def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:
 def adjust_contrast(planes: Tensor, factor: Tensor) -> Tensor:
     """A blend with the image's mean gray."""
     # On some processors the last bit of this product depends on how many images there are, as that of nothing else here.
-    mean_gray = planes.mean(dim=(2, 3)) @ planes.new_tensor(GRAY)
+    mean_gray = planes.mean(dim=(2, 3)) @ moved(torch.tensor(GRAY), planes.device)
     return planes.mul_(per_image(factor)).add_(per_image((1 - factor) * mean_gray)).clamp_(0, 1)
 
 

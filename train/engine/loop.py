@@ -28,6 +28,7 @@ from train.tracking import Problem, Stage, threads
 from train.tracking.problem import set_aside
 from train.tracking.progress import Progress
 
+EVERY = 10  # steps of a GPU between two readings of what it computed, as each reading waits for it
 CHECKPOINT_SECONDS = 120  # at most that much work is lost to a kill; a checkpoint takes a fraction of a second
 
 
@@ -60,6 +61,7 @@ class Training:
         )  # the last, incomplete batch waits for another epoch
         self.steps = config.epochs * self.epoch_steps
         self.step = 0
+        self.unread: list[tuple[float, Tensor]] = []  # rate and terms of the last steps, on the device
         self.batches: list[dict[str, float]] = []  # the curves: one entry a step
         self.epochs: list[dict[str, float]] = []  # and one an epoch, with epoch 0 before the first step
         self.glances: list[dict[str, float]] = []  # and one in a tenth of the steps
@@ -85,17 +87,18 @@ class Training:
         ):
             while self.step < self.steps:
                 started = time.monotonic()
-                entry = self._train_step()
+                self._train_step()
                 self._count(time.monotonic() - started)
                 progress.update(self.config.batch_size)
                 at_end = self.step % self.epoch_steps == 0
-                if self.step % 10 == 0 or at_end:
-                    progress.note(f"epoch {self.step / self.epoch_steps:.2f}, loss {entry['loss/total']:.2f}")
+                if self.step % EVERY == 0 or at_end:
+                    loss = self.batches[-1]["loss/total"]
+                    progress.note(f"epoch {self.step / self.epoch_steps:.2f}, loss {loss:.2f}")
                 if at_end:
                     self.method.after_epoch(self.step // self.epoch_steps)
                     self._measure()
                 self._glance()
-                stopping = self.processes.any(stop.is_set(), self.device)
+                stopping = self._due() and self.processes.any(stop.is_set(), self.device)
                 if at_end or stopping or time.monotonic() - last > CHECKPOINT_SECONDS:
                     self._save(path)
                     last = time.monotonic()
@@ -115,7 +118,11 @@ class Training:
     def _pace(self, epoch: int) -> dict[str, float]:
         return {"epoch": epoch + 1.0, "pace/seconds": self.seconds[epoch]}
 
-    def _train_step(self) -> dict[str, float]:
+    def _due(self) -> bool:
+        """Whether this is a step after which one may wait for the device: of a CPU each, of a GPU one of EVERY."""
+        return self.device.type == "cpu" or self.step % EVERY == 0 or self.step % self.epoch_steps == 0
+
+    def _train_step(self) -> None:
         config = self.config
         rate = learning_rate(self.step, self.steps, config)
         set_rates(self.optimizer, rate, config.learning_rate)
@@ -124,23 +131,30 @@ class Training:
         order = epoch_order(config.seed, epoch, len(self.images.train))
         rows = np.sort(order[position * config.batch_size :][: config.batch_size])
         total, values = self._loss("train", rows, generator(config.seed, self.step), self.processes.share(len(rows)))
-        numbers = dict(zip(self.terms, values.tolist(), strict=True))
-        for name, number in numbers.items():
-            self._check_finite(f"the {name} term", number, f"in epoch {epoch + 1}, batch {position + 1}")
+        self.step += 1
+        self.unread.append((rate, values))
+        if self._due():
+            self._read()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.processes.add_gradients(self.parameters)
         self.optimizer.step()
-        self.method.after_step(self.step / self.steps)
-        self.step += 1
-        entry = {
-            "batch": self.step,
-            "optimizer/learning_rate": rate,
-            **{f"loss/{name}": number for name, number in numbers.items()},
-        }
-        self.batches.append(entry)
-        self.stage.log(entry)
-        return entry
+        self.method.after_step((self.step - 1) / self.steps)
+
+    def _read(self) -> None:
+        """Takes the terms of the last steps to the curves and the run. Of a GPU this waits until they are there."""
+        if not self.unread:
+            return
+        rates, values = zip(*self.unread, strict=True)
+        self.unread.clear()
+        for rate, numbers in zip(rates, torch.stack(values).tolist(), strict=True):
+            epoch, position = divmod(len(self.batches), self.epoch_steps)
+            for name, number in zip(self.terms, numbers, strict=True):
+                self._check_finite(f"the {name} term", number, f"in epoch {epoch + 1}, batch {position + 1}")
+            terms = {f"loss/{name}": number for name, number in zip(self.terms, numbers, strict=True)}
+            entry = {"batch": len(self.batches) + 1, "optimizer/learning_rate": rate, **terms}
+            self.batches.append(entry)
+            self.stage.log(entry)
 
     def _check_finite(self, what: str, number: float, when: str) -> None:
         if not math.isfinite(number):
@@ -204,6 +218,7 @@ class Training:
         return {f"test/{name}": value for name, value in zip(self.terms, (sums / count).tolist(), strict=True)}
 
     def _save(self, path: Path) -> None:
+        self._read()
         if not self.processes.leads:
             return
         for name, value in self.method.state_dict().items():

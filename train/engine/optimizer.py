@@ -19,7 +19,7 @@ Groups = Sequence[Mapping[str, Any]]  # as `Method.groups` gives them
 
 def optimizer(config: Config, groups: Groups, device: torch.device) -> torch.optim.Optimizer:
     options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    options["fused"] = device.type != "mps"
+    options["fused"] = device.type in ("cpu", "cuda")
     if config.optimizer == "muon":
         return Muon(groups, config.muon_rate / config.learning_rate, **options)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW

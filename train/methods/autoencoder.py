@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data.images import Images
-from train.data.views import batch, float_planes, standardise
+from train.data.views import float_planes, moved, standardise
 from train.methods import config
 from train.methods.album import Album, draw
 from train.methods.method import Batch, Method, Outputs
@@ -127,7 +127,7 @@ class Reconstruction(Method):
 
     def pixels(self, split: str, rows: NDArray[np.int64] | slice) -> Tensor:
         """Of the rows of a split: (n, channels, s, s) in [0, 1], on the method's device."""
-        planes = float_planes(batch(getattr(self.images, split), rows).to(self.mean.device))
+        planes = float_planes(self.images_of(split, rows))
         return planes[:, : self.channels].div(255)
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,8 +200,8 @@ class VariationalAutoencoder(Reconstruction):
         pixels = self.pixels(split, rows)
         noise = torch.randn(len(rows), self.config.dimension, generator=draws)
         if self.config.likelihood == "bernoulli":
-            pixels = (torch.rand(pixels.shape, generator=draws).to(pixels) < pixels).float()
-        return {"pixels": pixels[share], "noise": noise[share].to(pixels)}
+            pixels = (moved(torch.rand(pixels.shape, generator=draws), pixels.device) < pixels).float()
+        return {"pixels": pixels[share], "noise": moved(noise[share], pixels.device)}
 
     def forward(self, batch: Batch) -> Outputs:
         pixels = batch["pixels"]

@@ -5,6 +5,7 @@ C are means over the n images, so that equal views have C_ii = 1. The loss is th
 the sum over i != j of C_ij^2, a mean over pairs of views. Neither sum is averaged: lambda depends on n and d.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -39,16 +40,15 @@ def terms(z_vnd: Tensor) -> tuple[Tensor, Tensor]:
     which needs one (n, n) matrix a view in place of one (d, d) matrix a pair.
     """
     views, n, d = z_vnd.shape
-    one, other = torch.triu_indices(views, views, 1, device=z_vnd.device)
+    pairs = list(itertools.combinations(range(views), 2))
     s = standardized(z_vnd)
-    diagonal = torch.stack([(s[i] * s[j]).mean(dim=0) for i, j in zip(one.tolist(), other.tolist(), strict=True)])
+    diagonal = torch.stack([(s[i] * s[j]).mean(dim=0) for i, j in pairs])
     if n < d:
         gram = (s @ s.mT / n).flatten(1)  # (v, n n)
-        squares = (gram @ gram.T)[one, other]
+        table = gram @ gram.T
+        squares = torch.stack([table[i, j] for i, j in pairs])
     else:
-        squares = torch.stack(
-            [(s[i].T @ s[j] / n).square().sum() for i, j in zip(one.tolist(), other.tolist(), strict=True)]
-        )
+        squares = torch.stack([(s[i].T @ s[j] / n).square().sum() for i, j in pairs])
     on = (1 - diagonal).square().sum(dim=1)
     off = squares - diagonal.square().sum(dim=1)
     return on.mean(), off.mean()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.images import Images
-from train.data.views import batch, float_planes
+from train.data.views import float_planes, moved
 from train.methods import config
 from train.methods.album import Album
 from train.methods.method import Batch, Method, Outputs
@@ -128,13 +128,13 @@ class Diffusion(Method):
 
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:
         device = self.mean.device
-        planes = float_planes(batch(getattr(self.images, split), rows[share]).to(device))[:, : self.channels]
+        planes = float_planes(self.images_of(split, rows[share]))[:, : self.channels]
         noise = torch.randn(len(rows), self.channels, self.images.size, self.images.size, generator=draws)
         # In another order than the rows: where images stand sorted by class, each class would see one part of the times.
         times = on_grid(stratified_times(len(rows), draws), self.config.steps)[
             torch.randperm(len(rows), generator=draws)
         ]
-        return {"x0": planes.div(127.5) - 1, "noise": noise[share].to(device), "times": times[share].to(device)}
+        return {"x0": planes.div(127.5) - 1, "noise": moved(noise[share], device), "times": moved(times[share], device)}
 
     def forward(self, batch: Batch) -> Outputs:
         config, schedule = self.config, self.diffuser.schedule
@@ -153,8 +153,10 @@ class Diffusion(Method):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """The average of the weights, which follows closely at first."""
-        decay = min(DECAY, (1 + int(self.updates)) / (10 + int(self.updates)))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.diffuser.parameters()), 1 - decay)
+        count = self.updates.double()
+        share = (1 - ((1 + count) / (10 + count)).clamp(max=DECAY)).float()
+        average = list(self.average.parameters())
+        torch._foreach_lerp_(average, list(self.diffuser.parameters()), [share] * len(average))
         self.updates += 1
 
     @torch.no_grad()

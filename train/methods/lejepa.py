@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from train.data.views import moved
 from train.methods import siamese
 from train.methods.method import Batch, Outputs
 from train.methods.ranges import AtLeast
@@ -52,7 +53,8 @@ def epps_pulley(x_nm: Tensor) -> Tensor:
     t = torch.linspace(0, LARGEST, KNOTS, dtype=x_nm.dtype, device=x_nm.device)
     window = (-t.square() / 2).exp()
     weights = torch.full_like(t, 2 * LARGEST / (KNOTS - 1))
-    weights[[0, -1]] /= 2
+    weights[0] /= 2
+    weights[-1] /= 2
     angles = x_nm.unsqueeze(-1) * t  # (..., n, m, knots)
     squares = (angles.cos().mean(dim=-3) - window).square() + angles.sin().mean(dim=-3).square()
     return squares @ (weights * window)
@@ -77,7 +79,7 @@ class LeJEPA(siamese.Siamese):
         """The views, and the step's directions (d, m) of unit length: the same for every share."""
         views = super().batch(split, rows, draws, share)
         directions = torch.randn(self.config.projection, self.config.directions, generator=draws)
-        return {**views, "directions": F.normalize(directions, dim=0).to(self.mean.device)}
+        return {**views, "directions": moved(F.normalize(directions, dim=0), self.mean.device)}
 
     def forward(self, batch: Batch) -> Outputs:
         """The projections z (v, n, d), and their coordinates on the directions (v, n, m)."""

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data.images import Images
+from train.data.views import batch, moved
 from train.methods.config import Config
 from train.models.backbones import BACKBONES
 from train.models.encoder import Architecture, Encoder
 
+RESIDENT = 4 << 30  # bytes of a split; CIFAR-10's 50,000 images have 154 MB
 Batch = Mapping[str, Tensor]
 Outputs = Mapping[str, Tensor]
 
@@ -36,6 +38,7 @@ class Method(nn.Module, ABC):
     def __init__(self, config: Config, images: Images) -> None:
         super().__init__()
         self.config, self.images = config, images
+        self._resident: dict[str, Tensor] = {}  # splits on the device
         torch.manual_seed(config.seed)
         self.encoder = Encoder(self.architecture())
         self.encoder.fit(images.train, np.random.default_rng(config.seed))
@@ -47,6 +50,16 @@ class Method(nn.Module, ABC):
         config, images = self.config, self.images
         head = (config.hidden, config.dimension) if BACKBONES[config.backbone].headed else (0, 0)
         return Architecture(config.backbone, config.width, *head, images.size, images.mean, images.std)
+
+    def images_of(self, split: str, rows: NDArray[np.int64] | slice) -> Tensor:
+        """The rows (n,) of a split, uint8 (n, height, width, 3), on the method's device. A GPU keeps a set that is no larger
+        than RESIDENT: a step then waits for no copy of images."""
+        images, device = getattr(self.images, split), self.mean.device
+        if device.type == "cpu" or images.nbytes > RESIDENT:
+            return moved(batch(images, rows), device)
+        if split not in self._resident:
+            self._resident[split] = batch(images, slice(None)).to(device)
+        return self._resident[split][rows if isinstance(rows, slice) else moved(torch.from_numpy(rows), device)]
 
     @abstractmethod
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:

@@ -3,17 +3,23 @@
 import dataclasses
 import importlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
 from eval import embed
-from tests.parts.artifacts import publish_images, refusal
+from tests.parts.artifacts import Silent, publish_images, refusal
 from tests.train.engine.test_loop import TINY, dots
 from train import pretrain
+from train.data.images import Images
 from train.engine.devices import device_of
+from train.engine.loop import EVERY, Training
+from train.methods import autoencoder, diffusion, supervised
+from train.methods.method import Method
 from train.tracking.origin import identity
 from train.tracking.store import Store
 
@@ -70,3 +76,68 @@ def test_the_first_of_several_gpus_is_that_of_its_process(monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     assert "--device cuda:1 is not available" in refusal(lambda: device_of("cuda"))
     assert device_of("cpu") == torch.device("cpu")
+
+
+# -- a step on a device that is not the CPU -----------------------------------------------------------------------------
+# "meta" is a device of shapes alone: what copies a value back, asks how many entries are not zero, or mixes it with the CPU,
+# raises an error. A GPU would do the first two, and wait.
+
+SMALL = {"images": "dots", "batch_size": 8, "epochs": 1}
+
+
+def siamese(name: str, images: Images, **changes: Any) -> Method:
+    kind = pretrain.METHODS[name]
+    flags = {"blur": 0.5, "solarize": 0.5, "crop_largest": 0.6, "width": 8, **SMALL, "method": name, **changes}
+    return kind(kind.configuration(**flags), images)
+
+
+METHODS: dict[str, Callable[[Images], Method]] = {
+    **{name: partial(siamese, name) for name in pretrain.METHODS},
+    "resnet18": partial(siamese, "vicreg", backbone="resnet18", preset="exercise"),
+    "moving target": partial(siamese, "simsiam", target="moving"),
+    "autoencoder": lambda images: autoencoder.autoencoder(autoencoder.Config(**SMALL), images),
+    "variational": lambda images: autoencoder.autoencoder(
+        autoencoder.Config(**SMALL, kl=1.0, likelihood="bernoulli"), images
+    ),
+    "diffusion": lambda images: diffusion.Diffusion(diffusion.Config(**SMALL), images),
+    "judge": lambda images: supervised.Supervised(supervised.Config(**SMALL), images),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_waits_for_its_device_once_in_so_many(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    monkeypatch.setattr(torch, "autocast", lambda *place, **options: nullcontext())  # meta has none
+    monkeypatch.setattr(Training, "_read", lambda self: (reads.append(self.step), self.unread.clear()))
+    images = dots(train=8 * (EVERY + 3))
+    stage: Any = Silent()
+    training = Training(METHODS[name](images), stage, torch.device("meta"))
+    assert {parameter.device.type for parameter in training.method.parameters()} == {"meta"}
+    for _ in range(EVERY + 2):
+        training._train_step()
+    assert reads == [EVERY]
+    assert all(parameter.grad is not None for parameter in training.parameters if parameter.requires_grad)
+
+
+def test_terms_that_are_read_later_are_those_of_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, stage = dots(), cast(Any, Silent())
+    at_once, later = (Training(siamese("vicreg", images), stage, torch.device("cpu")) for _ in range(2))
+    for _ in range(5):
+        at_once._train_step()
+    monkeypatch.setattr(Training, "_due", lambda self: self.step == 5)
+    for _ in range(5):
+        later._train_step()
+        assert len(later.batches) == (5 if later.step == 5 else 0)
+    assert later.batches == at_once.batches and [entry["batch"] for entry in later.batches] == [1, 2, 3, 4, 5]
+
+
+def test_a_set_stays_on_a_device_that_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, rows = dots(), np.array([3, 1])
+    method = siamese("vicreg", images).to("meta")
+    assert (
+        method.images_of("train", rows).device.type == "meta" and method._resident["train"].shape == images.train.shape
+    )
+    monkeypatch.setattr("train.methods.method.RESIDENT", 1)
+    other = siamese("vicreg", images)
+    assert other.images_of("train", rows).equal(torch.from_numpy(images.train[rows])) and not other._resident
+    assert other.to("meta").images_of("train", rows).shape == (2, 32, 32, 3) and not other._resident

@@ -171,4 +171,5 @@ def test_a_share_of_the_rows_has_what_the_whole_batch_draws_for_it() -> None:
     rows = np.arange(12)
     whole = of.batch("train", rows, generator(3), slice(None))
     half = of.batch("train", rows, generator(3), slice(6, 12))
-    assert all(torch.equal(values, whole[name][:, 6:]) for name, values in half.items())
+    assert all(torch.equal(half[name], whole[name][:, 6:]) for name in ("views", "labels"))
+    assert torch.equal(half["there"], (half["labels"].flatten() >= 0).nonzero().squeeze(1)) and len(half["there"]) >= 6
