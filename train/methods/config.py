@@ -24,10 +24,11 @@ class Config:
     """Alias of the images to learn from, as made by train.prepare."""
     method: str
     """What is learned. Each method has flags of its own: --method NAME --help lists them."""
-    preset: Literal["default", "compact", "small", "tiny", "exercise"] = "default"
+    preset: Literal["default", "compact", "small", "tiny", "exercise", "gpu"] = "default"
     """Where the other defaults come from: default (CIFAR-sized sets on a CPU: whitened patches, muon, many small crops),
     compact (a residual network trained whole with adamw), small (that for sets under 10,000 images), tiny (that for
-    small sets of at most 16 pixels), exercise (the course's recipe to the letter)."""
+    small sets of at most 16 pixels), exercise (the course's recipe to the letter), gpu (a ResNet-18 on whole views in large
+    batches, compiled: for a GPU, on which it has not been measured)."""
     seed: Annotated[int, AtLeast(0), Below(SEEDS)] = 0
     """Of the weights, the order of the images and all other draws."""
     epochs: Annotated[int, AtLeast(0)] = 2
@@ -86,6 +87,7 @@ class Config:
             "epochs": 10, "batch_size": 256, "backbone": "resnet18", "width": 32, "hidden": 512, "optimizer": "adam",
             "learning_rate": 3e-4, "weight_decay": 1e-6, "warmup": 0.0, "schedule": "constant",
         },
+        "gpu": {"epochs": 100, "batch_size": 512, "backbone": "resnet18", "width": 32, "hidden": 512, "compile": True},
     }  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -38,7 +38,9 @@ class Config(prediction.Config):
     """With --pairs directed: weight of the reverse, in which harder views are the targets; the directed part has the rest."""
 
     PEELED: ClassVar[tuple[str, ...]] = ("pairs", "harder", "soft", *prediction.Config.PEELED)
-    PRESETS: ClassVar[Presets] = extend(prediction.Config.PRESETS, {"exercise": {"view_count": 4}})
+    PRESETS: ClassVar[Presets] = extend(
+        prediction.Config.PRESETS, {"exercise": {"view_count": 4}, "gpu": {"view_count": 4}}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

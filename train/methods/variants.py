@@ -14,7 +14,7 @@ TINY = 16  # pixels of a side up to which it is `tiny` then
 PEELED_FIRST = ("backbone", "views", "nearest")
 PEELED_LAST = (
     "flip", "jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "projector_width",
-    "output_width",
+    "output_width", "grid",
 )  # fmt: skip
 # A name has its own place for them, or none.
 UNNAMED = ("images", "method", "preset", "seed", "device", "patience", "compile", "registry")

@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         entry = BACKBONES[architecture.backbone]
         self.backbone, self.features = entry.build(architecture.width, architecture.size, **architecture.details)
         self.dimension = architecture.dimension or self.features
-        self.head = head(self.features, architecture.hidden, architecture.dimension, entry.places)
+        self.head = head(self.features, architecture.hidden, architecture.dimension, entry.places(architecture.details))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,8 @@ class Encoder(nn.Module):
             architecture = read_json(folder / "encoder.json", Architecture)
             if architecture.backbone not in BACKBONES:
                 raise ValueError(f"no backbone is called {architecture.backbone!r}")
-            if (names := set(architecture.details)) != (own := BACKBONES[architecture.backbone].details):
+            entry, names = BACKBONES[architecture.backbone], set(architecture.details)
+            if not (own := entry.details) <= names <= own | entry.options:
                 raise ValueError(f"{architecture.backbone} has the details {sorted(own)}, not {sorted(names)}")
             return load_network(lambda: cls(architecture), folder)
 

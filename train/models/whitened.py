@@ -10,6 +10,7 @@ from train.models.compact import Block
 from train.models.patches import SIDE, whitened_patches
 
 PATCHES = 32
+GRIDS = range(1, 9)  # of the map of a 32-pixel image that is read
 
 
 class Stem(nn.Module):
@@ -32,20 +33,24 @@ class Stem(nn.Module):
         return self.parts(F.relu(torch.cat((y, -y), dim=1)))  # type: ignore[no-any-return]
 
 
-class Quadrants(nn.Module):
-    """Images (n, 3, s, s) -> (n, 24 width): the last two stages' maps, each channel averaged over the map's four quadrants.
+class Whitened(nn.Module):
+    """Images (n, 3, s, s) -> (n, 6 width grid^2): the last two stages' maps, each channel averaged over grid x grid parts of
+    the map.
 
-    The stages have one block each, with `width`, 2 and 4 times `width` channels. Of a linear probe, quadrants read more
-    than one average, and two stages more than the last.
+    The stages have one block each, with `width`, 2 and 4 times `width` channels. A linear probe reads more of quadrants
+    (grid 2) than of one average, of nine parts more than of four, and of two stages more than of the last.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, grid: int = 2) -> None:
         super().__init__()
+        if grid not in GRIDS:
+            raise ValueError(f"its grid is {grid}; the maps have grids of {GRIDS[0]} to {GRIDS[-1]}")
+        self.grid = grid
         self.stem = Stem()
         self.low = Block(2 * PATCHES, width, stride=1)
         self.middle = Block(width, 2 * width, stride=2)
         self.high = Block(2 * width, 4 * width, stride=2)
-        self.features = 4 * (2 * width + 4 * width)
+        self.features = grid**2 * (2 * width + 4 * width)
 
     def fit(self, images: NDArray[np.float32], random: np.random.Generator) -> None:
         """Takes the stem's bank from normalized images (n, 3, s, s)."""
@@ -54,10 +59,22 @@ class Quadrants(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         middle = self.middle(self.low(self.stem(images)))
         maps = (middle, self.high(middle))
-        return torch.cat([quadrants(each).flatten(1) for each in maps], dim=1)
+        return torch.cat([averages(each, self.grid).flatten(1) for each in maps], dim=1)
 
 
-def quadrants(maps: Tensor) -> Tensor:
-    """Maps (n, c, s, s) -> the means of their four quadrants, (n, c, 2, 2). Of 2 x 2 places each is its own mean, and the
-    pooling of them would cost a step 3 %, backward."""
-    return maps if maps.shape[2:] == (2, 2) else F.adaptive_avg_pool2d(maps, 2)
+def averages(maps: Tensor, grid: int) -> Tensor:
+    """Maps (n, c, s, s) -> the means of grid x grid parts of them, (n, c, grid, grid): those of torch's adaptive pooling, which
+    overlap where s is no multiple of grid.
+
+    Of as many places each is its own mean. Quadrants are pooled by torch, whose bits the embeddings of older encoders have;
+    all others are one product, as torch's pooling of small maps takes four times as long backward.
+    """
+    size = maps.shape[2]
+    if maps.shape[2:] == (grid, grid):
+        return maps
+    if grid == 2:
+        return F.adaptive_avg_pool2d(maps, grid)
+    identity = torch.eye(size, dtype=maps.dtype, device=maps.device)
+    lines = F.adaptive_avg_pool1d(identity, grid).T  # (grid, s): how much of each place is in a part
+    places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (n, s^2, c), as they lie in memory
+    return (torch.kron(lines, lines) @ places).mT.unflatten(2, (grid, grid))

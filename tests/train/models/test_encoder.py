@@ -1,5 +1,6 @@
 """Encoders: built to the letter, saved and loaded whole, and the patches against a plain loop."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from train.models import patches
 from train.models.encoder import Architecture, Encoder
 from train.models.heads import projector
 from train.models.patches import CONTRAST, SIDE, THRESHOLD, WHITENING, WhitenedPatches, whitened_patches
-from train.models.whitened import Quadrants, Stem
+from train.models.whitened import GRIDS, Stem, Whitened, averages
 
 
 def architecture(backbone: str, **changes: int) -> Architecture:
@@ -133,7 +134,7 @@ def test_the_whitened_networks_features_are_quadrants_of_its_last_two_stages_and
     encoder = Encoder(architecture("whitened", hidden=0)).eval()
     images = noise(2, 3, 32, 32)
     maps: list[Tensor] = []
-    assert isinstance(encoder.backbone, Quadrants)
+    assert isinstance(encoder.backbone, Whitened)
     for stage in (encoder.backbone.middle, encoder.backbone.high):
         stage.register_forward_hook(lambda module, inputs, output: maps.append(output.detach()))
     features, representation = encoder(images)
@@ -149,6 +150,42 @@ def test_the_whitened_networks_features_are_quadrants_of_its_last_two_stages_and
     torch.testing.assert_close(features.view_as(expected), expected)
     means = torch.cat([each.mean(dim=(2, 3)) for each in maps], dim=1)
     torch.testing.assert_close(representation, encoder.head[-1](means))
+
+
+@pytest.mark.parametrize("grid", [1, 2, 3, 4])
+def test_another_grid_gives_the_features_more_parts_and_is_saved_with_the_encoder(grid: int, tmp_path: Path) -> None:
+    plain = architecture("whitened", hidden=0)
+    encoder = Encoder(dataclasses.replace(plain, details={"grid": grid})).eval()
+    encoder.save(tmp_path)
+    assert json.loads((tmp_path / "encoder.json").read_text())["details"] == {"grid": grid}
+    again = Encoder.load(tmp_path)
+    images = noise(2, 3, 32, 32)
+    features, representation = again(images)
+    assert features.shape == (2, 48 * grid**2) and torch.equal(representation, encoder(images)[1])
+    assert isinstance(again.backbone, Whitened)
+    middle = again.backbone.middle(again.backbone.low(again.backbone.stem(images)))
+    parts = torch.nn.functional.adaptive_avg_pool2d(middle, grid).flatten(1)
+    torch.testing.assert_close(features[:, : parts.shape[1]], parts)
+    means = features.unflatten(1, (48, grid**2)).mean(dim=2)
+    torch.testing.assert_close(representation, encoder.head[-1](means))
+
+
+@pytest.mark.parametrize(
+    "details", [{"grid": 0}, {"grid": 9}, {"grid": 10**9}, {"grid": 2.5}, {"grid": -1}, {"girth": 2}]
+)
+def test_a_grid_that_no_map_has_is_refused(details: dict[str, float], tmp_path: Path) -> None:
+    Encoder(architecture("whitened", hidden=0)).save(tmp_path)
+    about = json.loads((tmp_path / "encoder.json").read_text())
+    assert "details" not in about
+    (tmp_path / "encoder.json").write_text(json.dumps(about | {"details": details}))
+    assert next(iter(details)) in refusal(lambda: Encoder.load(tmp_path))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8])
+def test_averages_are_those_of_torchs_adaptive_pooling(size: int) -> None:
+    maps = noise(3, 5, size, size).contiguous(memory_format=torch.channels_last)
+    for grid in GRIDS:
+        torch.testing.assert_close(averages(maps, grid), torch.nn.functional.adaptive_avg_pool2d(maps, grid))
 
 
 def test_pixels_are_the_normalised_image() -> None:
