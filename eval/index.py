@@ -1,17 +1,18 @@
 """Finds the nearest training images of every image, by L2 distance of the representations.
 
-For large sets --kind ivf compares an image with a part of the others, and publishes how many of the nearest it finds.
+For large sets --kind ivf compares an image with a part of the others, and publishes how many of the nearest it finds;
+--kind ivfpq needs a sixteenth of the memory for it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from eval.evidence.neighbors import distances_figure, occurrences_figure
 from eval.evidence.validity import check_own
 from train.data.embeddings import Embeddings
-from train.data.neighbors import Inverted, describe, find_neighbors
+from train.data.neighbors import Inverted, describe, find_neighbors, largest_code
 from train.methods.ranges import fit_default
-from train.tracking import Command, Problem, Stage
+from train.tracking import LATER, Command, Problem, Stage
 
 
 @dataclass(frozen=True)
@@ -20,21 +21,24 @@ class Config:
     """Alias of the embeddings."""
     k: int = 10
     """How many neighbors of each image, or all others of a smaller set; an image is never among its own."""
-    kind: Literal["exact", "ivf"] = "exact"
-    """exact (every image is compared with every other), or ivf (FAISS's inverted file: with the nearest lists of them)."""
+    kind: Literal["exact", "ivf", "ivfpq"] = "exact"
+    """exact (every image is compared with every other), ivf (FAISS's inverted file: with the nearest lists of them), or ivfpq
+    (the same with short codes in place of the vectors; the distances of the nearest by codes are then made exact)."""
     lists: int = 0
-    """With --kind ivf: into how many lists k-means divides the images; 0 takes 4 times the root of their number."""
+    """With --kind ivf or ivfpq: into how many lists k-means divides the images; 0 takes 4 times the root of their number."""
     probes: int = 0
-    """With --kind ivf: how many lists an image is compared with; 0 takes a sixteenth of them."""
+    """With --kind ivf or ivfpq: how many lists an image is compared with; 0 takes a sixteenth of them."""
+    code: Annotated[int, LATER] = 0
+    """With --kind ivfpq: bytes of a vector's code; 0 takes the most up to 32 that divide its dimensions evenly."""
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise Problem(f"--k {self.k} is too small; give 1 or more")
-        for name in ("lists", "probes"):
+        for name, kinds in (("lists", ("ivf", "ivfpq")), ("probes", ("ivf", "ivfpq")), ("code", ("ivfpq",))):
             if (value := getattr(self, name)) < 0:
                 raise Problem(f"--{name} {value} is negative; give 0 or more")
-            if value and self.kind == "exact":
-                raise Problem(f"--{name} {value} needs --kind ivf; add that, or leave --{name} out")
+            if value and self.kind not in kinds:
+                raise Problem(f"--{name} {value} needs --kind {kinds[0]}; add that, or leave --{name} out")
 
 
 def main(config: Config) -> None:
@@ -43,7 +47,8 @@ def main(config: Config) -> None:
         stage.about(source)
         embeddings = Embeddings.load(source.folder)
         check_own(embeddings, config.embeddings, source.alias)
-        inverted = Inverted(config.lists, config.probes) if config.kind == "ivf" else None
+        code = (config.code or largest_code(embeddings.train.shape[1])) if config.kind == "ivfpq" else 0
+        inverted = Inverted(config.lists, config.probes, code) if config.kind != "exact" else None
         k = fit_default("k", config.k, Config.k, len(embeddings.train) - 1)
         neighbors = find_neighbors(embeddings, k, inverted)
         if neighbors.recall is not None:

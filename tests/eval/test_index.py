@@ -15,7 +15,16 @@ from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_embedded, publish_encoder, publish_images, refusal
 from tests.parts.embeddings import blobs, publish_embeddings
 from train.data.embeddings import Vectors
-from train.data.neighbors import Inverted, Neighbors, build, describe, exact_distances, find_neighbors, nearest
+from train.data.neighbors import (
+    Inverted,
+    Neighbors,
+    build,
+    describe,
+    exact_distances,
+    find_neighbors,
+    largest_code,
+    nearest,
+)
 from train.tracking import Origin, Problem
 from train.tracking.store import Store
 
@@ -190,6 +199,28 @@ def test_the_recall_that_is_published_is_that_of_its_own_ids_against_scikit_lear
     assert Neighbors.load(tmp_path).recall == neighbors.recall
 
 
+def test_codes_find_nearly_what_whole_vectors_find_and_their_distances_are_exact(tmp_path: Path) -> None:
+    embeddings = blobs(3, 400, 16, seed=1, distance=1)
+    whole = find_neighbors(embeddings, 5, Inverted(lists=20, probes=20))
+    coded = find_neighbors(embeddings, 5, Inverted(lists=20, probes=20, code=4))
+    assert coded.recall is not None and 0.9 < coded.recall < 1 and whole.recall == 1
+    assert describe(coded.index) == {"lists": 20, "probes": 20, "code": 4}
+    exact = exact_distances(embeddings.train, coded.test_ids, embeddings.test)
+    np.testing.assert_allclose(coded.test_distances, exact, rtol=1e-6)
+    for name, neighbors in (("whole", whole), ("coded", coded)):
+        (tmp_path / name).mkdir()
+        neighbors.save(tmp_path / name)
+    again = Neighbors.load(tmp_path / "coded")
+    assert describe(again.index) == describe(coded.index) and again.recall == coded.recall
+    for one, other in zip(again.search(embeddings.test, 5), coded.search(embeddings.test, 5), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_code_has_the_most_bytes_up_to_32_that_divide_the_dimensions() -> None:
+    assert [largest_code(dimensions) for dimensions in (128, 96, 50, 37, 7, 1)] == [32, 32, 25, 1, 7, 1]
+    assert describe(build(normal(300, 50), Inverted(code=largest_code(50))))["code"] == 25
+
+
 def test_lists_that_hold_too_few_are_followed_by_more() -> None:
     """One list is probed, and holds about 4 of the 18 candidates: FAISS alone fills up with -1."""
     embeddings = blobs(2, 200, 8, seed=3, distance=1)
@@ -203,11 +234,12 @@ def test_lists_that_hold_too_few_are_followed_by_more() -> None:
     assert describe(neighbors.index) == {"lists": 100, "probes": 1}
 
 
-def test_an_inverted_file_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [0, 8])
+def test_an_inverted_file_is_the_same_bytes_each_time(code: int, tmp_path: Path) -> None:
     embeddings = blobs(3, 400, 16, seed=1)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        find_neighbors(embeddings, 5, Inverted()).save(tmp_path / name)
+        find_neighbors(embeddings, 5, Inverted(code=code)).save(tmp_path / name)
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} and "index.json" in files
 
@@ -218,3 +250,8 @@ def test_lists_and_probes_that_cannot_be_are_one_line() -> None:
     assert "--probes 6 are more than the 5 lists" in refusal(lambda: build(vectors, Inverted(lists=5, probes=6)))
     assert "--kind ivf" in refusal(lambda: index.Config("blobs", lists=5))
     assert "--probes -1" in refusal(lambda: index.Config("blobs", kind="ivf", probes=-1))
+    assert "--code 4 needs --kind ivfpq" in refusal(lambda: index.Config("blobs", kind="ivf", code=4))
+    assert "256 vectors or more, not from 50" in refusal(lambda: build(vectors, Inverted(code=4)))
+    assert "--code 3 does not divide the 4 dimensions; give --code 4" in refusal(
+        lambda: build(normal(300, 4), Inverted(code=3))
+    )

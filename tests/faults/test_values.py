@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count as rounds
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from train.tracking.problem import reading
 
 MINUTE = 60  # seconds, of each reader with --full
 DATA = blobs(3, 8, 5, seed=1)
+MANY = blobs(3, 100, 4, seed=1)  # enough for an index by codes
 IMAGES = pictures("blobs", DATA)
 
 
@@ -114,11 +115,11 @@ def use_embeddings(folder: Path) -> None:
     eigenmaps(neighbor_graph(neighbors.train_ids), 4, seed=0)
 
 
-def use_neighbors(folder: Path) -> None:
+def use_neighbors(folder: Path, embeddings: Embeddings = DATA) -> None:
     neighbors = Neighbors.load(folder)
-    nearest(neighbors.index, DATA.train, DATA.test, 3)
+    nearest(neighbors.index, embeddings.train, embeddings.test, 3)
     neighbor_graph(neighbors.train_ids)
-    partners = Partners.load(folder, IMAGES, 2, "blobs")
+    partners = Partners.load(folder, pictures("blobs", embeddings), 2, "blobs")
     partners.draw("test", np.arange(4), torch.Generator())
 
 
@@ -193,8 +194,8 @@ class Reader:
     examples: int = 40
 
 
-def indexed(inverted: Inverted | None) -> Callable[[Path], None]:
-    return lambda folder: find_neighbors(DATA, 3, inverted).save(folder)
+def indexed(inverted: Inverted | None, embeddings: Embeddings = DATA) -> Callable[[Path], None]:
+    return lambda folder: find_neighbors(embeddings, 3, inverted).save(folder)
 
 
 READERS = {
@@ -202,6 +203,7 @@ READERS = {
     "embeddings": Reader(DATA.save, use_embeddings),
     "neighbors": Reader(indexed(None), use_neighbors),
     "inverted neighbors": Reader(indexed(Inverted(4, 2)), use_neighbors),
+    "coded neighbors": Reader(indexed(Inverted(4, 2, 2), MANY), partial(use_neighbors, embeddings=MANY)),
     "encoder": Reader(save_encoder, use_encoder),
     "scores": Reader(save_scores, use_scores),
     "compare": Reader(save_comparison, use_comparison),
