@@ -4,7 +4,9 @@ The objective is mean cross-entropy + regularization / 2 * |weights|^2, the bias
 with C = 1 / (regularization * images). The penalty is chosen on held-out training labels; test labels are no input.
 """
 
+import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +20,13 @@ from train.tracking.problem import Problem
 from train.tracking.progress import Progress
 
 GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first: each fit starts from the one before
+WEAKER = (1e-5, 1e-6, 1e-7, 1e-8)  # tried after them, as long as the weakest so far is the best
 VALIDATION = 5_000
 TOLERANCE = 3e-5  # converged: no entry of the gradient is larger (see `fit`)
 STEPS = 500  # of L-BFGS at most; on CIFAR-10's pixels and on their random features 28 were the most that were needed
 CHUNK = 4_096  # rows: float64 copies stay small
+WIDE = 8_192  # dimensions up to which all principal axes are made; their time grows with the cube
+AXES = 1_000  # of wider vectors
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,6 @@ class Linear:
 
     def logits(self, x: Tensor) -> Tensor:
         """x: (n, d) float32. Returns (n, classes) float64; only the product is taken in float32."""
-        # F.linear's gradient is a product over rows, error.T @ x; that of x @ weights.T takes ten times as long.
         return F.linear(x, self.weights.float()).double() + self.bias
 
     def predict(self, x: Tensor) -> NDArray[np.int64]:
@@ -64,7 +68,8 @@ class Linear:
 
 @dataclass(frozen=True)
 class Probe:
-    """regularization: the chosen penalty. validation: accuracy on held-out training labels by penalty, in GRID's order.
+    """regularization: the chosen penalty. validation: accuracy on held-out training labels by penalty, of those of GRID and
+    then of WEAKER that were tried.
     layer: of all training labels. predictions: (n,) class of each test vector."""
 
     regularization: float
@@ -91,21 +96,33 @@ def linear_probe(
     validation = torch.from_numpy(validation_rows(train_labels, seed))
 
     layers = [Linear(torch.zeros(classes, x.shape[1], dtype=torch.float64), torch.zeros(classes, dtype=torch.float64))]
+    accuracies: list[float] = []
     with Progress(what, "fit", len(GRID) + 1, leave=False) as bar:
-        for regularization in GRID:
-            layers.append(fit(x, labels, (~validation).double(), regularization, layers[-1], curvature))
-            bar.update()
-        candidates = layers[1:]
-        accuracies = [
-            float((torch.from_numpy(layer.predict(x[validation])) == labels[validation]).double().mean())
-            for layer in candidates
-        ]
+        for regularization in GRID + WEAKER:
+            if accuracies and settled(accuracies, int(validation.sum())):
+                break
+            layer = fit(x, labels, (~validation).double(), regularization, layers[-1], curvature)
+            layers.append(layer)
+            right = torch.from_numpy(layer.predict(x[validation])) == labels[validation]
+            accuracies.append(float(right.double().mean()))
+            if len(accuracies) <= len(GRID):
+                bar.update()
         best = int(np.argmax(accuracies))  # argmax returns the first of equals
-        layer = fit(x, labels, torch.ones(len(x), dtype=torch.float64), GRID[best], candidates[best], curvature)
+        penalty = (GRID + WEAKER)[best]
+        layer = fit(x, labels, torch.ones(len(x), dtype=torch.float64), penalty, layers[1:][best], curvature)
         bar.update()
     if basis is not None:
         layer = Linear(layer.weights @ basis.T.double(), layer.bias)
-    return Probe(GRID[best], tuple(accuracies), layer, layer.predict(standardise(test)))
+    return Probe(penalty, tuple(accuracies), layer, layer.predict(standardise(test)))
+
+
+def settled(accuracies: Sequence[float], count: int) -> bool:
+    """Whether a weaker penalty need not be tried: the last one's accuracy on `count` images is more than its standard error
+    below the best, or GRID is done and a stronger one is as good."""
+    best, last = max(accuracies), accuracies[-1]
+    if len(accuracies) >= len(GRID) and best in accuracies[:-1]:
+        return True
+    return best - last > math.sqrt(best * (1 - best) / count)
 
 
 def refit(
@@ -145,19 +162,58 @@ def validation_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Curvature:
-    """Principal axes (d, d) of the vectors and the variance (d,) along each, float64: what L-BFGS is preconditioned with.
+    """Principal axes (d, k) of the vectors and the variance (k,) along each, float64: what L-BFGS is preconditioned with.
 
     The Hessian of the cross-entropy is, in these axes, roughly diagonal and proportional to the variances. Rescaled by
-    it, correlated dimensions (pixels) take as few iterations as independent ones.
+    it, correlated dimensions (pixels) take as few iterations as independent ones. rest: the mean variance along all other
+    directions, of more than WIDE dimensions, where k is AXES; None where k = d.
     """
 
     axes: Tensor
     variance: Tensor
+    rest: Tensor | None = None
 
     @classmethod
     def of(cls, x: Tensor) -> "Curvature":
-        variance, axes = torch.linalg.eigh((x.T @ x).double() / len(x))
-        return cls(axes, variance.clamp_min(0))
+        n, d = x.shape
+        if d <= WIDE:
+            variance, axes = torch.linalg.eigh((x.T @ x).double() / n)
+            return cls(axes, variance.clamp_min(0))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _, values, axes = torch.svd_lowrank(x, AXES)
+        variance = values.double().square() / n
+        total = sum(part.square().sum(dtype=torch.float64) for part in x.split(CHUNK)) / n
+        return cls(axes.double(), variance, (total - variance.sum()).clamp_min(0) / (d - AXES))
+
+    def scale(self, softness: Tensor, regularization: float) -> Tensor:
+        """One over the root of the curvature along each axis, then along the rest where there is one, then of the bias."""
+        rest = [] if self.rest is None else [softness * self.rest[None] + regularization]
+        return torch.cat([softness * self.variance + regularization, *rest, softness[None]]).rsqrt()
+
+    def coordinates(self, layer: Linear, scale: Tensor) -> Tensor:
+        """Those of a layer in which the curvature is about 1: (classes, d + 1), the bias last."""
+        if self.rest is None:
+            return torch.cat([layer.weights @ self.axes, layer.bias[:, None]], dim=1) / scale
+        return torch.cat([self._stretch(layer.weights, 1 / scale), layer.bias[:, None] / scale[-1]], dim=1)
+
+    def layer(self, coordinates: Tensor, scale: Tensor) -> Linear:
+        """The layer of such coordinates."""
+        if self.rest is None:
+            coefficients = coordinates * scale
+            return Linear(coefficients[:, :-1] @ self.axes.T, coefficients[:, -1])
+        return Linear(self._stretch(coordinates[:, :-1], scale), coordinates[:, -1] * scale[-1])
+
+    def gradient(self, slope: Linear, scale: Tensor) -> Tensor:
+        """Along the coordinates, of an objective whose gradient along the layer is `slope`."""
+        if self.rest is None:
+            return torch.cat([slope.weights @ self.axes, slope.bias[:, None]], dim=1) * scale
+        return torch.cat([self._stretch(slope.weights, scale), slope.bias[:, None] * scale[-1]], dim=1)
+
+    def _stretch(self, weights: Tensor, scale: Tensor) -> Tensor:
+        """Weights (classes, d) by the scale along each axis, and by the next to last of them along all other directions."""
+        rest = scale[-2]
+        return weights * rest + ((weights @ self.axes) * (scale[:-2] - rest)) @ self.axes.T
 
 
 def fit(
@@ -172,27 +228,27 @@ def fit(
     # The softmax's own curvature at the start, averaged over images and classes.
     softness = weights @ (1 - start.logits(x).softmax(dim=1).square().sum(dim=1)) / start.bias.numel()
     softness = softness.clamp_min(1e-6)
-    scale = torch.cat([softness * curvature.variance + regularization, softness[None]]).rsqrt()
-    z = (torch.cat([start.weights @ curvature.axes, start.bias[:, None]], dim=1) / scale).requires_grad_()
-
-    def layer() -> Linear:
-        coefficients = z * scale
-        return Linear(coefficients[:, :-1] @ curvature.axes.T, coefficients[:, -1])
+    scale = curvature.scale(softness, regularization)
+    z = curvature.coordinates(start, scale)
+    z.grad = torch.zeros_like(z)
 
     def objective() -> Tensor:
-        optimizer.zero_grad()
-        at = layer()
-        loss = weights @ F.cross_entropy(at.logits(x), labels, reduction="none")
-        loss = loss + regularization / 2 * at.weights.square().sum()
-        loss.backward()
-        return loss.detach()
+        """Its gradient by hand: that of torch takes twice as long, since its product over rows is slower than error.T @ x."""
+        at = curvature.layer(z, scale)
+        logarithms = at.logits(x).log_softmax(dim=1)
+        loss = regularization / 2 * at.weights.square().sum() - weights @ logarithms[rows, labels]
+        error = logarithms.exp_()
+        error[rows, labels] -= 1
+        error *= weights[:, None]
+        slope = Linear((error.float().T @ x).double() + regularization * at.weights, error.sum(dim=0))
+        z.grad = curvature.gradient(slope, scale)
+        return loss
 
+    rows = torch.arange(len(x))
     optimizer = torch.optim.LBFGS(
         [z], max_iter=STEPS, tolerance_grad=TOLERANCE, tolerance_change=0, line_search_fn="strong_wolfe"
     )
     optimizer.step(objective)
-    assert z.grad is not None
     if (steepest := float(z.grad.abs().max())) > 10 * TOLERANCE:
         warnings.warn(f"the probe stopped at a gradient of {steepest:.1g}, above {TOLERANCE:g}", stacklevel=2)
-    with torch.no_grad():
-        return layer()
+    return curvature.layer(z, scale)

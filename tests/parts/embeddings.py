@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,16 @@ def blobs(classes: int, n: int, dimensions: int, seed: int, distance: float = 10
         arrays[f"{split}_features"] = (vectors @ rotation).astype(np.float32) if head else vectors
         arrays[f"{split}_labels"] = labels
     return Embeddings(tuple(f"class {index}" for index in range(classes)), **arrays, own=True)
+
+
+def correlated(classes: int, n: int, dimensions: int, seed: int) -> Embeddings:
+    """Classes that overlap, in dimensions that are correlated and have means and scales of their own, as features do."""
+    embeddings = blobs(classes, n, dimensions, seed, distance=2)
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(dimensions, dimensions)) * np.geomspace(1, 100, dimensions)
+    shift = rng.normal(size=dimensions) * 10
+    train, test = ((vectors @ mixing + shift).astype(np.float32) for vectors in (embeddings.train, embeddings.test))
+    return replace(embeddings, train=train, test=test)
 
 
 def publish_embeddings(
