@@ -3,7 +3,7 @@
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -202,6 +202,9 @@ class Opened:
         wanted = np.array([int(hue[k : k + 2], 16) for k in (1, 3, 5)])
         opacity = 0.72  # of the points of a map, on white
         return int((np.abs(pixels - (wanted * opacity + 255 * (1 - opacity))).max(axis=-1) < 12).sum())
+
+
+Open = Callable[..., Opened]  # what the fixture `opened` is
 
 
 class Browser:

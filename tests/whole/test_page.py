@@ -3,7 +3,6 @@
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from tests.parts.browser import (
     VARIANTS,
     WIDTHS,
     Browser,
+    Open,
     Opened,
     lab_book,
-    launched,
     seen,
     table_order,
     toggle,
@@ -32,7 +31,6 @@ from tests.parts.versions import put
 from train.data.scores import Scores
 from train.tracking.store import Store
 
-Open = Callable[..., Opened]
 LEAGUE = {
     "probe/top1": {
         "vicreg": ([0.7], [0.6, 0.8]),
@@ -40,18 +38,6 @@ LEAGUE = {
         "untrained": ([0.4], [0.3, 0.5]),
     }
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Open:
-    """Opens the page anew: nothing is remembered from other tests."""
-    return lambda *width, **settings: browser.open(lab_book().page, *width, **settings)
 
 
 @pytest.fixture(scope="module")

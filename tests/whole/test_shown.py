@@ -1,7 +1,6 @@
 """What the page shows, in a real browser: the chosen variant, the address that keeps it, legends, mistakes, and the dark."""
 
 import re
-from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
@@ -17,27 +16,12 @@ from tests.parts.browser import (
     VARIANTS,
     WIDTHS,
     Browser,
-    Opened,
+    Open,
     lab_book,
-    launched,
     seen,
     table_order,
     toggle,
 )
-
-Open = Callable[..., Opened]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as browser:
-        yield browser
-
-
-@pytest.fixture
-def opened(browser: Browser) -> Open:
-    """Opens the page anew: nothing is remembered from other tests."""
-    return lambda *width, **settings: browser.open(lab_book().page, *width, **settings)
 
 
 def test_what_is_shown_stands_in_the_address_and_a_copy_of_it_shows_the_same(browser: Browser, opened: Open) -> None:
@@ -48,15 +32,16 @@ def test_what_is_shown_stands_in_the_address_and_a_copy_of_it_shows_the_same(bro
     page.locator("#training details summary").first.click()
     page.wait_for_function("location.search.includes('folds=')")
     page.locator(f'#maps figure[data-variant="{FULL}"] .enlarge').first.click()
+    page.wait_for_function("location.search.includes('enlarged=')")
     other = browser.open(lab_book().page).page
-    other.goto(page.url)
+    other.goto(page.evaluate("location.href"))
     assert toggle(other, PIXELS).get_attribute("aria-pressed") == "false"
     assert other.locator("#chosen").input_value() == NEIGHBORS
     assert other.locator("#training details").first.get_attribute("open") is not None
     other.locator("#viewer .map[data-drawn]").wait_for()
     assert FULL in other.locator("#viewer .caption").inner_text()
     page.keyboard.press("Escape")
-    assert "enlarged=" not in page.url
+    page.wait_for_function("!location.search.includes('enlarged=')")
 
 
 def test_the_chosen_variant_is_marked_and_stands_first_on_a_phone_alone(opened: Open) -> None:
