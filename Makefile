@@ -3,7 +3,7 @@
 # make test   lint, types and tests
 # make quick  lint, and the tests that start no process, browser or server: for between two edits
 # make faults ten times as many kills, damages and hostile inputs as make test tries, and the table of what was tried
-# make bench  what the lab costs, beside the plain way to do the same; wants an idle machine and half an hour
+# make bench  what the lab costs, beside the plain way to do the same; wants an idle machine and an hour and a half (DATA=FOLDER with CIFAR-10)
 # make newest the online tests with the newest wandb, in an environment of its own; no other check waits for it
 # make clean  removes the environment, not the results
 

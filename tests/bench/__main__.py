@@ -1,6 +1,8 @@
 """make bench: what the lab costs, against the plain way to do the same, in one table.
 
-python -m tests.bench [--only NAME ...]
+python -m tests.bench [--only NAME ...] [--minutes M]
+
+`peers` trains for so many minutes each, on CIFAR-10: cifar10-jpeg.zip of $PEEL_DATA (make: DATA=FOLDER), or torchvision's.
 """
 
 import argparse
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from tests.bench import evaluation, memory, training
+from tests.bench import evaluation, memory, peers, training
 from tests.bench.table import Row, table
 
 
@@ -35,13 +37,16 @@ def main() -> None:
         "embed": evaluation.measure_embed,
         "probe": evaluation.measure_probe,
         "neighbors": evaluation.measure_neighbors,
+        "million": evaluation.measure_million,
         "maps": evaluation.measure_maps,
         "tracking": evaluation.measure_tracking,
         "pretrain": memory.measure_pretrain,
         "growth": memory.measure_growth,
+        "peers": lambda: peers.measure_peers(minutes=arguments.minutes),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures; make bench does all of it.")
     parser.add_argument("--only", nargs="+", choices=list(subjects), default=list(subjects))
+    parser.add_argument("--minutes", type=float, default=peers.MINUTES, help="of each training of peers")
     arguments = parser.parse_args()
     print(machine(), flush=True)
     rows: list[Row] = []

@@ -46,13 +46,13 @@ def made_up(count: int = COUNT) -> Images:
 
 
 @contextmanager
-def training(config: Config) -> Iterator[Training]:
-    """A training in a home of its own, with a run that is tracked as any other."""
+def training(config: Config, images: Images | None = None) -> Iterator[Training]:
+    """A training on noise, or on `images`, in a home of its own, with a run that is tracked as any other."""
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", PEEL_HOME=folder, WANDB_MODE="offline"):
-        publish_images(made_up())
+        publish_images(images or made_up())
         with Stage("train.pretrain", config) as stage:
-            images = Images.load(stage.fetch("images", "noise").folder)
-            yield Training(VICReg(config, images), stage)
+            published = Images.load(stage.fetch("images", config.images).folder)
+            yield Training(VICReg(config, published), stage)
 
 
 # -- views -------------------------------------------------------------------------------------------------------------
