@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import PIL.Image
@@ -62,7 +63,7 @@ class Peer:
 
 def plain() -> nn.Module:
     """torchvision's ResNet-18 as it is: at 32 pixels its last map is one place."""
-    network = resnet18(weights=None)
+    network: nn.Module = resnet18(weights=None)
     network.fc = nn.Identity()
     return network
 
@@ -76,8 +77,8 @@ def small() -> nn.Module:
 
 
 def lightlys(mean: tuple[float, ...], std: tuple[float, ...]) -> Transform:
-    transform: Transform = VICRegTransform(input_size=32, normalize={"mean": list(mean), "std": list(std)})
-    return transform
+    transform = VICRegTransform(input_size=32, normalize={"mean": list(mean), "std": list(std)})
+    return cast(Transform, transform)
 
 
 def two_views(mean: tuple[float, ...], std: tuple[float, ...]) -> Transform:
@@ -107,7 +108,8 @@ def lars(network: nn.Module, rate: float) -> torch.optim.Optimizer:
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
     others = [parameter for parameter in parameters if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0.0}]
-    return LARS(groups, lr=rate, momentum=0.9, trust_coefficient=0.02)
+    optimizer: torch.optim.Optimizer = LARS(groups, lr=rate, momentum=0.9, trust_coefficient=0.02)
+    return optimizer
 
 
 PEERS = (
@@ -216,8 +218,8 @@ def measure_peers(images: Images | None = None, minutes: float = MINUTES) -> lis
     rows = ours(images, minutes)
     for peer in PEERS:
         backbone, epochs = train(peer, images, minutes, autocast("auto", torch.device("cpu")))
-        vectors = (features(backbone, pixels, images) for pixels in (images.train, images.test))
-        rows.append(read(peer.name, *vectors, images, f"{epochs:.2f} epochs in {minutes:g} min"))
+        train_features, test_features = (features(backbone, pixels, images) for pixels in (images.train, images.test))
+        rows.append(read(peer.name, train_features, test_features, images, f"{epochs:.2f} epochs in {minutes:g} min"))
     best = max(row.median for row in rows[2:])
     product = f"a product of matrices: {products(15):,.0f} GFLOP/s in float32"
     rows.append(

@@ -44,7 +44,9 @@ def test_the_small_resnet_keeps_the_map_that_the_plain_one_loses() -> None:
     images = torch.randn(2, 3, 32, 32)
     for network, side in ((plain(), 1), (small(), 4)):
         maps: list[torch.Size] = []
-        network.layer4.register_forward_hook(lambda module, inputs, output, maps=maps: maps.append(output.shape))
+        network.get_submodule("layer4").register_forward_hook(
+            lambda module, inputs, output, maps=maps: maps.append(output.shape)
+        )
         assert network(images).shape == (2, 512)
         assert maps[0][2:] == (side, side)
 

@@ -111,9 +111,9 @@ def read_index(path: Path, count: int) -> Any:
     flat: Any = inner
     sound = True
     if type(inner) is faiss.IndexIVFPQ:
-        code, parts = inner.code_size, inner.pq
-        sound = 0 < code == parts.M and width == parts.d == code * parts.dsub and parts.nbits == 8
-        sound = sound and parts.centroids.size() == CODES * width and inner.by_residual
+        code, products = inner.code_size, inner.pq
+        sound = 0 < code == products.M and width == products.d == code * products.dsub and products.nbits == 8
+        sound = sound and products.centroids.size() == CODES * width and inner.by_residual
     if type(inner) in (faiss.IndexIVFFlat, faiss.IndexIVFPQ):
         flat = faiss.downcast_index(inner.quantizer)
         lists: Any = faiss.downcast_InvertedLists(inner.invlists)

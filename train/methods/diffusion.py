@@ -155,8 +155,8 @@ class Diffusion(Method):
         """The average of the weights, which follows closely at first."""
         count = self.updates.double()
         share = (1 - ((1 + count) / (10 + count)).clamp(max=DECAY)).float()
-        average = list(self.average.parameters())
-        torch._foreach_lerp_(average, list(self.diffuser.parameters()), [share] * len(average))
+        average: list[Tensor] = [*self.average.parameters()]
+        torch._foreach_lerp_(average, [*self.diffuser.parameters()], [share] * len(average))
         self.updates += 1
 
     @torch.no_grad()

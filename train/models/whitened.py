@@ -77,4 +77,5 @@ def averages(maps: Tensor, grid: int) -> Tensor:
     identity = torch.eye(size, dtype=maps.dtype, device=maps.device)
     lines = F.adaptive_avg_pool1d(identity, grid).T  # (grid, s): how much of each place is in a part
     places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (n, s^2, c), as they lie in memory
-    return (torch.kron(lines, lines) @ places).mT.unflatten(2, (grid, grid))
+    parts: Tensor = torch.kron(lines, lines) @ places  # (n, grid^2, c)
+    return parts.mT.reshape(*maps.shape[:2], grid, grid)

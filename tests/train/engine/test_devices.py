@@ -82,12 +82,20 @@ def test_the_first_of_several_gpus_is_that_of_its_process(monkeypatch: pytest.Mo
 # "meta" is a device of shapes alone: what copies a value back, asks how many entries are not zero, or mixes it with the CPU,
 # raises an error. A GPU would do the first two, and wait.
 
-SMALL = {"images": "dots", "batch_size": 8, "epochs": 1}
+SMALL: dict[str, Any] = {"images": "dots", "batch_size": 8, "epochs": 1}
 
 
 def siamese(name: str, images: Images, **changes: Any) -> Method:
     kind = pretrain.METHODS[name]
-    flags = {"blur": 0.5, "solarize": 0.5, "crop_largest": 0.6, "width": 8, **SMALL, "method": name, **changes}
+    flags: dict[str, Any] = {
+        "blur": 0.5,
+        "solarize": 0.5,
+        "crop_largest": 0.6,
+        "width": 8,
+        **SMALL,
+        "method": name,
+        **changes,
+    }
     return kind(kind.configuration(**flags), images)
 
 
@@ -108,7 +116,12 @@ METHODS: dict[str, Callable[[Images], Method]] = {
 def test_a_step_waits_for_its_device_once_in_so_many(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
     monkeypatch.setattr(torch, "autocast", lambda *place, **options: nullcontext())  # meta has none
-    monkeypatch.setattr(Training, "_read", lambda self: (reads.append(self.step), self.unread.clear()))
+
+    def read(self: Training) -> None:
+        reads.append(self.step)
+        self.unread.clear()
+
+    monkeypatch.setattr(Training, "_read", read)
     images = dots(train=8 * (EVERY + 3))
     stage: Any = Silent()
     training = Training(METHODS[name](images), stage, torch.device("meta"))

@@ -138,10 +138,10 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     config = dataclasses.replace(TINY, **changes)
     step = Training._train_step
 
-    def interrupting(self: Training) -> dict[str, float]:
+    def interrupting(self: Training) -> None:
         if self.step == 7:
             os.kill(os.getpid(), signal.SIGINT)  # the eighth step is still made whole
-        return step(self)
+        step(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_train_step", interrupting)
@@ -354,10 +354,10 @@ def test_a_training_that_goes_on_logs_again_what_it_had_logged_in_the_same_order
     """So that a run that goes on at W&B passes over as many rows as are there."""
     step = Training._train_step
 
-    def interrupting(self: Training) -> dict[str, float]:
+    def interrupting(self: Training) -> None:
         if self.step == 13:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self)
+        step(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_train_step", interrupting)
@@ -375,11 +375,11 @@ def test_a_training_goes_on_with_the_threads_that_it_began_with(
     before, step = threads.count(), Training._train_step
     counts = []
 
-    def interrupting(self: Training) -> dict[str, float]:
+    def interrupting(self: Training) -> None:
         counts.append(threads.count())
         if self.step == 7 and len(counts) == 8:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self)
+        step(self)
 
     monkeypatch.setattr(Training, "_train_step", interrupting)
     try:
