@@ -20,7 +20,7 @@ from train.tracking.problem import Problem
 from train.tracking.progress import Progress
 
 GRID = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strongest first: each fit starts from the one before
-WEAKER = (1e-5, 1e-6, 1e-7, 1e-8)  # tried after them, as long as the weakest so far is the best
+WEAKER = (1e-5, 1e-6, 1e-7, 1e-8)  # tried after them, as long as the weakest so far is clearly the best
 VALIDATION = 5_000
 TOLERANCE = 3e-5  # converged: no entry of the gradient is larger (see `fit`)
 STEPS = 500  # of L-BFGS at most; on CIFAR-10's pixels and on their random features 28 were the most that were needed
@@ -117,12 +117,12 @@ def linear_probe(
 
 
 def settled(accuracies: Sequence[float], count: int) -> bool:
-    """Whether a weaker penalty need not be tried: the last one's accuracy on `count` images is more than its standard error
-    below the best, or GRID is done and a stronger one is as good."""
-    best, last = max(accuracies), accuracies[-1]
-    if len(accuracies) >= len(GRID) and best in accuracies[:-1]:
-        return True
-    return best - last > math.sqrt(best * (1 - best) / count)
+    """Whether a weaker penalty need not be tried: the last one's accuracy on `count` images is more than a standard error
+    below the best, or GRID is done and it is not more than that above all others."""
+    *others, last = accuracies
+    best = max(accuracies)
+    error = math.sqrt(best * (1 - best) / count)
+    return best - last > error or (len(accuracies) >= len(GRID) and last - max(others) <= error)
 
 
 def refit(
