@@ -99,7 +99,7 @@ def linear_probe(
     accuracies: list[float] = []
     with Progress(what, "fit", len(GRID) + 1, leave=False) as bar:
         for regularization in GRID + WEAKER:
-            if accuracies and settled(accuracies, int(validation.sum())):
+            if accuracies and enough(accuracies, int(validation.sum())):
                 break
             layer = fit(x, labels, (~validation).double(), regularization, layers[-1], curvature)
             layers.append(layer)
@@ -116,7 +116,7 @@ def linear_probe(
     return Probe(penalty, tuple(accuracies), layer, layer.predict(standardise(test)))
 
 
-def settled(accuracies: Sequence[float], count: int) -> bool:
+def enough(accuracies: Sequence[float], count: int) -> bool:
     """Whether a weaker penalty need not be tried: the last one's accuracy on `count` images is more than a standard error
     below the best, or GRID is done and it is not more than that above all others."""
     *others, last = accuracies

@@ -107,18 +107,18 @@ def measure_million(queries: int = 10_000) -> list[Row]:
     train, _ = mixture(1_000_000, 1)
     test, _ = mixture(queries, 2)
     exact, code = build(train), largest_code(train.shape[1])
-    made: dict[str, Any] = {}
-    took = seconds(lambda: made.update(index=build(train, Inverted(code=code))))
-    coded = made["index"]
-    found: dict[str, NDArray[np.int64]] = {}
+    start = time.monotonic()
+    codes = build(train, Inverted(code=code))
+    duration = time.monotonic() - start
+    ids: dict[str, NDArray[np.int64]] = {}
 
     def search(name: str, index: Any) -> None:
-        found[name] = nearest(index, train, test, 10, label=name)[1]
+        ids[name] = nearest(index, train, test, 10, label=name)[1]
 
-    fast, slow = side_by_side(lambda: search("coded", coded), lambda: search("exact", exact), 1)
-    hits = (found["coded"][:, :, None] == found["exact"][:, None, :]).any(axis=2).mean()
-    sizes = [len(faiss.serialize_index(index)) / 1e6 for index in (coded, exact)]
-    note = f"{describe(coded)}; {queries:,} queries to 1,000,000 x 128; built in {took:,.0f} s by one core"
+    fast, slow = side_by_side(lambda: search("codes", codes), lambda: search("exact", exact), 1)
+    hits = (ids["codes"][:, :, None] == ids["exact"][:, None, :]).any(axis=2).mean()
+    sizes = [len(faiss.serialize_index(index)) / 1e6 for index in (codes, exact)]
+    note = f"{describe(codes)}; {queries:,} queries to 1,000,000 x 128; built in {duration:,.0f} s by one core"
     return [
         Row(
             "1,000,000 vectors by codes: the 10 nearest that are among those found",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as images
 
-from train.data.views import moved
+from train.data.views import to_device
 
 TIMES = 2  # operations an image has, of magnitude 9 of 31: DSSL's released code
 BINS = 31  # strengths from none to the largest, as the paper counts them
@@ -46,7 +46,7 @@ def randaugment(pixels: Tensor, choices: Choices, magnitude: int = 9) -> Tensor:
             for sign in (False, True):
                 index = ((operations == number) & (negative == sign)).nonzero().squeeze(1)
                 if len(index):
-                    index = moved(index, result.device)
+                    index = to_device(index, result.device)
                     part = result.index_select(0, index)
                     result.index_copy_(0, index, operation(OPERATIONS[number], part, magnitude, -1 if sign else 1))
     return result

@@ -92,7 +92,7 @@ class Draws:
         return Draws(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
-def moved(values: Tensor, device: torch.device) -> Tensor:
+def to_device(values: Tensor, device: torch.device) -> Tensor:
     """The values on the device. The copy of what is on the CPU waits for nothing."""
     return values.to(device, non_blocking=True)
 
@@ -205,7 +205,7 @@ def views(
     draws = draw(count * len(images), height, width, augmentation, generator)
     if rows is not None and len(rows) < len(images):
         draws = draws[(torch.arange(count)[:, None] * len(images) + rows).flatten()]
-        images = images[moved(rows, images.device)]
+        images = images[to_device(rows, images.device)]
     batch = transform(images, draws, augmentation, mean, std)
     return batch.view(count, len(images), *batch.shape[1:])
 
@@ -248,7 +248,9 @@ def crop(images: Tensor, draws: Draws, size: int) -> Tensor:
     height, width = planes.shape[2:]
     rows = interpolation(draws.top, draws.height, height, size, torch.zeros_like(draws.flip))
     columns = interpolation(draws.left, draws.width, width, size, draws.flip)
-    rows, columns = (moved(matrices, planes.device) for matrices in (rows.div_(255), columns))  # to [0, 1] on the way
+    rows, columns = (
+        to_device(matrices, planes.device) for matrices in (rows.div_(255), columns)
+    )  # to [0, 1] on the way
     return resample(planes, rows, columns)
 
 
@@ -258,7 +260,7 @@ def cut(planes: Tensor, draws: Draws, size: int) -> Tensor:
     place = torch.arange(size)
     rows = draws.top[:, None] + place
     columns = draws.left[:, None] + torch.where(draws.flip[:, None], size - 1 - place, place)
-    pixels = moved(rows[:, :, None] * width + columns[:, None], planes.device)
+    pixels = to_device(rows[:, :, None] * width + columns[:, None], planes.device)
     pixels = pixels.view(-1, count, 1, size * size).expand(-1, -1, 3, -1)
     return planes.flatten(2).expand(len(pixels), -1, -1, -1).gather(3, pixels).view(-1, 3, size, size)
 
@@ -301,8 +303,8 @@ def apply_(operation: Callable[..., Tensor], planes: Tensor, mask: Tensor, *para
     """
     rows = mask.nonzero().squeeze(1)
     if len(rows):
-        index = moved(rows, planes.device)
-        due = (moved(parameter[rows], planes.device) for parameter in parameters)
+        index = to_device(rows, planes.device)
+        due = (to_device(parameter[rows], planes.device) for parameter in parameters)
         planes.index_copy_(0, index, operation(planes.index_select(0, index), *due))
 
 
@@ -312,18 +314,18 @@ def jitter_(planes: Tensor, draws: Draws) -> None:
     factors = (draws.brightness, draws.contrast, draws.saturation, draws.hue)
     neutral = (1, 1, 1, 0)
     index = draws.jitter.nonzero().squeeze(1)
-    images = planes.index_select(0, moved(index, planes.device))
+    images = planes.index_select(0, to_device(index, planes.device))
     for place in draws.order.unbind(1):
         # Images that are due the same operation are put side by side: a slice for each, and no copies of subsets.
         due = place[index]
         order = due.argsort()
-        images, index = images.index_select(0, moved(order, planes.device)), index[order]
+        images, index = images.index_select(0, to_device(order, planes.device)), index[order]
         slices = zip(images.split(counts := due.bincount(minlength=4).tolist()), index.split(counts), strict=True)
         for i, (part, rows) in enumerate(slices):
             factor = factors[i][rows]
             if (factor != neutral[i]).any():
-                operations[i](part, moved(factor, planes.device))
-    planes.index_copy_(0, moved(index, planes.device), images)
+                operations[i](part, to_device(factor, planes.device))
+    planes.index_copy_(0, to_device(index, planes.device), images)
 
 
 def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:
@@ -334,7 +336,7 @@ def adjust_brightness(planes: Tensor, factor: Tensor) -> Tensor:
 def adjust_contrast(planes: Tensor, factor: Tensor) -> Tensor:
     """A blend with the image's mean gray."""
     # On some processors the last bit of this product depends on how many images there are, as that of nothing else here.
-    mean_gray = planes.mean(dim=(2, 3)) @ moved(torch.tensor(GRAY), planes.device)
+    mean_gray = planes.mean(dim=(2, 3)) @ to_device(torch.tensor(GRAY), planes.device)
     return planes.mul_(per_image(factor)).add_(per_image((1 - factor) * mean_gray)).clamp_(0, 1)
 
 

@@ -61,7 +61,7 @@ class Training:
         )  # the last, incomplete batch waits for another epoch
         self.steps = config.epochs * self.epoch_steps
         self.step = 0
-        self.unread: list[tuple[float, Tensor]] = []  # rate and terms of the last steps, on the device
+        self.pending: list[tuple[float, Tensor]] = []  # rate and terms of the last steps, on the device
         self.batches: list[dict[str, float]] = []  # the curves: one entry a step
         self.epochs: list[dict[str, float]] = []  # and one an epoch, with epoch 0 before the first step
         self.glances: list[dict[str, float]] = []  # and one in a tenth of the steps
@@ -132,7 +132,7 @@ class Training:
         rows = np.sort(order[position * config.batch_size :][: config.batch_size])
         total, values = self._loss("train", rows, generator(config.seed, self.step), self.processes.share(len(rows)))
         self.step += 1
-        self.unread.append((rate, values))
+        self.pending.append((rate, values))
         if self._due():
             self._read()
         self.optimizer.zero_grad(set_to_none=True)
@@ -143,10 +143,10 @@ class Training:
 
     def _read(self) -> None:
         """Takes the terms of the last steps to the curves and the run. Of a GPU this waits until they are there."""
-        if not self.unread:
+        if not self.pending:
             return
-        rates, values = zip(*self.unread, strict=True)
-        self.unread.clear()
+        rates, values = zip(*self.pending, strict=True)
+        self.pending.clear()
         for rate, numbers in zip(rates, torch.stack(values).tolist(), strict=True):
             epoch, position = divmod(len(self.batches), self.epoch_steps)
             for name, number in zip(self.terms, numbers, strict=True):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data.images import Images
-from train.data.views import float_planes, moved, standardise
+from train.data.views import float_planes, standardise, to_device
 from train.methods import config
 from train.methods.album import Album, draw
 from train.methods.method import Batch, Method, Outputs
@@ -200,8 +200,8 @@ class VariationalAutoencoder(Reconstruction):
         pixels = self.pixels(split, rows)
         noise = torch.randn(len(rows), self.config.dimension, generator=draws)
         if self.config.likelihood == "bernoulli":
-            pixels = (moved(torch.rand(pixels.shape, generator=draws), pixels.device) < pixels).float()
-        return {"pixels": pixels[share], "noise": moved(noise[share], pixels.device)}
+            pixels = (to_device(torch.rand(pixels.shape, generator=draws), pixels.device) < pixels).float()
+        return {"pixels": pixels[share], "noise": to_device(noise[share], pixels.device)}
 
     def forward(self, batch: Batch) -> Outputs:
         pixels = batch["pixels"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.images import Images
-from train.data.views import float_planes, moved
+from train.data.views import float_planes, to_device
 from train.methods import config
 from train.methods.album import Album
 from train.methods.method import Batch, Method, Outputs
@@ -134,7 +134,11 @@ class Diffusion(Method):
         times = on_grid(stratified_times(len(rows), draws), self.config.steps)[
             torch.randperm(len(rows), generator=draws)
         ]
-        return {"x0": planes.div(127.5) - 1, "noise": moved(noise[share], device), "times": moved(times[share], device)}
+        return {
+            "x0": planes.div(127.5) - 1,
+            "noise": to_device(noise[share], device),
+            "times": to_device(times[share], device),
+        }
 
     def forward(self, batch: Batch) -> Outputs:
         config, schedule = self.config, self.diffuser.schedule

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.data.views import moved
+from train.data.views import to_device
 from train.methods import siamese
 from train.methods.method import Batch, Outputs
 from train.methods.ranges import AtLeast
@@ -79,7 +79,7 @@ class LeJEPA(siamese.Siamese):
         """The views, and the step's directions (d, m) of unit length: the same for every share."""
         views = super().batch(split, rows, draws, share)
         directions = torch.randn(self.config.projection, self.config.directions, generator=draws)
-        return {**views, "directions": moved(F.normalize(directions, dim=0), self.mean.device)}
+        return {**views, "directions": to_device(F.normalize(directions, dim=0), self.mean.device)}
 
     def forward(self, batch: Batch) -> Outputs:
         """The projections z (v, n, d), and their coordinates on the directions (v, n, m)."""

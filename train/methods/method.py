@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.data.images import Images
-from train.data.views import batch, moved
+from train.data.views import batch, to_device
 from train.methods.config import Config
 from train.models.backbones import BACKBONES
 from train.models.encoder import Architecture, Encoder
@@ -56,10 +56,10 @@ class Method(nn.Module, ABC):
         than RESIDENT: a step then waits for no copy of images."""
         images, device = getattr(self.images, split), self.mean.device
         if device.type == "cpu" or images.nbytes > RESIDENT:
-            return moved(batch(images, rows), device)
+            return to_device(batch(images, rows), device)
         if split not in self._resident:
             self._resident[split] = batch(images, slice(None)).to(device)
-        return self._resident[split][rows if isinstance(rows, slice) else moved(torch.from_numpy(rows), device)]
+        return self._resident[split][rows if isinstance(rows, slice) else to_device(torch.from_numpy(rows), device)]
 
     @abstractmethod
     def batch(self, split: str, rows: NDArray[np.int64], draws: torch.Generator, share: slice) -> Batch:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.data.images import Images
-from train.data.views import batch, float_planes, moved, standardise
+from train.data.views import batch, float_planes, standardise, to_device
 from train.methods import config
 from train.methods.method import Batch, Method, Outputs
 from train.methods.ranges import AtLeast, Share
@@ -101,10 +101,14 @@ class Supervised(Method):
         both = torch.stack([planes, spoiled])[:, share]
         answers = torch.stack([labels, torch.where(amount, len(self.images.classes), -1)])[:, share]
         size = both.shape[2:]
-        views = standardise(moved(both.flatten(0, 1).contiguous(), self.mean.device), self.mean, self.std)
+        views = standardise(to_device(both.flatten(0, 1).contiguous(), self.mean.device), self.mean, self.std)
         # Where there are answers is said here: a GPU would have to be waited for to say how many they are.
         there, device = (answers.flatten() >= 0).nonzero().squeeze(1), self.mean.device
-        return {"views": views.view(2, -1, *size), "labels": moved(answers, device), "there": moved(there, device)}
+        return {
+            "views": views.view(2, -1, *size),
+            "labels": to_device(answers, device),
+            "there": to_device(there, device),
+        }
 
     def forward(self, batch: Batch) -> Outputs:
         views, labels, there = batch["views"], batch["labels"], batch["there"]
@@ -118,8 +122,8 @@ class Supervised(Method):
         nothing, classes = torch.zeros(labels.numel(), device=labels.device), logits.argmax(dim=1)
         refused = classes == len(self.images.classes)
         parts = {"cross_entropy": losses, "right": (classes == answers).float(), "refused": refused.float()}
-        placed = {name: nothing.index_copy(0, there, part).view(labels.shape) for name, part in parts.items()}
-        return {"there": (labels >= 0).float()} | placed
+        outputs = {name: nothing.index_copy(0, there, part).view(labels.shape) for name, part in parts.items()}
+        return {"there": (labels >= 0).float()} | outputs
 
     def loss(self, outputs: Outputs) -> tuple[Tensor, Sequence[Tensor]]:
         """All (2, n), of the images and of what is spoiled of them, 0 where nothing is."""

@@ -21,9 +21,9 @@ from eval.evidence.linear_probe import (
     Linear,
     Probe,
     Standardisation,
+    enough,
     fit,
     linear_probe,
-    settled,
     validation_rows,
 )
 from tests.parts.embeddings import blobs, correlated
@@ -148,13 +148,13 @@ def test_weaker_penalties_are_tried_as_long_as_the_weakest_is_clearly_the_best()
 
 def test_the_search_ends_where_a_weaker_penalty_is_clearly_worse_or_the_last_not_clearly_best() -> None:
     """Of 5,000 images a standard error is 0.6 points at 75 %."""
-    assert not settled([0.6, 0.7], 5_000) and not settled([0.6, 0.75, 0.745], 5_000)
-    assert settled([0.6, 0.75, 0.743], 5_000) and not settled([0.6, 0.75, 0.743], 500)
-    assert not settled([0.1, 0.2, 0.3, 0.4, 0.5], 5_000)
+    assert not enough([0.6, 0.7], 5_000) and not enough([0.6, 0.75, 0.745], 5_000)
+    assert enough([0.6, 0.75, 0.743], 5_000) and not enough([0.6, 0.75, 0.743], 500)
+    assert not enough([0.1, 0.2, 0.3, 0.4, 0.5], 5_000)
     for weakest in (0.5, 0.499, 0.501):
-        assert settled([0.1, 0.2, 0.3, 0.5, weakest], 5_000)
-    assert not settled([0.1, 0.2, 0.3, 0.5, 0.51], 5_000) and settled([0.1, 0.2, 0.3, 0.5, 0.51], 287)
-    assert not settled([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 5_000) and settled([0.1, 0.2, 0.3, 0.4, 0.5, 0.5], 5_000)
+        assert enough([0.1, 0.2, 0.3, 0.5, weakest], 5_000)
+    assert not enough([0.1, 0.2, 0.3, 0.5, 0.51], 5_000) and enough([0.1, 0.2, 0.3, 0.5, 0.51], 287)
+    assert not enough([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 5_000) and enough([0.1, 0.2, 0.3, 0.4, 0.5, 0.5], 5_000)
 
 
 def test_wide_vectors_have_the_same_optimum_by_some_of_their_axes(monkeypatch: pytest.MonkeyPatch) -> None:

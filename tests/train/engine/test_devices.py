@@ -119,7 +119,7 @@ def test_a_step_waits_for_its_device_once_in_so_many(name: str, monkeypatch: pyt
 
     def read(self: Training) -> None:
         reads.append(self.step)
-        self.unread.clear()
+        self.pending.clear()
 
     monkeypatch.setattr(Training, "_read", read)
     images = dots(train=8 * (EVERY + 3))
