@@ -248,10 +248,8 @@ def crop(images: Tensor, draws: Draws, size: int) -> Tensor:
     height, width = planes.shape[2:]
     rows = interpolation(draws.top, draws.height, height, size, torch.zeros_like(draws.flip))
     columns = interpolation(draws.left, draws.width, width, size, draws.flip)
-    rows, columns = (
-        to_device(matrices, planes.device) for matrices in (rows.div_(255), columns)
-    )  # to [0, 1] on the way
-    return resample(planes, rows, columns)
+    rows.div_(255)  # to [0, 1] on the way
+    return resample(planes, to_device(rows, planes.device), to_device(columns, planes.device))
 
 
 def cut(planes: Tensor, draws: Draws, size: int) -> Tensor:
@@ -304,8 +302,8 @@ def apply_(operation: Callable[..., Tensor], planes: Tensor, mask: Tensor, *para
     rows = mask.nonzero().squeeze(1)
     if len(rows):
         index = to_device(rows, planes.device)
-        due = (to_device(parameter[rows], planes.device) for parameter in parameters)
-        planes.index_copy_(0, index, operation(planes.index_select(0, index), *due))
+        values = (to_device(parameter[rows], planes.device) for parameter in parameters)
+        planes.index_copy_(0, index, operation(planes.index_select(0, index), *values))
 
 
 def jitter_(planes: Tensor, draws: Draws) -> None:
