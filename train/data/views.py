@@ -4,7 +4,6 @@ The reference is torchvision.transforms.v2: `draw` samples what `RandomResizedCr
 and `transform` computes what `torchvision.transforms.v2.functional` computes on float images. Images come in as uint8
 (n, height, width, 3) and go out normalized, float32 (n, 3, size, size) in channels_last. In between they are planes
 (n, 3, height, width), scaled to [0, 1]. Call it outside autocast: half precision would show in the colors.
-
 Draws stay on the CPU, wherever the images are: who is due an operation is decided there, so that no step waits for a GPU.
 """
 
@@ -245,9 +244,8 @@ def crop(images: Tensor, draws: Draws, size: int) -> Tensor:
     planes = float_planes(images)
     if bool((draws.height == size).all()) and bool((draws.width == size).all()):
         return cut(planes.contiguous().div_(255), draws, size)
-    height, width = planes.shape[2:]
-    rows = interpolation(draws.top, draws.height, height, size, torch.zeros_like(draws.flip))
-    columns = interpolation(draws.left, draws.width, width, size, draws.flip)
+    rows = interpolation(draws.top, draws.height, planes.shape[2], size, torch.zeros_like(draws.flip))
+    columns = interpolation(draws.left, draws.width, planes.shape[3], size, draws.flip)
     rows.div_(255)  # to [0, 1] on the way
     return resample(planes, to_device(rows, planes.device), to_device(columns, planes.device))
 
@@ -273,9 +271,7 @@ def interpolation(start: Tensor, length: Tensor, extent: int, size: int, flip: T
     scale = (length / size).view(-1, 1, 1)  # input pixels to an output pixel
     output = torch.arange(size, device=start.device) + 0.5
     center = torch.where(flip[:, None], size - output, output)[:, :, None] * scale  # (n, size, 1)
-    pixel = (torch.arange(extent, device=start.device) - start[:, None] + 0.5)[
-        :, None
-    ]  # (n, 1, extent), within the box
+    pixel = (torch.arange(extent, device=start.device) - start[:, None] + 0.5)[:, None]  # (n, 1, extent), in the box
     pixel = pixel.masked_fill((pixel < 0) | (pixel > length.view(-1, 1, 1)), math.inf)  # out of the filter's reach
     weights = (pixel - center).abs_().div_(-scale.clamp_min(1)).add_(1).clamp_min_(0)
     return weights.div_(weights.sum(dim=2, keepdim=True))
