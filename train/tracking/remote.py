@@ -253,8 +253,7 @@ def _abandon(run: Any) -> None:
         time.sleep(0.05)
     silence()
     connection = client().setup()._connection
-    process = getattr(connection, "_proc", None)
-    if process is not None:
+    if (process := getattr(connection, "_proc", None)) is not None:
         threading.excepthook = lambda _: None  # the client's own threads, which lose it
         connection._cleanup()
         process._process.terminate()
