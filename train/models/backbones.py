@@ -23,8 +23,8 @@ class Backbone:
     """build: width, side of the images and the details -> the network, from images (n, 3, s, s) to features (n, f), and f.
 
     fit: takes from normalized training images (n, 3, s, s) what of the network is not learned. grid: features beside each other
-    are one channel's in grid x grid parts of the map, where no detail of that name says otherwise. headed: whether a training puts a head above it.
-    details: names of the further numbers that it is built from. options: of those that may be left out.
+    are one channel's in grid x grid parts of the map, where no detail of that name says otherwise. headed: whether a training
+    puts a head above it. details: names of the further numbers that it is built from. options: of those that may be left out.
     """
 
     build: Callable[..., tuple[nn.Module, int]]

