@@ -16,7 +16,7 @@ from train.data.images import UNLABELED, Images, Pixels, blank
 from train.engine.collapse import dimension_std
 from train.engine.devices import device_of
 from train.models.encoder import Encoder
-from train.tracking import MACHINE, Command, Problem, Stage
+from train.tracking import LATER, MACHINE, Command, Problem, Stage
 from train.tracking.panels import color, figure
 from train.tracking.progress import over
 
@@ -31,6 +31,8 @@ class Config:
     images: str | None = None
     """Alias of the images to embed; those that the encoder was made from unless given. Images of another set are resized
     and normalized as the encoder's own, and the embeddings are called VARIANT-on-IMAGES."""
+    mirror: Annotated[bool, LATER] = False
+    """Average what the encoder gives for an image and for its mirror image; the embeddings are called VARIANT-mirror."""
     train: bool = True
     """Embed the training images too. Of a set of anomalies only the test images are read."""
     batch_size: Annotated[int, MACHINE] = 100
@@ -47,6 +49,8 @@ def main(config: Config) -> None:
     with Stage("eval.embed", config) as stage:
         model = stage.fetch("encoder", config.encoder)
         stage.about(model)
+        if config.mirror:
+            stage.introduce(variant=f"{stage.variant}-mirror", seed=stage.seed)
         source = stage.fetch("images", config.images or model.dataset)
         encoder, home = Encoder.load(model.folder).to(device_of(config.device)), model.dataset
         images = Images.load(source.folder)
@@ -57,8 +61,8 @@ def main(config: Config) -> None:
                 f"--train False leaves out the training images of {home}, and its evaluations need them; leave the flag out"
             )
         train_images = images.train if config.train else images.train[:0]
-        train_features, train = embed(encoder, train_images, config.batch_size, "train")
-        test_features, test = embed(encoder, images.test, config.batch_size, "test")
+        train_features, train = embed(encoder, train_images, config.batch_size, "train", config.mirror)
+        test_features, test = embed(encoder, images.test, config.batch_size, "test", config.mirror)
         labels = np.array(images.train_labels[: len(train)]), np.array(images.test_labels)
         embeddings = Embeddings(
             images.classes,
@@ -88,13 +92,16 @@ def main(config: Config) -> None:
         stage.publish("embeddings", embeddings.save, fields)
 
 
-def embed(encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: str) -> tuple[Vectors, Vectors]:
-    """Features (n, f) and representation (n, d), float32, of uint8 images (n, height, width, 3)."""
+def embed(
+    encoder: Encoder, images: NDArray[np.uint8], batch_size: int, name: str, mirror: bool = False
+) -> tuple[Vectors, Vectors]:
+    """Features (n, f) and representation (n, d), float32, of uint8 images (n, height, width, 3). mirror: averaged over an
+    image and its mirror image."""
     starts = over(range(0, len(images), batch_size), f"embed {name}", "batch")
     features, representation = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
     for start in starts:
         stop = min(start + batch_size, len(images))
-        batch_features, batch_representation = encoder.encode(images, start, stop)
+        batch_features, batch_representation = encoder.encode(images, start, stop, mirror)
         if not start:
             features = blank((len(images), batch_features.shape[1]), np.float32)
             same = batch_representation is batch_features

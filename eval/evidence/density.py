@@ -3,7 +3,7 @@
 As in Bergman, Cohen and Hoshen 2020 (DN2), with the mean of the *distances*; FAISS returns their squares.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -23,6 +23,7 @@ from train.data.images import Images, class_name
 from train.data.neighbors import Neighbors, nearest
 from train.data.scores import Value
 from train.tracking import Origin, Problem
+from train.tracking.lineage import command_line
 from train.tracking.panels import figure
 
 Densities = NDArray[np.float64]
@@ -70,7 +71,8 @@ def check_comparable(normal: Embeddings, anomalies: Embeddings) -> None:
 
 
 def check_same_encoder(normal: Origin, anomalies: Origin, encoder: str) -> None:
-    """Raises Problem unless one and the same encoder made both embeddings. encoder: the alias of the normal one."""
+    """Raises Problem unless one and the same encoder made both embeddings, in the same way. encoder: the alias of the normal
+    one."""
     made_by, other = (
         {entry for entry in origin.inputs if entry.startswith("encoder@")} for origin in (normal, anomalies)
     )
@@ -80,6 +82,11 @@ def check_same_encoder(normal: Origin, anomalies: Origin, encoder: str) -> None:
         raise Problem(
             f"the anomalies {anomalies.dataset} were embedded by another encoder than {normal.variant}'s;"
             f" run: python -m eval.embed --images {anomalies.dataset} --encoder {encoder}"
+        )
+    if normal.variant != anomalies.variant:  # VARIANT-mirror beside VARIANT
+        again = command_line(replace(normal, config={**normal.config, "images": anomalies.dataset}))
+        raise Problem(
+            f"the anomalies {anomalies.dataset} were embedded as {anomalies.variant} and not as {normal.variant}; run: {again}"
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import auc, roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
-from eval import anomaly, index
+from eval import anomaly, embed, index
 from eval.evidence.density import (
     Detection,
     Outlier,
@@ -31,6 +31,7 @@ from train.data.embeddings import Embeddings
 from train.data.images import Images
 from train.data.neighbors import find_neighbors
 from train.data.scores import Scores
+from train.tracking import Stage
 from train.tracking.store import Store
 
 
@@ -234,6 +235,16 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Embeddings, Embeddi
     line = error("blobs-vicreg", on)
     assert "5 dimensions" in line and "8" in line
 
+    with Stage("eval.embed", embed.Config("blobs-vicreg", mirror=True)) as stage:
+        stage.about(stage.fetch("encoder", "blobs-vicreg"))
+        stage.fetch("images", "blobs")
+        stage.variant = "blobs-vicreg-mirror"
+        stage.publish("embeddings", normal.save)
+    index.main(index.Config("blobs-vicreg-mirror", k=3))
+    publish_embedded(other, "blobs-vicreg", "others", on="others")
+    line = error("blobs-vicreg-mirror", on)
+    assert "run: python -m eval.embed --encoder blobs-vicreg --images others --mirror True" in line
+
     # The anomalies' images were prepared anew since they were embedded.
     publish_embedded(other, "blobs-vicreg", "others", on="others")
     publish_images(pictures("others", other, size=12, seed=9))
@@ -243,7 +254,6 @@ def test_what_does_not_belong_together_is_refused(lab: tuple[Embeddings, Embeddi
 
 def test_embeddings_without_an_encoder_cannot_be_normal(lab: tuple[Embeddings, Embeddings, Images, Images]) -> None:
     from tests.parts.embeddings import NoConfig
-    from train.tracking import Stage
 
     with Stage("eval.embed", NoConfig()) as stage:
         stage.about(stage.fetch("images", "blobs"))

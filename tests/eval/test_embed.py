@@ -1,11 +1,11 @@
-"""eval.embed: what an encoder that diverged gives is not published."""
+"""eval.embed: what an encoder that diverged gives is not published; vectors averaged over mirror images."""
 
 from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from eval import embed
+from eval import embed, probe
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_images, refusal
 from tests.parts.embeddings import NoConfig, blobs
@@ -16,18 +16,52 @@ from train.tracking.store import Store
 
 
 def test_vectors_that_are_not_finite_are_not_published_and_the_encoder_is_named() -> None:
-    images = pictures("blobs", blobs(3, 8, 5, seed=0))
-    publish_images(images)
-    encoder = Encoder(Architecture("compact", 4, 0, 6, images.size, images.mean, images.std)).eval()
+    encoder = small_encoder()
     for parameter in encoder.head.parameters():
         parameter.data.fill_(3e38)  # finite, as the weights of a training that has begun to diverge
+    publish(encoder)
+    line = refusal(lambda: embed.main(embed.Config("blobs-vicreg")))
+    assert line.startswith("encoder:blobs-vicreg, train: ") and "of 24 vectors (rows " in line and "hold NaN" in line
+    assert Store().versions("embeddings") == []
+
+
+def small_encoder() -> Encoder:
+    """Of the blobs, which are published with it."""
+    images = pictures("blobs", blobs(3, 8, 5, seed=0))
+    publish_images(images)
+    return Encoder(Architecture("compact", 4, 0, 6, images.size, images.mean, images.std)).eval()
+
+
+def publish(encoder: Encoder) -> None:
     with Stage("train.pretrain", NoConfig()) as stage:
         stage.about(stage.fetch("images", "blobs"))
         stage.variant, stage.seed = "blobs-vicreg", 0
         stage.publish("encoder", encoder.save)
-    line = refusal(lambda: embed.main(embed.Config("blobs-vicreg")))
-    assert line.startswith("encoder:blobs-vicreg, train: ") and "of 24 vectors (rows " in line and "hold NaN" in line
-    assert Store().versions("embeddings") == []
+
+
+def test_averaged_over_mirror_images_an_image_and_its_mirror_image_have_the_same_vectors() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+    for dimension in (6, 0):
+        encoder = Encoder(Architecture("compact", 4, 0, dimension, 12, (0.5,) * 3, (0.25,) * 3)).eval()
+        vectors, mirrored = (
+            embed.embed(encoder, each, 4, "train", mirror=True) for each in (images, images[:, :, ::-1])
+        )
+        assert (vectors[0] is vectors[1]) == (dimension == 0)
+        for one, other in zip(vectors, mirrored, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+        assert np.abs(vectors[0] - embed.embed(encoder, images, 4, "train")[0]).max() > 1e-3
+
+
+def test_vectors_averaged_over_mirror_images_are_a_variant_of_their_own() -> None:
+    publish(small_encoder())
+    embed.main(embed.Config("blobs-vicreg"))
+    before = Store().get("embeddings", "blobs-vicreg", "")
+    embed.main(embed.Config("blobs-vicreg", mirror=True))
+    assert Store().get("embeddings", "blobs-vicreg", "").reference == before.reference
+    mirrored = Store().get("embeddings", "blobs-vicreg-mirror", "")
+    assert mirrored.digest != before.digest
+    probe.main(probe.Config("blobs-vicreg-mirror"))
+    assert Store().get("probe", "blobs-vicreg-mirror-s0", "")
 
 
 def test_the_table_for_projections_holds_the_vectors_to_four_digits_and_their_images() -> None:

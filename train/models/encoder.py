@@ -93,13 +93,21 @@ class Encoder(nn.Module):
             return load_network(lambda: cls(architecture), folder)
 
     @torch.inference_mode()
-    def encode(self, images: NDArray[np.uint8], start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def encode(self, images: NDArray[np.uint8], start: int, stop: int, mirror: bool = False) -> tuple[Tensor, Tensor]:
         """Features and representation of uint8 images[start:stop], (n, height, width, 3), resized and normalized as this
-        encoder's training images were."""
+        encoder's training images were. mirror: the means of what it gives for an image and for its mirror image."""
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         mean, std = torch.tensor(self.architecture.mean), torch.tensor(self.architecture.std)
         pixels = batch(images, slice(start, stop)).to(device)
-        return self(normalize(pixels, mean.to(device), std.to(device), self.architecture.size))  # type: ignore[no-any-return]
+        planes = normalize(pixels, mean.to(device), std.to(device), self.architecture.size)
+        features, representation = self(planes)
+        if not mirror:
+            return features, representation
+        mirrored_features, mirrored_representation = self(planes.flip(3))
+        mean_features = (features + mirrored_features) / 2
+        if representation is features:
+            return mean_features, mean_features
+        return mean_features, (representation + mirrored_representation) / 2
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
