@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_one_others() -> None:
 def test_an_encoder_that_sees_nothing_matches_by_chance_and_has_no_distances() -> None:
     images = dots(test=40)
     blind = encoder(images)
-    blind.encode = lambda pixels, start, stop: (torch.ones(stop - start, 2),) * 2  # type: ignore[method-assign,assignment]
+    blind.encode = lambda pixels, start, stop, mirror=False: (torch.ones(stop - start, 2),) * 2  # type: ignore[method-assign,assignment]
     scores = score(blind, images, Config("x", core=2))
     assert scores.values["views/matching"] == 1 / 40 and "views/harder/distance" not in scores.values
     assert scores.values["views/harder/farther"] == 0
