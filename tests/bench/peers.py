@@ -1,10 +1,10 @@
-"""What a coffee break gives: our default preset, and the usual recipes by their own libraries, trained for the same minutes on
-the same cores and read by the same linear probe.
+"""What a coffee break gives: our default preset, and the usual recipes, trained for the same minutes on the same cores and read
+by the same linear probe.
 
-The recipes are those of public settings. lightly: its own VICReg example for CIFAR-10. solo-learn and eb_jepa: a ResNet-18
-for 32-pixel images, two views, LARS; the two differ in the weights of the loss. Each has its own transforms on PIL images, by
-torchvision's loader with a process a core, and the precision that is faster here. Rates follow the clock, so that each
-schedule ends with its minutes.
+The recipes are those of public settings. lightly: its own VICReg example for CIFAR-10. solo-learn and eb_jepa: their settings,
+not their code, with lightly's loss and LARS: a ResNet-18 for 32-pixel images, two views; the two differ in the weights of the
+loss. Each has its transforms on PIL images, by torch's loader with a process a core, and the precision that is faster here.
+Rates follow the clock, so that each schedule ends with its minutes.
 """
 
 import math
