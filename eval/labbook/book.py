@@ -130,7 +130,14 @@ class Book:
 
     def impossible(self, name: str, variant: str) -> str | None:
         """In a word or two why this variant can have no such artifact; None where it can."""
-        stage = self._stage(variant)
+        origin, stage = self.makers.get(variant), self._stage(variant)
+        if origin and _names_variant(
+            origin
+        ):  # an encoder's vectors, made in another way: what is asked of them it can have
+            declared = declaration(name)
+            if not any("--embeddings {variant}" in line for line in declared.command):
+                return f"see {origin.config.get('encoder')}"
+            return "unlabeled" if declared.needs_labels() and not self.images.labeled else None
         return absent(name, stage, self.images.labeled) if stage else None
 
     def unlabeled(self, name: str, path: str | None) -> bool:
@@ -235,7 +242,9 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     stage.about(source)
     # Where a chain of artifacts is not here down to its beginning, it ends in a stage that took the variant over.
     passing = {line.split()[0] for entry in declarations().values() for line in entry.command}
-    makers = {variant: origin for variant, origin in makers.items() if origin.stage not in passing}
+    makers = {
+        variant: origin for variant, origin in makers.items() if origin.stage not in passing or _names_variant(origin)
+    }
     images = Images.load(source.folder)
     sources = [source, *(reading.source for reading in (*evidence.values(), *filter(None, (compare, claims))))]
     book = Book(
@@ -252,6 +261,11 @@ def gather(stage: Stage, study: "Study", variants: Sequence[str], anomalies: str
     )
     book.check()
     return book
+
+
+def _names_variant(origin: Origin) -> bool:
+    """Whether eval.embed gave its embeddings a variant of their own, VARIANT-mirror, which has no encoder of that name."""
+    return origin.stage == "eval.embed" and origin.config.get("mirror") is True
 
 
 def _ancestors(stage: Stage, sources: Sequence[Input]) -> dict[str, "Node"]:

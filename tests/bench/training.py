@@ -52,6 +52,7 @@ def training(config: Config, images: Images | None = None) -> Iterator[Training]
         publish_images(images or made_up())
         with Stage("train.pretrain", config) as stage:
             published = Images.load(stage.fetch("images", config.images).folder)
+            stage.introduce(published.name, f"{published.name}-vicreg", config.seed)
             yield Training(VICReg(config, published), stage)
 
 

@@ -9,6 +9,7 @@ from eval import embed, probe
 from tests.parts.artifacts import images as pictures
 from tests.parts.artifacts import publish_images, refusal
 from tests.parts.embeddings import NoConfig, blobs
+from tests.parts.shapes import collect
 from train.data.images import UNLABELED
 from train.models.encoder import Architecture, Encoder
 from train.tracking import Stage
@@ -62,6 +63,14 @@ def test_vectors_averaged_over_mirror_images_are_a_variant_of_their_own() -> Non
     assert mirrored.digest != before.digest
     probe.main(probe.Config("blobs-vicreg-mirror"))
     assert Store().get("probe", "blobs-vicreg-mirror-s0", "")
+    book = collect(("blobs-vicreg-mirror",), "letters")  # what the page tells a reader to run can be run
+    for name in ("training", "views"):
+        assert book.missing(name, "blobs-vicreg-mirror") == "see blobs-vicreg" and not book.cure(
+            name, "blobs-vicreg-mirror"
+        )
+    for name in ("project", "anomaly"):
+        assert book.missing(name, "blobs-vicreg-mirror") == "not made"
+        assert f"eval.{name} --embeddings blobs-vicreg-mirror" in book.cure(name, "blobs-vicreg-mirror")
 
 
 def test_the_table_for_projections_holds_the_vectors_to_four_digits_and_their_images() -> None:
