@@ -118,7 +118,8 @@ def measure_million(queries: int = 10_000) -> list[Row]:
     fast, slow = side_by_side(lambda: search("codes", codes), lambda: search("exact", exact), 1)
     hits = (ids["codes"][:, :, None] == ids["exact"][:, None, :]).any(axis=2).mean()
     sizes = [len(faiss.serialize_index(index)) / 1e6 for index in (codes, exact)]
-    note = f"{describe(codes)}; {queries:,} queries to 1,000,000 x 128; built in {duration:,.0f} s by one core"
+    settings = ", ".join(f"{name} {value}" for name, value in describe(codes).items())
+    note = f"{settings}; {queries:,} queries to 1,000,000 x 128; built in {duration:,.0f} s by one core"
     return [
         Row(
             "1,000,000 vectors by codes: the 10 nearest that are among those found",

@@ -29,7 +29,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         spread = f"{min(self.values):.3g} to {max(self.values):.3g}" if len(self.values) > 1 else ""
-        limit = f"{self.limit[0]} {self.limit[1]:g}" if self.limit else ""
+        limit = f"{self.limit[0]} {self.limit[1]:.4g}" if self.limit else ""
         met = {None: "", True: "yes", False: "NO"}[self.met]
         return (self.what, f"{self.median:.3g} {self.unit}", spread, str(len(self.values)), limit, met, self.note)
 
