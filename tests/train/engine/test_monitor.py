@@ -70,7 +70,7 @@ def test_without_labels_instances_are_told_apart_in_place_of_classes_and_a_train
     expected = {name: value for name, value in monitor.measure(method, images).items() if name != "knn/top1"}
     measured = monitor.measure(method, bare)
     assert 1 / 50 < measured.pop(monitor.INSTANCES) <= 1
-    assert measured == expected
+    assert measured == pytest.approx(expected, rel=1e-3)  # of other batches, and so with other last bits
     assert set(monitor.glance(method, bare)) == set(monitor.CURVE) - {"curve/knn"}
     config = dataclasses.replace(TINY, epochs=2)
 
